@@ -1,0 +1,212 @@
+package oauth2_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers/presets"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	testPassword     = "p@ss wörd/1"
+	testClientSecret = "C-secret-client"
+	testRefreshToken = "R-secret-refresh"
+	testTOTPSecret   = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ" // RFC 6238 appendix B, SHA1
+	testPAT          = "P-secret-token"
+)
+
+func preset(t *testing.T, name string) oauth2.Preset {
+	t.Helper()
+	for _, p := range []oauth2.Preset{presets.Panta(), presets.OCP(), presets.Partner(), presets.Keycloak(), presets.OAuth2()} {
+		if p.Name == name {
+			return p
+		}
+	}
+	t.Fatalf("no preset %q", name)
+	return oauth2.Preset{}
+}
+
+// account returns one that each provider takes as it is.
+func account(provider string) providers.Account {
+	user := providers.Account{
+		ClientID: "app", ClientSecret: providers.NewSecret(testClientSecret),
+		Username: "alice", Password: providers.NewSecret(testPassword),
+	}
+	switch provider {
+	case "panta":
+		user.Environment, user.TenantID = "dmo", "tenant-1"
+	case "ocp":
+		user.Environment, user.ClientID, user.ClientSecret = "ca1", "", providers.Secret{}
+	case "partner":
+		return providers.Account{BaseURL: "https://partner.example.com", ClientID: "app", ClientSecret: user.ClientSecret}
+	case "keycloak":
+		user.BaseURL, user.Realm = "https://login.example.com/auth/", "staff"
+	case "oauth2":
+		user.TokenURL, user.RevocationURL = "https://login.example.com/token/", "https://login.example.com/revoke"
+	}
+	return user
+}
+
+// roundTrip is a transport that reads each request, keeps it, and gives the
+// same answer to all of them.
+type roundTrip struct {
+	status int
+	header map[string]string
+	body   string
+	err    error // instead of an answer
+
+	calls  int
+	last   *http.Request
+	posted string // the body of the last request
+}
+
+func (rt *roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	rt.calls, rt.last, rt.posted = rt.calls+1, r, string(body)
+	if rt.err != nil {
+		return nil, rt.err
+	}
+	h := http.Header{"Content-Type": {"application/json"}}
+	for name, value := range rt.header {
+		h.Set(name, value)
+	}
+	return &http.Response{StatusCode: rt.status, Header: h, Body: io.NopCloser(strings.NewReader(rt.body)), Request: r}, nil
+}
+
+func connect(t *testing.T, a providers.Account, provider string, rt http.RoundTripper) providers.Upstream {
+	t.Helper()
+	up, err := oauth2.New(preset(t, provider), rt).Connect(a)
+	require.NoError(t, err)
+	return up
+}
+
+func do(ctx context.Context, up providers.Upstream, op string) (providers.TokenResponse, error) {
+	switch op {
+	case "refresh":
+		return up.Refresh(ctx, providers.NewSecret(testRefreshToken))
+	case "logout":
+		return providers.TokenResponse{}, up.Logout(ctx, providers.NewSecret(testRefreshToken))
+	default:
+		return up.Login(ctx, providers.LoginRequest{CodeAt: time.Unix(59, 0)})
+	}
+}
+
+func asError(t *testing.T, err error) *providers.Error {
+	t.Helper()
+	var failure *providers.Error
+	require.ErrorAs(t, err, &failure)
+	assert.NotEmpty(t, failure.Message)
+	assert.NotEmpty(t, failure.Advice)
+	assert.NotEmpty(t, failure.Host)
+	assertNoSecret(t, err)
+	return failure
+}
+
+// assertNoSecret looks for our secrets, and for those of the server's answers.
+func assertNoSecret(t *testing.T, err error) {
+	t.Helper()
+	text, jsonErr := json.Marshal(err)
+	require.NoError(t, jsonErr)
+	for shown := err; shown != nil; shown = errors.Unwrap(shown) {
+		all := fmt.Sprintf("%v %+v %#v %s", shown, shown, shown, text)
+		for _, secret := range []string{testPassword, "p%40ss", testClientSecret, testRefreshToken, testTOTPSecret, testPAT, "X-Evil", "secret-path", "287082"} {
+			assert.NotContains(t, all, secret)
+		}
+	}
+}
+
+func TestEveryAnswerHasItsKindAndOutcome(t *testing.T) {
+	text, err := os.ReadFile("testdata/classify.json")
+	require.NoError(t, err)
+	var vectors []struct {
+		Name         string            `json:"name"`
+		Preset       string            `json:"preset"`
+		Op           string            `json:"op"`
+		Status       int               `json:"status"`
+		Header       map[string]string `json:"header"`
+		Body         string            `json:"body"`
+		Kind         string            `json:"kind"` // empty: success
+		Outcome      string            `json:"outcome"`
+		RetryAfter   string            `json:"retry_after"`
+		RefreshToken string            `json:"refresh_token"`
+		Message      string            `json:"message"` // all of it
+		Advice       string            `json:"advice"`  // a part of it
+	}
+	require.NoError(t, json.Unmarshal(text, &vectors))
+	for _, v := range vectors {
+		t.Run(v.Name, func(t *testing.T) {
+			rt := &roundTrip{status: v.Status, header: v.Header, body: v.Body}
+			got, err := do(t.Context(), connect(t, account(v.Preset), v.Preset, rt), v.Op)
+			assert.Equal(t, 1, rt.calls, "requests")
+			if v.Kind == "" {
+				require.NoError(t, err)
+				return
+			}
+			failure := asError(t, err)
+			assert.Equal(t, v.Kind, failure.Kind.String())
+			assert.Equal(t, v.Outcome, failure.Outcome.String())
+			assert.Equal(t, v.Op, failure.Op)
+			assert.Equal(t, v.RefreshToken, got.RefreshToken.Reveal())
+			assert.True(t, got.AccessToken.Empty())
+			assert.Contains(t, failure.Advice, v.Advice)
+			if v.Message != "" {
+				assert.Equal(t, v.Message, failure.Message)
+			}
+			var wait time.Duration
+			if v.RetryAfter != "" {
+				wait, err = time.ParseDuration(v.RetryAfter)
+				require.NoError(t, err)
+			}
+			assert.Equal(t, wait, failure.RetryAfter)
+		})
+	}
+}
+
+func TestRetryAfterMayBeADate(t *testing.T) {
+	at := time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat)
+	rt := &roundTrip{status: 429, header: map[string]string{"Retry-After": at}}
+	_, err := do(t.Context(), connect(t, account("ocp"), "ocp", rt), "login")
+	assert.InDelta(t, 90, asError(t, err).RetryAfter.Seconds(), 5)
+}
+
+func TestAdviceFitsTheCodeThatWasSent(t *testing.T) {
+	refused := &roundTrip{status: 401, body: `{"error":"invalid_grant","error_description":"bad 287082"}`}
+	withSecret := account("ocp")
+	withSecret.TOTPSecret = providers.NewSecret(testTOTPSecret)
+
+	_, err := do(t.Context(), connect(t, withSecret, "ocp", refused), "login")
+	assert.Contains(t, asError(t, err).Advice, "totp_secret (and this machine's clock)")
+
+	_, err = connect(t, account("ocp"), "ocp", refused).Login(t.Context(), providers.LoginRequest{OTP: providers.NewSecret("287082")})
+	assert.Contains(t, asError(t, err).Advice, "newest code as otp")
+
+	_, err = do(t.Context(), connect(t, account("ocp"), "ocp", refused), "login")
+	var failure *providers.Error
+	require.ErrorAs(t, err, &failure)
+	assert.Contains(t, failure.Advice, "set totp_secret or give otp")
+}
+
+func TestAMessageIsCut(t *testing.T) {
+	rt := &roundTrip{status: 400, body: `{"error":"invalid_grant","error_description":"` + strings.Repeat("long ", 1000) + `"}`}
+	_, err := do(t.Context(), connect(t, account("panta"), "panta", rt), "login")
+	assert.LessOrEqual(t, len(asError(t, err).Message), 310)
+}

@@ -1,0 +1,307 @@
+// Package oauth2 is a client for OAuth 2.0 token endpoints (RFC 6749) and for
+// the ways to end a session that Keycloak and RFC 7009 offer. There is one
+// client; in what servers differ is data, a Preset.
+//
+// Three rules shape it. A call is one request: nothing here repeats one, and
+// the HTTP library is kept from it (see http.go). Every failure says whether the
+// call took effect at the server (see classify.go). And nothing that a server
+// sends gets into an error but its OAuth error code and description, with our
+// own secrets masked in them (see mask.go).
+package oauth2
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// defaultUserAgent is sent where no login marks its session with another.
+const defaultUserAgent = "vault-plugin-secrets-panta"
+
+// Provider makes a providers.Provider of a preset.
+type Provider struct {
+	preset    Preset
+	transport http.RoundTripper
+}
+
+var _ providers.Provider = (*Provider)(nil)
+
+// New returns the provider that a preset describes. Tests pass a transport that
+// all its accounts then use, whatever their ca_cert; nil is the real one, which
+// each account has for itself. One that fails before it has read the whole of
+// a request's body, or with the dialler's error, has not acted on the request.
+func New(p Preset, transport http.RoundTripper) *Provider {
+	return &Provider{preset: p, transport: transport}
+}
+
+// Describe implements providers.Provider.
+func (p *Provider) Describe() providers.Description {
+	methods := make([]providers.Method, len(p.preset.Methods))
+	for i, m := range p.preset.Methods {
+		methods[i] = m.Method
+	}
+	return providers.Description{
+		Name:           p.preset.Name,
+		Summary:        p.preset.Summary,
+		Environments:   p.preset.Environments,
+		TokenEndpoint:  p.preset.TokenEndpoint,
+		LogoutEndpoint: p.preset.LogoutEndpoint,
+		Methods:        methods,
+	}
+}
+
+// Connect implements providers.Provider. A personal access token needs no
+// connection; its Upstream has no Capabilities, and its calls fail.
+func (p *Provider) Connect(a providers.Account) (providers.Upstream, error) {
+	a, err := p.Normalize(a)
+	if err != nil {
+		return nil, err
+	}
+	method, _ := p.preset.method(a.AuthMethod)
+	c := &client{
+		account:   a,
+		method:    method,
+		logout:    p.preset.Logout,
+		logoutURL: a.LogoutURL,
+		rules:     slices.Concat(p.preset.Failures, commonRules()),
+		transport: p.transport,
+	}
+	if c.logout == Revocation {
+		c.logoutURL = a.RevocationURL
+	}
+	if c.transport == nil {
+		c.transport = newTransport(a)
+	}
+	return c, nil
+}
+
+// Headers implements providers.Provider. The account is a normalized one.
+func (p *Provider) Headers(a providers.Account, t providers.TokenResponse) map[string]string {
+	method, _ := p.preset.method(a.AuthMethod)
+	values := strings.NewReplacer(
+		"{access_token}", t.AccessToken.Reveal(),
+		"{token_type}", t.TokenType,
+		"{tenant_id}", a.TenantID,
+		"{personal_access_token}", a.PersonalAccessToken.Reveal(),
+	)
+	headers := make(map[string]string, len(method.Headers))
+	for _, h := range method.Headers {
+		headers[h.Name] = values.Replace(h.Value)
+	}
+	return headers
+}
+
+// client is the providers.Upstream of one account.
+type client struct {
+	account   providers.Account // normalized
+	method    Method
+	logout    LogoutStyle
+	logoutURL string // empty: there is no logout
+	rules     []FailureRule
+	transport http.RoundTripper
+}
+
+// Capabilities implements providers.Upstream.
+func (c *client) Capabilities() providers.Capabilities {
+	can := providers.Capabilities{
+		Sessions:    c.method.Sessions,
+		Logout:      c.method.Sessions && c.logoutURL != "",
+		OneTimeCode: c.method.OneTimeCode,
+	}
+	if can.OneTimeCode {
+		can.GeneratesCode = !c.account.TOTPSecret.Empty()
+		can.CodePeriod = codePeriod(c.account)
+	}
+	return can
+}
+
+// Login implements providers.Upstream by the password grant (RFC 6749 section
+// 4.3) or the client credentials grant (section 4.4).
+func (c *client) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
+	params := c.clientParams()
+	switch c.method.Name {
+	case providers.Password:
+		params["grant_type"] = "password"
+		params["username"] = c.account.Username
+		params["password"] = c.account.Password.Reveal()
+	case providers.ClientCredentials:
+		params["grant_type"] = "client_credentials"
+	case providers.PersonalAccessToken:
+		return providers.TokenResponse{}, c.cannot(Login, "a personal access token has no login", "send the headers of the token")
+	}
+	scopes, err := providers.NormalizeScopes(r.Scopes)
+	if err != nil {
+		return providers.TokenResponse{}, err
+	}
+	if len(scopes) == 0 {
+		scopes = c.account.Scopes
+	}
+	if len(scopes) > 0 {
+		params["scope"] = strings.Join(scopes, " ")
+	}
+	code, origin, err := c.code(r)
+	if err != nil {
+		return providers.TokenResponse{}, err
+	}
+	if origin != noCode {
+		params["otp"] = code.Reveal()
+	}
+	if r.UserAgent == "" {
+		r.UserAgent = defaultUserAgent
+	}
+	try := c.attempt(Login, c.account.TokenURL, code)
+	try.code = origin
+	got, failure := c.token(ctx, try, params, r.UserAgent)
+	if failure != nil {
+		return got, failure
+	}
+	return got, nil
+}
+
+// Refresh implements providers.Upstream by RFC 6749 section 6.
+func (c *client) Refresh(ctx context.Context, refreshToken providers.Secret) (providers.TokenResponse, error) {
+	if !c.Capabilities().Sessions {
+		return providers.TokenResponse{}, c.cannot(Refresh, "this account has no sessions, so there is nothing to refresh", "log in instead")
+	}
+	params := c.clientParams()
+	params["grant_type"] = "refresh_token"
+	params["refresh_token"] = refreshToken.Reveal()
+	got, failure := c.token(ctx, c.attempt(Refresh, c.account.TokenURL, refreshToken), params, defaultUserAgent)
+	if got.RefreshToken.Empty() && (failure == nil || failure.Outcome == providers.Happened) {
+		got.RefreshToken = refreshToken
+	}
+	if failure != nil {
+		return got, failure
+	}
+	return got, nil
+}
+
+// Logout implements providers.Upstream. Keycloak answers 204 for a session that
+// is gone already, and RFC 7009 section 2.2 has 200 for a token that is not known.
+func (c *client) Logout(ctx context.Context, refreshToken providers.Secret) error {
+	if !c.Capabilities().Logout {
+		return c.cannot(Logout, "this account's sessions cannot be ended", "let the session end by its age")
+	}
+	params := c.clientParams()
+	if c.logout == Revocation {
+		params["token"] = refreshToken.Reveal()
+		params["token_type_hint"] = "refresh_token"
+	} else {
+		params["refresh_token"] = refreshToken.Reveal()
+	}
+	try := c.attempt(Logout, c.logoutURL, refreshToken)
+	a, failure := c.post(ctx, try, params, Form, defaultUserAgent)
+	if failure != nil {
+		return failure
+	}
+	if failure := try.loggedOut(a); failure != nil {
+		return failure
+	}
+	return nil
+}
+
+// token makes a call to the token endpoint and reads its answer.
+func (c *client) token(ctx context.Context, try attempt, params map[string]string, userAgent string) (providers.TokenResponse, *providers.Error) {
+	a, failure := c.post(ctx, try, params, c.method.Encoding, userAgent)
+	if failure != nil {
+		return providers.TokenResponse{}, failure
+	}
+	got, failure := try.tokens(a)
+	if !c.method.Sessions {
+		// RFC 6749 section 4.4.3: a client credentials answer should have no
+		// refresh token. One that comes all the same is of no use to an account
+		// that is described as having no sessions.
+		got.RefreshToken = providers.Secret{}
+	}
+	if failure != nil {
+		return got, failure
+	}
+	if got.Scope == "" {
+		got.Scope = claimedScope(got.AccessToken)
+	}
+	if got.Scope == "" {
+		got.Scope = params["scope"]
+	}
+	return got, nil
+}
+
+// clientParams authenticates the client in the body (RFC 6749 section 2.3.1):
+// the one way that all our servers document. It is never probed for, because
+// a probe would be a login.
+func (c *client) clientParams() map[string]string {
+	params := map[string]string{"client_id": c.account.ClientID}
+	if !c.account.ClientSecret.Empty() {
+		params["client_secret"] = c.account.ClientSecret.Reveal()
+	}
+	return params
+}
+
+func (c *client) attempt(op Op, endpoint string, sent providers.Secret) attempt {
+	a := c.account
+	return attempt{
+		op:       op,
+		endpoint: endpoint,
+		account:  a,
+		method:   c.method,
+		rules:    c.rules,
+		mask:     newMask(a.ClientSecret, a.Password, a.TOTPSecret, a.PersonalAccessToken, sent),
+	}
+}
+
+// cannot refuses a call that Capabilities rules out.
+func (c *client) cannot(op Op, message, advice string) *providers.Error {
+	return c.attempt(op, c.account.TokenURL, providers.Secret{}).
+		failed(providers.Protocol, providers.DidNotHappen, message, advice)
+}
+
+// attempt is what is known of a call while it is made: whom it goes to, and what
+// its errors need.
+type attempt struct {
+	op       Op
+	endpoint string
+	account  providers.Account
+	method   Method
+	rules    []FailureRule
+	code     codeOrigin
+	mask     mask
+}
+
+// failed makes the error of a call. message may hold what the server sent: it is
+// masked and cut here, so that no path into an error goes round that.
+func (t attempt) failed(kind providers.Kind, outcome providers.Outcome, message, advice string) *providers.Error {
+	return &providers.Error{
+		Kind:    kind,
+		Outcome: outcome,
+		Op:      string(t.op),
+		Host:    t.host(),
+		Message: t.mask.clean(message),
+		Advice:  advice,
+	}
+}
+
+// host is whom we call; Normalize has parsed the endpoint before.
+func (t attempt) host() string {
+	u, err := url.Parse(t.endpoint)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// endpointField names the config field that decides where a call goes.
+func (t attempt) endpointField() string {
+	switch {
+	case t.op == Logout && t.method.uses("revocation_url"):
+		return "revocation_url"
+	case t.op == Logout && t.method.uses("logout_url"):
+		return "base_url or logout_url"
+	case t.method.uses("token_url"):
+		return "token_url"
+	default:
+		return "base_url"
+	}
+}

@@ -1,0 +1,182 @@
+package oauth2
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-cleanhttp"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+const (
+	maxAnswer = 1 << 20  // bytes of an answer's body
+	maxHeader = 64 << 10 // bytes of an answer's header
+)
+
+// newTransport returns the HTTP transport of one account.
+//
+// It makes a new connection for each try. On one that is kept, a server's
+// closing can cross our request; whether a login then took effect is not known,
+// and such a login holds a place in the budget until its session would have
+// died. Against that a handshake is cheap, calls of an account are rare, and
+// there are no idle connections to close when a config changes.
+func newTransport(a providers.Account) *http.Transport {
+	t := cleanhttp.DefaultTransport()
+	t.MaxResponseHeaderBytes = maxHeader
+	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, proxy *http.Response) error {
+		if proxy.StatusCode != http.StatusOK {
+			return proxyError(proxy.StatusCode)
+		}
+		return nil
+	}
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: a.TLSServerName}
+	if a.CACert != "" {
+		roots, err := x509.SystemCertPool()
+		if err != nil { // a system without roots: ours are then all there is
+			roots = x509.NewCertPool()
+		}
+		roots.AppendCertsFromPEM([]byte(a.CACert))
+		t.TLSClientConfig.RootCAs = roots
+	}
+	return t
+}
+
+// proxyError is the status with which a proxy refused to connect us.
+type proxyError int
+
+// Error implements error.
+func (p proxyError) Error() string {
+	return fmt.Sprintf("the proxy answered %d and made no connection", int(p))
+}
+
+// answer is what a server sent back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	cut    error // why the body is not whole; nil: it is
+}
+
+var errTooBig = fmt.Errorf("the answer is larger than %d KiB", maxAnswer>>10)
+
+// post sends one request and reads its answer, within the account's
+// request_timeout. The transport is used without an http.Client, which would
+// follow redirects and fail on a redirect whose address it cannot read.
+func (c *client) post(ctx context.Context, try attempt, params map[string]string, e Encoding, userAgent string) (answer, *providers.Error) {
+	ctx, cancel := context.WithTimeout(ctx, c.account.RequestTimeout)
+	defer cancel()
+	request, sent, err := newRequest(ctx, try.endpoint, params, e, userAgent)
+	if err != nil {
+		return answer{}, try.failed(providers.Protocol, providers.DidNotHappen, "the request could not be made", "check the fields of this config")
+	}
+	response, err := c.transport.RoundTrip(request)
+	if err != nil {
+		return answer{}, try.unanswered(ctx, err, sent.taken())
+	}
+	defer func() { _ = response.Body.Close() }()
+	a := answer{status: response.StatusCode, header: response.Header}
+	a.body, a.cut = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if len(a.body) > maxAnswer {
+		a.cut = errTooBig
+	}
+	if a.cut != nil && ctx.Err() != nil {
+		a.cut = ctx.Err()
+	}
+	return a, nil
+}
+
+// unanswered explains a call that got no answer. taken: the transport has had
+// the whole request. It is not enough to say that the request went out: an
+// error of the dialler says that it did not, whatever was done with the body.
+func (t attempt) unanswered(ctx context.Context, err error, taken bool) *providers.Error {
+	outcome, message, advice := providers.Unknown, silence(ctx, err), t.unknownAdvice()
+	if !taken || isDialError(err) {
+		outcome = providers.DidNotHappen
+		message, advice = t.noConnection(ctx, err)
+	}
+	failure := t.failed(providers.Unavailable, outcome, message, advice)
+	failure.Err = ctx.Err()
+	return failure
+}
+
+func isDialError(err error) bool {
+	var network *net.OpError
+	return errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect")
+}
+
+// noConnection tells why a request could not be sent. It words what it knows
+// and leaves out the text of other errors, which may quote what a server sent.
+func (t attempt) noConnection(ctx context.Context, err error) (message, advice string) {
+	const reach = "check that the host is up and reached from here, and the proxy variables (HTTPS_PROXY, NO_PROXY)"
+	var (
+		proxy     proxyError
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		verify    *tls.CertificateVerificationError
+		plain     tls.RecordHeaderError
+		dns       *net.DNSError
+		network   *net.OpError
+		timed     net.Error
+	)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return "the request was cancelled before it was sent", "ask again"
+	case strings.HasPrefix(err.Error(), "invalid proxy address"): // and then quotes it, with its password
+		return "the address of the proxy cannot be read", "correct HTTPS_PROXY (HTTP_PROXY) in this plugin's environment"
+	case errors.As(err, &proxy):
+		return proxy.Error(), "have the host allowed at the proxy, or correct HTTPS_PROXY and NO_PROXY in this plugin's environment"
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.As(err, &timed) && timed.Timeout():
+		return "no connection within the time allowed", reach
+	case errors.As(err, &authority):
+		return "the server's certificate is signed by an authority that is not trusted here", "set ca_cert to the PEM certificate of that authority"
+	case errors.As(err, &hostname):
+		return "the server's certificate is for another name", "set tls_server_name to the name in the certificate, or correct " + t.endpointField()
+	case errors.As(err, &verify):
+		return "the server's certificate is not valid: " + verify.Err.Error(), "have the certificate renewed, or correct ca_cert"
+	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
+		return "the server does not speak TLS", "correct the scheme or the port in " + t.endpointField()
+	case errors.As(err, &dns):
+		return "the host name is not known", "correct " + t.endpointField() + ", or the name servers of this machine"
+	case errors.As(err, &network):
+		return "no connection: " + network.Err.Error(), reach
+	default:
+		return "no connection", reach
+	}
+}
+
+// silence says how a call ended whose request had gone out.
+func silence(ctx context.Context, err error) string {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return "the request was cancelled before its answer came"
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return "no answer within the time allowed"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "the connection broke before the answer came"
+	default:
+		return "the connection broke before the answer came, or brought something that is not HTTP"
+	}
+}
+
+// unknownAdvice goes with the outcome Unknown.
+func (t attempt) unknownAdvice() string {
+	switch t.op {
+	case Login:
+		return "the login may have taken effect all the same: do not repeat it at once; if the server is slow, raise request_timeout"
+	case Refresh:
+		return "the refresh may have taken effect all the same; if the server is slow, raise request_timeout"
+	case Logout:
+		return "the logout may have taken effect all the same; it can be repeated"
+	}
+	return ""
+}

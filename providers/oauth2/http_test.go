@@ -1,0 +1,313 @@
+package oauth2_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// server answers on a loopback socket and counts the requests.
+func server(t *testing.T, handler http.HandlerFunc) (url string, calls *atomic.Int32) {
+	t.Helper()
+	calls = new(atomic.Int32)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+		handler(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, calls
+}
+
+func at(url string) providers.Account {
+	a := account("keycloak")
+	a.BaseURL = url
+	return a
+}
+
+func assertFailed(t *testing.T, err error, kind providers.Kind, outcome providers.Outcome) providers.Error {
+	t.Helper()
+	failure := asError(t, err)
+	assert.Equal(t, kind.String(), failure.Kind.String())
+	assert.Equal(t, outcome.String(), failure.Outcome.String())
+	return *failure
+}
+
+func TestALoginOverARealConnection(t *testing.T) {
+	url, calls := server(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, granted) })
+	got, err := do(t.Context(), connect(t, at(url), "keycloak", nil), "login")
+	require.NoError(t, err)
+	assert.Equal(t, "at", got.AccessToken.Reveal())
+	assert.EqualValues(t, 1, calls.Load())
+}
+
+func TestNothingIsRepeatedOverARealConnection(t *testing.T) {
+	hangUp := func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = conn.(*net.TCPConn).SetLinger(0) // reset instead of an orderly end
+			_ = conn.Close()
+		}
+	}
+	for name, c := range map[string]struct {
+		handler http.HandlerFunc
+		kind    providers.Kind
+		outcome providers.Outcome
+	}{
+		"reset after the request": {hangUp, providers.Unavailable, providers.Unknown},
+		"closed after the request": {
+			func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+			providers.Unavailable, providers.Unknown,
+		},
+		"an answer that breaks off": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = io.WriteString(w, granted)
+		}, providers.Protocol, providers.Unknown},
+		"a refusal that breaks off": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			w.WriteHeader(http.StatusUnauthorized)
+		}, providers.Protocol, providers.DidNotHappen},
+		"ten megabytes": {func(w http.ResponseWriter, _ *http.Request) {
+			for range 10 << 4 {
+				if _, err := io.WriteString(w, strings.Repeat(" ", 1<<16)); err != nil {
+					return
+				}
+			}
+		}, providers.Protocol, providers.Unknown},
+		"a header without end": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 1<<20))
+		}, providers.Unavailable, providers.Unknown},
+		"a redirect": {
+			func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "/again", http.StatusTemporaryRedirect)
+			},
+			providers.Protocol, providers.DidNotHappen,
+		},
+		"no HTTP": {func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				_, _ = io.WriteString(conn, "your secret was "+testClientSecret+"\r\n\r\n")
+				_ = conn.Close()
+			}
+		}, providers.Unavailable, providers.Unknown},
+	} {
+		for _, op := range []string{"login", "refresh"} {
+			t.Run(name+", "+op, func(t *testing.T) {
+				url, calls := server(t, c.handler)
+				_, err := do(t.Context(), connect(t, at(url), "keycloak", nil), op)
+				failure := assertFailed(t, err, c.kind, c.outcome)
+				assert.NotContains(t, failure.Message, "your secret was", "a server's words that are not OAuth's")
+				assert.EqualValues(t, 1, calls.Load())
+			})
+		}
+	}
+}
+
+func TestNothingIsRepeatedOverHTTP2(t *testing.T) {
+	var calls atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		assert.Equal(t, 2, r.ProtoMajor)
+		panic(http.ErrAbortHandler) // resets the stream
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	a := at(s.URL)
+	a.CACert = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	_, err := do(t.Context(), connect(t, a, "keycloak", nil), "login")
+	assertFailed(t, err, providers.Unavailable, providers.Unknown)
+	assert.EqualValues(t, 1, calls.Load())
+}
+
+func TestEachCallHasAConnectionOfItsOwn(t *testing.T) {
+	var connections atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, granted) }))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	up := connect(t, at(s.URL), "keycloak", nil)
+	for range 3 {
+		_, err := do(t.Context(), up, "login")
+		require.NoError(t, err)
+	}
+	assert.EqualValues(t, 3, connections.Load())
+}
+
+func TestAnErrorOfTheDiallerMeansThatNothingWasSent(t *testing.T) {
+	for op, outcome := range map[string]providers.Outcome{
+		"dial":         providers.DidNotHappen,
+		"proxyconnect": providers.DidNotHappen,
+		"read":         providers.Unknown,
+		"write":        providers.Unknown,
+	} {
+		rt := &roundTrip{err: &net.OpError{Op: op, Net: "tcp", Err: syscall.ECONNRESET}}
+		_, err := do(t.Context(), connect(t, account("ocp"), "ocp", rt), "login")
+		assertFailed(t, err, providers.Unavailable, outcome)
+	}
+}
+
+func TestAServerThatIsNotThereIsUnavailable(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	_, err = do(t.Context(), connect(t, at("http://"+addr), "keycloak", nil), "login")
+	failure := assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
+	assert.Equal(t, addr, failure.Host)
+	assert.Contains(t, failure.Message, "connection refused")
+}
+
+func TestAnUnknownHostSaysSo(t *testing.T) {
+	_, err := do(t.Context(), connect(t, at("https://nowhere.invalid"), "keycloak", nil), "login")
+	assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
+}
+
+func TestTheServersCertificateIsChecked(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, granted) }))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	own := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+
+	trusted := at(s.URL)
+	trusted.CACert = own
+	_, err := do(t.Context(), connect(t, trusted, "keycloak", nil), "login")
+	require.NoError(t, err)
+
+	_, err = do(t.Context(), connect(t, at(s.URL), "keycloak", nil), "login")
+	assert.Contains(t, assertFailed(t, err, providers.Unavailable, providers.DidNotHappen).Advice, "ca_cert")
+
+	wrongName := trusted
+	wrongName.TLSServerName = "other.example.org"
+	_, err = do(t.Context(), connect(t, wrongName, "keycloak", nil), "login")
+	assert.Contains(t, assertFailed(t, err, providers.Unavailable, providers.DidNotHappen).Advice, "tls_server_name")
+
+	rightName := trusted
+	rightName.TLSServerName = "example.com" // the name in httptest's certificate
+	_, err = do(t.Context(), connect(t, rightName, "keycloak", nil), "login")
+	require.NoError(t, err)
+}
+
+func TestOldTLSIsRefused(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} // that is the point
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	_, err := do(t.Context(), connect(t, at(s.URL), "keycloak", nil), "login")
+	assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
+}
+
+func TestAPlainServerBehindHTTPSSaysSo(t *testing.T) {
+	url, calls := server(t, func(http.ResponseWriter, *http.Request) {})
+	_, err := do(t.Context(), connect(t, at(strings.Replace(url, "http", "https", 1)), "keycloak", nil), "login")
+	assert.Contains(t, assertFailed(t, err, providers.Unavailable, providers.DidNotHappen).Message, "does not speak TLS")
+	assert.Zero(t, calls.Load())
+}
+
+// waiting is a transport without an answer. Where unread, it has not begun to send.
+type waiting struct{ unread bool }
+
+func (w waiting) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !w.unread {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	<-r.Context().Done()
+	return nil, context.Cause(r.Context())
+}
+
+func TestSilenceEndsWithTheTimeAllowed(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		unread  bool
+		limit   time.Duration // of the caller; 0: none
+		want    time.Duration
+		outcome providers.Outcome
+	}{
+		{"after sending, request_timeout", false, 0, 10 * time.Second, providers.Unknown},
+		{"after sending, the caller's deadline", false, 3 * time.Second, 3 * time.Second, providers.Unknown},
+		{"before sending", true, 0, 10 * time.Second, providers.DidNotHappen},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if c.limit > 0 {
+					ctx, cancel = context.WithTimeout(ctx, c.limit)
+					defer cancel()
+				}
+				start := time.Now()
+				_, err := do(ctx, connect(t, account("ocp"), "ocp", waiting{c.unread}), "login")
+				assert.Equal(t, c.want, time.Since(start))
+				assertFailed(t, err, providers.Unavailable, c.outcome)
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+			})
+		})
+	}
+}
+
+func TestACallerThatLeavesEndsTheCall(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	url, _ := server(t, func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	})
+	_, err := do(ctx, connect(t, at(url), "keycloak", nil), "login")
+	assertFailed(t, err, providers.Unavailable, providers.Unknown)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+func TestABodyThatHangsEndsWithTheTimeAllowed(t *testing.T) {
+	a := account("keycloak")
+	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, granted[:20])
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	a.BaseURL, a.RequestTimeout = url, 100*time.Millisecond
+	_, err := do(t.Context(), connect(t, a, "keycloak", nil), "login")
+	assertFailed(t, err, providers.Unavailable, providers.Unknown)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// half is a transport that fails with the end of the request still in its hands.
+type half struct{ err error }
+
+func (h half) RoundTrip(r *http.Request) (*http.Response, error) {
+	_, _ = io.CopyN(io.Discard, r.Body, r.ContentLength-1)
+	return nil, h.err
+}
+
+func TestARequestWhoseEndWasNeverTakenDidNotHappen(t *testing.T) {
+	_, err := do(t.Context(), connect(t, account("ocp"), "ocp", half{errors.New("broken pipe " + testPassword)}), "login")
+	assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
+}
+
+func TestAProxysPasswordIsNotShown(t *testing.T) {
+	_, err := do(t.Context(), connect(t, account("ocp"), "ocp", half{errors.New(`invalid proxy address "http://u:pr0xy@h": x`)}), "login")
+	failure := assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
+	assert.NotContains(t, failure.Error(), "pr0xy")
+	assert.Contains(t, failure.Advice, "HTTPS_PROXY")
+}

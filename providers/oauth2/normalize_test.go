@@ -1,0 +1,239 @@
+package oauth2_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers/presets"
+)
+
+func secret(s string) providers.Secret { return providers.NewSecret(s) }
+
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestNormalizeFillsInEndpointsAndDefaults(t *testing.T) {
+	const kc = "/protocol/openid-connect/"
+	for name, c := range map[string]struct {
+		provider      string
+		change        func(*providers.Account)
+		token, logout string
+	}{
+		"panta dmo":              {"panta", func(*providers.Account) {}, "https://login.dmo.app.pantaindex.com/realms/panta-technology" + kc + "token", "https://login.dmo.app.pantaindex.com/realms/panta-technology" + kc + "logout"},
+		"panta elsewhere":        {"panta", func(a *providers.Account) { a.Environment, a.BaseURL = "", "https://login.example.com" }, "https://login.example.com/realms/panta-technology" + kc + "token", "https://login.example.com/realms/panta-technology" + kc + "logout"},
+		"ocp eu1":                {"ocp", func(a *providers.Account) { a.Environment = "eu1" }, "https://eu1-m.ocp.ai/auth/realms/master" + kc + "token", "https://eu1-m.ocp.ai/auth/realms/master" + kc + "logout"},
+		"ocp us1":                {"ocp", func(a *providers.Account) { a.Environment = "us1" }, "https://us1-m.ocp.ai/auth/realms/master" + kc + "token", "https://us1-m.ocp.ai/auth/realms/master" + kc + "logout"},
+		"ocp us2":                {"ocp", func(a *providers.Account) { a.Environment = "us2" }, "https://auth.us2-m.ocp.ai/auth/realms/master" + kc + "token", "https://auth.us2-m.ocp.ai/auth/realms/master" + kc + "logout"},
+		"ocp ca1":                {"ocp", func(*providers.Account) {}, "https://pub.ca1.ocp.ai/auth/realms/ocp" + kc + "token", "https://pub.ca1.ocp.ai/auth/realms/ocp" + kc + "logout"},
+		"ocp frankfurt":          {"ocp", func(a *providers.Account) { a.Environment = "frankfurt" }, "https://pub.frankfurt.ocp.ai/auth/realms/ocp" + kc + "token", "https://pub.frankfurt.ocp.ai/auth/realms/ocp" + kc + "logout"},
+		"given fields win":       {"ocp", func(a *providers.Account) { a.BaseURL, a.Realm = "https://proxy.example.com", "mine" }, "https://proxy.example.com/auth/realms/mine" + kc + "token", "https://proxy.example.com/auth/realms/mine" + kc + "logout"},
+		"logout_url wins":        {"ocp", func(a *providers.Account) { a.LogoutURL = "https://out.example.com/bye" }, "https://pub.ca1.ocp.ai/auth/realms/ocp" + kc + "token", "https://out.example.com/bye"},
+		"keycloak with a prefix": {"keycloak", func(*providers.Account) {}, "https://login.example.com/auth/realms/staff" + kc + "token", "https://login.example.com/auth/realms/staff" + kc + "logout"},
+		"one spelling":           {"keycloak", func(a *providers.Account) { a.BaseURL = "HTTPS://Login.Example.com:443//" }, "https://login.example.com/realms/staff" + kc + "token", "https://login.example.com/realms/staff" + kc + "logout"},
+		"loopback":               {"keycloak", func(a *providers.Account) { a.BaseURL = "http://[::1]:8085/auth" }, "http://[::1]:8085/auth/realms/staff" + kc + "token", "http://[::1]:8085/auth/realms/staff" + kc + "logout"},
+		"allow_http":             {"keycloak", func(a *providers.Account) { a.BaseURL, a.AllowHTTP = "http://kc:80", true }, "http://kc/realms/staff" + kc + "token", "http://kc/realms/staff" + kc + "logout"},
+		"partner":                {"partner", func(*providers.Account) {}, "https://partner.example.com/api/oauth/token", ""},
+		"oauth2 keeps its slash": {"oauth2", func(*providers.Account) {}, "https://login.example.com/token/", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := oauth2.New(preset(t, c.provider), nil)
+			given := account(c.provider)
+			c.change(&given)
+			got, err := p.Normalize(given)
+			require.NoError(t, err)
+			assert.Equal(t, c.token, got.TokenURL)
+			assert.Equal(t, c.logout, got.LogoutURL)
+			assert.Equal(t, c.provider, got.Provider)
+			assert.Equal(t, p.Describe().Methods[0].Name, got.AuthMethod)
+			assert.Equal(t, 10*time.Second, got.RequestTimeout)
+			if c.provider == "ocp" {
+				assert.Equal(t, "ocp", got.ClientID)
+			}
+			again, err := p.Normalize(got)
+			require.NoError(t, err)
+			assert.Equal(t, got, again, "a normalized account normalizes to itself")
+		})
+	}
+}
+
+func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
+	type change = func(*providers.Account)
+	cert := certificate(t)
+	key := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}))
+	totp := func(secretValue string) change {
+		return func(a *providers.Account) { a.TOTPSecret = secret(secretValue) }
+	}
+	pat := func(a *providers.Account) {
+		*a = providers.Account{AuthMethod: providers.PersonalAccessToken, Environment: "eu1", PersonalAccessToken: secret(testPAT)}
+	}
+	const (
+		ocpUses  = "environment, base_url, realm, logout_url, client_id, username, password, totp_secret, totp_digits, totp_period, totp_algorithm, scopes, request_timeout, ca_cert, tls_server_name, allow_http"
+		noBase32 = `field "totp_secret": must be base32 (letters A to Z and digits 2 to 7) as an authenticator app takes it, or an otpauth:// URL`
+		onlyPEM  = `field "ca_cert": must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----) and nothing else`
+		timeout  = `field "request_timeout": must be more than 0 and at most 60 seconds`
+		period   = `field "totp_period": must be whole seconds from 1 to 300`
+		realm    = `field "realm": must be the bare name of a realm: letters, digits, dot, dash and underscore`
+		header   = `must be printable ASCII without spaces and line breaks, as it is sent in a header; a value read from a file often ends in a line break`
+		disagree = `disagrees with the otpauth:// URL in totp_secret (where a URL does not say, it means 6 digits, 30 seconds and SHA1); leave this field out`
+	)
+	for name, c := range map[string]struct {
+		provider string
+		change   change
+		want     string
+	}{
+		"another provider":          {"ocp", func(a *providers.Account) { a.Provider = "panta" }, `field "provider": is another than ocp; give ocp`},
+		"unknown auth_method":       {"ocp", func(a *providers.Account) { a.AuthMethod = "magic" }, `field "auth_method": is not one of ocp; allowed: password, pat`},
+		"unknown environment":       {"ocp", func(a *providers.Account) { a.Environment = "eu9" }, `field "environment": is not one of ocp; allowed: eu1, us1, us2, ca1, frankfurt`},
+		"no environment":            {"panta", func(a *providers.Account) { a.Environment = "" }, `field "environment": is required, or base_url in its place; allowed: dmo`},
+		"no realm at ocp":           {"ocp", func(a *providers.Account) { a.Environment, a.BaseURL = "", "https://h" }, `field "realm": is required with base_url; ocp has master and ocp`},
+		"no realm":                  {"keycloak", func(a *providers.Account) { a.Realm = "" }, `field "realm": is required by keycloak`},
+		"no base_url":               {"partner", func(a *providers.Account) { a.BaseURL = "" }, `field "base_url": is required by partner`},
+		"no token_url":              {"oauth2", func(a *providers.Account) { a.TokenURL = "" }, `field "token_url": is required by oauth2 with auth_method password`},
+		"no tenant":                 {"panta", func(a *providers.Account) { a.TenantID = "" }, `field "tenant_id": is required by panta with auth_method password`},
+		"no client secret":          {"panta", func(a *providers.Account) { a.ClientSecret = secret("") }, `field "client_secret": is required by panta with auth_method password`},
+		"no client id":              {"keycloak", func(a *providers.Account) { a.ClientID = "" }, `field "client_id": is required by keycloak with auth_method password`},
+		"no user":                   {"ocp", func(a *providers.Account) { a.Username = "" }, `field "username": is required by ocp with auth_method password`},
+		"no password":               {"ocp", func(a *providers.Account) { a.Password = secret("") }, `field "password": is required by ocp with auth_method password`},
+		"no token":                  {"ocp", func(a *providers.Account) { pat(a); a.PersonalAccessToken = secret("") }, `field "personal_access_token": is required by ocp with auth_method pat`},
+		"pat: password alone":       {"ocp", func(a *providers.Account) { pat(a); a.Password = secret(testPassword) }, `field "username": is required with password`},
+		"pat: totp":                 {"ocp", func(a *providers.Account) { pat(a); a.TOTPSecret = secret(testTOTPSecret) }, `field "password": is required with totp_secret`},
+		"pat: scopes":               {"ocp", func(a *providers.Account) { pat(a); a.Scopes = []string{"openid"} }, `field "scopes": is not used by ocp with auth_method pat; used are: environment, base_url, realm, personal_access_token, logout_url, client_id, username, password, totp_secret, totp_digits, totp_period, totp_algorithm, request_timeout, ca_cert, tls_server_name, allow_http`},
+		"pat: line break":           {"ocp", func(a *providers.Account) { pat(a); a.PersonalAccessToken = secret(testPAT + "\n") }, `field "personal_access_token": ` + header},
+		"tenant: space":             {"panta", func(a *providers.Account) { a.TenantID = "a b" }, `field "tenant_id": ` + header},
+		"password: line break":      {"panta", func(a *providers.Account) { a.Password = secret(testPassword + "\n") }, `field "password": must not contain a line break; a value read from a file often ends in one`},
+		"ocp: tenant":               {"ocp", func(a *providers.Account) { a.TenantID = "t" }, `field "tenant_id": is not used by ocp with auth_method password; used are: ` + ocpUses},
+		"ocp: client secret":        {"ocp", func(a *providers.Account) { a.ClientSecret = secret(testClientSecret) }, `field "client_secret": is not used by ocp with auth_method password; used are: ` + ocpUses},
+		"ocp: token_url":            {"ocp", func(a *providers.Account) { a.TokenURL = "https://h/t" }, `field "token_url": is not used by ocp with auth_method password; used are: ` + ocpUses},
+		"panta: totp":               {"panta", totp(testTOTPSecret), `field "totp_secret": is not used by panta with auth_method password; used are: environment, base_url, realm, logout_url, client_id, client_secret, username, password, tenant_id, scopes, request_timeout, ca_cert, tls_server_name, allow_http`},
+		"partner: user":             {"partner", func(a *providers.Account) { a.Username = "u" }, `field "username": is not used by partner with auth_method client_credentials; used are: base_url, client_id, client_secret, scopes, request_timeout, ca_cert, tls_server_name, allow_http`},
+		"url: not one":              {"keycloak", func(a *providers.Account) { a.BaseURL = "https://a b" }, `field "base_url": is not a URL; give one such as https://login.example.com`},
+		"url: no scheme":            {"keycloak", func(a *providers.Account) { a.BaseURL = "login.example.com" }, `field "base_url": must start with https://`},
+		"url: scheme":               {"oauth2", func(a *providers.Account) { a.TokenURL = "ftp://h/t" }, `field "token_url": must start with https://`},
+		"url: http":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "http://login.example.com" }, `field "base_url": must start with https://; plain http is for loopback hosts, or with allow_http=true`},
+		"url: user":                 {"oauth2", func(a *providers.Account) { a.RevocationURL = "https://u:" + testPAT + "@h/r" }, `field "revocation_url": must not hold a user name or password; there are fields for them`},
+		"url: query":                {"ocp", func(a *providers.Account) { a.LogoutURL = "https://h/out?x=1" }, `field "logout_url": must not have a query or a fragment (? or #)`},
+		"url: fragment":             {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h/#" }, `field "base_url": must not have a query or a fragment (? or #)`},
+		"url: host":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https:///auth" }, `field "base_url": has no host; give one such as https://login.example.com`},
+		"url: port":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h:70000" }, `field "base_url": has a port that is not from 1 to 65535`},
+		"realm: slash":              {"keycloak", func(a *providers.Account) { a.Realm = "a/b" }, realm},
+		"realm: dots":               {"keycloak", func(a *providers.Account) { a.Realm = ".." }, realm},
+		"totp: not base32":          {"ocp", totp("GEZDGNB1"), noBase32},
+		"totp: blank":               {"ocp", totp(" = "), noBase32},
+		"totp: hotp":                {"ocp", totp("otpauth://hotp/a?secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL must be of type totp (otpauth://totp/…)`},
+		"totp: URL without secret":  {"ocp", totp("otpauth://totp/a?period=30"), `field "totp_secret": the otpauth:// URL has no secret`},
+		"totp: URL with bad secret": {"ocp", totp("otpauth://totp/a?secret=1"), noBase32},
+		"totp: URL digits":          {"ocp", totp("otpauth://totp/a?digits=7&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has digits other than 6 or 8`},
+		"totp: URL period":          {"ocp", totp("otpauth://totp/a?period=x&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has a period that is not from 1 to 300 seconds`},
+		"totp: URL algorithm":       {"ocp", totp("otpauth://totp/a?algorithm=MD5&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has an algorithm other than SHA1, SHA256 and SHA512`},
+		"totp: URL encoder":         {"ocp", totp("otpauth://totp/a?encoder=steam&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL asks for an encoder; only codes of digits can be made`},
+		"totp: URL broken":          {"ocp", totp("otpauth://totp/%zz?secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL cannot be read; copy it again from the QR code, or give the base32 secret alone`},
+		"totp: digits disagree": {"ocp", func(a *providers.Account) {
+			a.TOTPSecret, a.TOTPDigits = secret("otpauth://totp/a?secret="+testTOTPSecret), 8
+		}, `field "totp_digits": ` + disagree},
+		"totp: period disagrees": {"ocp", func(a *providers.Account) {
+			a.TOTPSecret, a.TOTPPeriod = secret("otpauth://totp/a?period=60&secret="+testTOTPSecret), 30*time.Second
+		}, `field "totp_period": ` + disagree},
+		"totp: algorithm disagrees": {"ocp", func(a *providers.Account) {
+			a.TOTPSecret, a.TOTPAlgorithm = secret("otpauth://totp/a?secret="+testTOTPSecret), "sha256"
+		}, `field "totp_algorithm": ` + disagree},
+		"totp: digits":          {"ocp", func(a *providers.Account) { a.TOTPSecret, a.TOTPDigits = secret(testTOTPSecret), 7 }, `field "totp_digits": must be 6 or 8`},
+		"totp: half seconds":    {"ocp", func(a *providers.Account) { a.TOTPSecret, a.TOTPPeriod = secret(testTOTPSecret), 1500*time.Millisecond }, period},
+		"totp: period too long": {"ocp", func(a *providers.Account) { a.TOTPSecret, a.TOTPPeriod = secret(testTOTPSecret), 301*time.Second }, period},
+		"totp: algorithm":       {"ocp", func(a *providers.Account) { a.TOTPSecret, a.TOTPAlgorithm = secret(testTOTPSecret), "MD5" }, `field "totp_algorithm": must be SHA1, SHA256 or SHA512`},
+		"totp: period alone":    {"ocp", func(a *providers.Account) { a.TOTPPeriod = time.Minute }, `field "totp_period": is of use only with totp_secret; set that too, or leave this out`},
+		"timeout: negative":     {"ocp", func(a *providers.Account) { a.RequestTimeout = -1 }, timeout},
+		"timeout: too long":     {"ocp", func(a *providers.Account) { a.RequestTimeout = 61 * time.Second }, timeout},
+		"ca_cert: text":         {"ocp", func(a *providers.Account) { a.CACert = "no PEM" }, onlyPEM},
+		"ca_cert: key":          {"ocp", func(a *providers.Account) { a.CACert = cert + key }, onlyPEM},
+		"ca_cert: broken":       {"ocp", func(a *providers.Account) { a.CACert = cert + cert[:60] }, onlyPEM},
+		"ca_cert: no x509": {"ocp", func(a *providers.Account) {
+			a.CACert = "-----BEGIN CERTIFICATE-----\neA==\n-----END CERTIFICATE-----\n"
+		}, onlyPEM},
+		"tls_server_name":        {"ocp", func(a *providers.Account) { a.TLSServerName = "https://h" }, `field "tls_server_name": must be a bare host name such as login.example.com`},
+		"scopes: offline_access": {"ocp", func(a *providers.Account) { a.Scopes = []string{"openid", "offline_access"} }, `field "scopes": offline_access is not allowed: its sessions escape the server's list and limit of sessions`},
+		"scopes: space":          {"ocp", func(a *providers.Account) { a.Scopes = []string{"openid profile"} }, `field "scopes": scope number 1 is empty or has a character that is not allowed; give a list of scopes, each of printable ASCII without spaces, quotes and backslashes`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := account(c.provider)
+			c.change(&a)
+			p := oauth2.New(preset(t, c.provider), nil)
+			_, err := p.Normalize(a)
+			require.EqualError(t, err, c.want)
+			assertNoSecret(t, err)
+			_, err = p.Connect(a)
+			assert.EqualError(t, err, c.want)
+		})
+	}
+}
+
+func TestNormalizeTakesATOTPSecretInAnyUsualForm(t *testing.T) {
+	p := oauth2.New(preset(t, "ocp"), nil)
+	for _, given := range []string{
+		testTOTPSecret, "gezd gnbv gy3t qojq gezd gnbv gy3t qojq", testTOTPSecret + "======",
+		"otpauth://totp/OCP:alice?secret=" + testTOTPSecret + "&issuer=OCP&digits=6&period=30&algorithm=SHA1",
+		" otpauth://totp/OCP:alice?secret=" + testTOTPSecret + "\n",
+	} {
+		a := account("ocp")
+		a.TOTPSecret = secret(given)
+		got, err := p.Normalize(a)
+		require.NoError(t, err)
+		assert.Equal(t, testTOTPSecret, got.TOTPSecret.Reveal())
+		assert.Equal(t, 6, got.TOTPDigits)
+		assert.Equal(t, 30*time.Second, got.TOTPPeriod)
+		assert.Equal(t, "SHA1", got.TOTPAlgorithm)
+	}
+}
+
+func TestNormalizeTakesABundleOfCertificates(t *testing.T) {
+	a := account("ocp")
+	a.CACert = "# the first\n" + certificate(t) + "\n# the second\n" + certificate(t)
+	_, err := oauth2.New(preset(t, "ocp"), nil).Normalize(a)
+	require.NoError(t, err)
+}
+
+func TestNormalizeChangesNothingTheSecondTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SampledFrom([]string{"panta", "ocp", "partner", "keycloak", "oauth2"}).Draw(t, "provider")
+		a := account(name)
+		if rapid.Bool().Draw(t, "own base_url") && a.TokenURL == "" {
+			a.BaseURL = rapid.SampledFrom([]string{"https://H/", "https://h:8443/auth//", "http://127.0.0.1:1"}).Draw(t, "base_url")
+		}
+		if name == "ocp" || name == "keycloak" {
+			a.TOTPSecret = secret(rapid.SampledFrom([]string{"", "ge zd", "otpauth://totp/x?secret=gezd&period=60"}).Draw(t, "totp_secret"))
+		}
+		a.Scopes = rapid.SliceOf(rapid.SampledFrom([]string{"a", "b", "c"})).Draw(t, "scopes")
+		for _, p := range presets.All() {
+			if p.Describe().Name != name {
+				continue
+			}
+			once, err := p.Normalize(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			twice, err := p.Normalize(once)
+			if err != nil {
+				t.Fatal(err)
+			}
+			assert.Equal(t, once, twice)
+		}
+	})
+}

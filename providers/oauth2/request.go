@@ -1,0 +1,94 @@
+package oauth2
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// newRequest makes a POST of the parameters.
+func newRequest(ctx context.Context, endpoint string, params map[string]string, e Encoding, userAgent string) (*http.Request, *body, error) {
+	text, contentType, err := encode(params, e)
+	if err != nil {
+		return nil, nil, err
+	}
+	// A body of a type that net/http does not know leaves Request.GetBody nil.
+	// That is what keeps its transports from sending a request again: HTTP/2
+	// would after a stream error, HTTP/1 on a connection that had died. Both can
+	// only repeat a body which they can get afresh, or have not begun to read.
+	b := &body{left: strings.NewReader(text)}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.ContentLength = int64(len(text))
+	r.Header.Set("Content-Type", contentType)
+	r.Header.Set("Accept", "application/json") // without it Keycloak answers refusals with a page
+	r.Header.Set("User-Agent", userAgent)
+	return r, b, nil
+}
+
+func encode(params map[string]string, e Encoding) (text, contentType string, err error) {
+	if e == JSON {
+		b, err := json.Marshal(params)
+		return string(b), "application/json", err
+	}
+	form := make(url.Values, len(params))
+	for name, value := range params {
+		form.Set(name, value)
+	}
+	return form.Encode(), "application/x-www-form-urlencoded", nil
+}
+
+// body is a request's body that knows how much of it the transport has taken.
+//
+// Nothing else tells for certain that a request did not reach the server: the
+// hook httptrace.WroteRequest comes before HTTP/1 flushes its buffer, and in
+// HTTP/2 possibly after the call has returned. But a server cannot act on a
+// request whose end was never handed out.
+type body struct {
+	mu     sync.Mutex
+	left   *strings.Reader
+	closed bool
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.left.Read(p)
+}
+
+// Close implements io.Closer.
+func (b *body) Close() error {
+	b.taken()
+	return nil
+}
+
+// taken closes the body and says whether all of it has been handed out. The
+// answer is final, also where a transport's goroutine still writes.
+func (b *body) taken() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return b.left.Len() == 0
+}
+
+var _ io.ReadCloser = (*body)(nil)
+
+// Op is a call to the server.
+type Op string
+
+// The calls.
+const (
+	Login   Op = "login"
+	Refresh Op = "refresh"
+	Logout  Op = "logout"
+)

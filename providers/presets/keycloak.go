@@ -1,0 +1,74 @@
+package presets
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
+)
+
+// Keycloak is any realm of any Keycloak server. A server of the days of the
+// /auth prefix has it in its base_url.
+func Keycloak() oauth2.Preset {
+	endpoints := []providers.Field{required(baseURL()), required(realm())}
+	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
+		Name:           "keycloak",
+		Summary:        "Any Keycloak realm.",
+		TokenEndpoint:  "{base_url}/realms/{realm}/protocol/openid-connect/token",
+		LogoutEndpoint: "{base_url}/realms/{realm}/protocol/openid-connect/logout",
+		Logout:         oauth2.EndSession,
+		Failures:       keycloakFailures(),
+		Methods: []oauth2.Method{{
+			Method: providers.Method{
+				Name:     providers.Password,
+				Mode:     providers.Dedicated,
+				Sessions: true,
+				Fields: slices.Concat(endpoints,
+					[]providers.Field{logoutURL(), required(clientID()), clientSecret(), required(username()), required(password())},
+					totp(), []providers.Field{scopes()}, connection()),
+			},
+			OneTimeCode: true,
+			Headers:     []oauth2.Header{bearer()},
+		}, {
+			Method: providers.Method{
+				Name:   providers.ClientCredentials,
+				Mode:   providers.Shared,
+				Fields: slices.Concat(endpoints, []providers.Field{required(clientID()), required(clientSecret()), scopes()}, connection()),
+			},
+			Headers: []oauth2.Header{bearer()},
+		}},
+	}
+}
+
+// keycloakFailures are Keycloak's own words, which 26.4 sends with 401 and 26.7
+// with 400.
+func keycloakFailures() []oauth2.FailureRule {
+	return []oauth2.FailureRule{
+		{
+			Op: oauth2.Login, Code: "invalid_grant", DescriptionHas: "account disabled", Kind: providers.BadCredentials,
+			Advice: "have the user enabled at the identity server",
+		},
+		{
+			Op: oauth2.Login, Code: "invalid_grant", DescriptionHas: "account is not fully set up", Kind: providers.BadCredentials,
+			Advice: "log in once with a browser as username and do what is asked there (a new password, a missing name or e-mail address)",
+		},
+		{
+			Code: "unauthorized_client", DescriptionHas: "direct access grants", Kind: providers.BadCredentials,
+			Advice: "have direct access grants switched on for client_id at the identity server",
+		},
+		{
+			Code: "invalid_request", DescriptionHas: "https required", Kind: providers.Protocol,
+			Advice: "the realm wants TLS: let base_url start with https://",
+		},
+		// The message of the session limit is worded by the realm. Taking another
+		// one for it costs a pause; taking it for another leads to a second
+		// denial, and two in a row lock the user out.
+		{
+			Op: oauth2.Login, Status: http.StatusForbidden, FreeText: true, Kind: providers.SessionLimit,
+			Advice: sessionLimitAdvice,
+		},
+	}
+}
+
+const sessionLimitAdvice = "the server allows this account no further session: log out sessions that nobody needs, and set max_sessions to what the server allows, less those of people"

@@ -1,0 +1,40 @@
+package presets
+
+import (
+	"slices"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
+)
+
+// OAuth2 is any server of RFC 6749. Its sessions can be ended where it has
+// token revocation (RFC 7009), else they end by their age.
+func OAuth2() oauth2.Preset {
+	tokenURL := required(providers.Field{Name: "token_url", Help: "Token endpoint, RFC 6749 section 3.2."})
+	revocationURL := providers.Field{Name: "revocation_url", Help: "Revocation endpoint, RFC 7009. Without it sessions cannot be ended."}
+	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
+		Name:           "oauth2",
+		Summary:        "Any OAuth 2.0 server.",
+		TokenEndpoint:  "{token_url}",
+		LogoutEndpoint: "{revocation_url}",
+		Logout:         oauth2.Revocation,
+		Methods: []oauth2.Method{{
+			Method: providers.Method{
+				Name:     providers.Password,
+				Mode:     providers.Dedicated,
+				Sessions: true,
+				Fields: slices.Concat([]providers.Field{
+					tokenURL, revocationURL, required(clientID()), clientSecret(), required(username()), required(password()), scopes(),
+				}, connection()),
+			},
+			Headers: []oauth2.Header{bearer()},
+		}, {
+			Method: providers.Method{
+				Name:   providers.ClientCredentials,
+				Mode:   providers.Shared,
+				Fields: slices.Concat([]providers.Field{tokenURL, required(clientID()), required(clientSecret()), scopes()}, connection()),
+			},
+			Headers: []oauth2.Header{bearer()},
+		}},
+	}
+}

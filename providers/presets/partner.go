@@ -1,0 +1,44 @@
+package presets
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
+)
+
+// Partner is the partner API, as its page "Authentication" has it: client
+// credentials in JSON, a token of an hour, neither refresh nor logout.
+func Partner() oauth2.Preset {
+	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
+		Name:          "partner",
+		Summary:       "The partner API: client credentials, tokens of 3600 seconds.",
+		TokenEndpoint: "{base_url}/api/oauth/token",
+		Failures:      passportFailures(),
+		Methods: []oauth2.Method{{
+			Method: providers.Method{
+				Name:   providers.ClientCredentials,
+				Mode:   providers.Shared,
+				Fields: slices.Concat([]providers.Field{required(baseURL()), required(clientID()), required(clientSecret()), scopes()}, connection()),
+			},
+			Encoding: oauth2.JSON,
+			Headers:  []oauth2.Header{bearer()},
+		}},
+	}
+}
+
+// passportFailures are refusals of Laravel, on which the partner API's tokens
+// show it to run, that come with a `message` and without an OAuth error.
+func passportFailures() []oauth2.FailureRule {
+	return []oauth2.FailureRule{
+		{
+			Status: http.StatusUnauthorized, NotOAuth: true, Kind: providers.BadCredentials,
+			Advice: "check client_id and client_secret",
+		},
+		{
+			Status: http.StatusUnprocessableEntity, NotOAuth: true, Kind: providers.BadCredentials,
+			Advice: "check the form of client_id and client_secret: the server could not read one of them",
+		},
+	}
+}

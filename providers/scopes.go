@@ -1,0 +1,40 @@
+package providers
+
+import (
+	"fmt"
+	"slices"
+)
+
+// offlineAccess is the scope that makes Keycloak open an offline session
+// (OpenID Connect Core section 11).
+const offlineAccess = "offline_access"
+
+// NormalizeScopes checks scopes, of an account or of a role, and returns them
+// sorted, each once; nil for none. The error is a *FieldError for "scopes".
+func NormalizeScopes(scopes []string) ([]string, error) {
+	for i, s := range scopes {
+		switch {
+		case !ValidScope(s):
+			return nil, &FieldError{Field: "scopes", Problem: fmt.Sprintf(
+				"scope number %d is empty or has a character that is not allowed; give a list of scopes, each of printable ASCII without spaces, quotes and backslashes", i+1)}
+		case s == offlineAccess:
+			return nil, &FieldError{Field: "scopes", Problem: offlineAccess +
+				" is not allowed: its sessions escape the server's list and limit of sessions"}
+		}
+	}
+	if len(scopes) == 0 {
+		return nil, nil
+	}
+	sorted := slices.Sorted(slices.Values(scopes))
+	return slices.Compact(sorted), nil
+}
+
+// ValidScope says whether s is one scope token of RFC 6749 section 3.3.
+func ValidScope(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return s != ""
+}
