@@ -1,0 +1,179 @@
+package sessions
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+// account is the shell around one machine: its mutex, which is held for a
+// decision and never across I/O, the requests that wait, the effects that are
+// to be done, and one timer.
+type account struct {
+	id     AccountID
+	engine *Engine
+
+	// ready is closed when the account is loaded, or has failed to (loadErr).
+	ready   chan struct{}
+	loadErr error
+
+	mu         sync.Mutex
+	machine    *machine.Account
+	upstream   providers.Upstream
+	waiting    map[machine.WaiterID]chan machine.Reply
+	lastWaiter machine.WaiterID
+	effects    []machine.Effect // decided, not done yet, in order
+	running    bool             // a runner is doing them
+	timer      *time.Timer
+	wakeAt     time.Time
+	retired    bool // dropped by the engine: ask it for the account again
+}
+
+// step tells the machine an event; false: the engine has dropped the account.
+func (a *account) step(ev machine.Event) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stepLocked(ev)
+}
+
+func (a *account) stepLocked(ev machine.Event) bool {
+	if a.retired {
+		return false
+	}
+	a.effects = append(a.effects, a.machine.Step(ev, time.Now())...)
+	a.setTimer()
+	if len(a.effects) > 0 && !a.running {
+		a.running = a.engine.crew.do(a.run)
+	}
+	return true
+}
+
+// setTimer sees to it that the machine gets its Tick.
+func (a *account) setTimer() {
+	at := a.machine.NextWake()
+	if at.Equal(a.wakeAt) {
+		return
+	}
+	a.wakeAt = at
+	if a.timer != nil {
+		a.timer.Stop()
+		a.timer = nil
+	}
+	if !at.IsZero() {
+		a.timer = time.AfterFunc(time.Until(at), a.tick)
+	}
+}
+
+func (a *account) tick() {
+	a.engine.crew.do(func(context.Context) {
+		defer a.engine.recoverPanic("a timer")
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.wakeAt = time.Time{} // this timer is spent, whatever NextWake says
+		a.stepLocked(machine.Tick{})
+	})
+}
+
+// stopTimer ends time for the account, when the engine stops.
+func (a *account) stopTimer() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}
+
+// tryGrant is the hot path: one short lock, nothing else.
+func (a *account) tryGrant(w machine.Want) (machine.Grant, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.machine.TryGrant(w, time.Now())
+}
+
+// ask tells the machine an event that ends in a Reply, and waits for it or for
+// the end of the request. The machine goes on without us: others may wait for
+// the same login.
+func (a *account) ask(ctx context.Context, event func(machine.WaiterID) machine.Event) (machine.Reply, error) {
+	answer := make(chan machine.Reply, 1)
+	a.mu.Lock()
+	a.lastWaiter++
+	id := a.lastWaiter
+	a.waiting[id] = answer
+	ok := a.stepLocked(event(id))
+	if !ok {
+		delete(a.waiting, id)
+	}
+	a.mu.Unlock()
+	if !ok {
+		return machine.Reply{}, errDropped
+	}
+	var err error
+	select {
+	case r := <-answer:
+		if r.Err != nil {
+			return r, r.Err
+		}
+		return r, nil
+	case <-ctx.Done():
+		err = &Error{Reason: machine.Canceled, Message: "the request ended before the identity server answered", Err: ctx.Err()}
+	case <-a.engine.crew.ctx.Done():
+		err = errStopping
+	}
+	a.abandon(id, answer)
+	return machine.Reply{}, err
+}
+
+// abandon withdraws a request. An answer that was faster than the withdrawal is
+// given back.
+func (a *account) abandon(id machine.WaiterID, answer <-chan machine.Reply) {
+	a.mu.Lock()
+	if _, waits := a.waiting[id]; waits {
+		delete(a.waiting, id)
+		a.stepLocked(machine.Abandon{Waiter: id})
+		a.mu.Unlock()
+		return
+	}
+	a.mu.Unlock()
+	a.giveBack(<-answer)
+}
+
+// giveBack releases a grant that nobody will use. After a renewal the lease
+// goes on with the token that it has.
+func (a *account) giveBack(r machine.Reply) {
+	if r.Grant.Token != nil && !r.Renewal {
+		a.step(machine.Release{Session: r.Session, Grant: r.Grant.ID})
+	}
+}
+
+// run does what the machine has decided, in order, until nothing is left.
+func (a *account) run(ctx context.Context) {
+	for {
+		a.mu.Lock()
+		batch := a.effects
+		a.effects = nil
+		if len(batch) == 0 {
+			a.running = false
+			forget := a.machine.Forgettable()
+			a.mu.Unlock()
+			if forget {
+				a.engine.forget(ctx, a)
+			}
+			return
+		}
+		a.mu.Unlock()
+		for _, effect := range batch {
+			a.perform(ctx, effect)
+		}
+	}
+}
+
+// currentUpstream is how the account is reached with the newest credentials;
+// nil: there are none.
+func (a *account) currentUpstream() providers.Upstream {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.upstream
+}

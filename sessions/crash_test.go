@@ -1,0 +1,242 @@
+package sessions_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+)
+
+// TestACrashAtEveryStep plays each story once to count the boundaries that it
+// crosses (storage and network), and then again for each of them and each sort
+// of fault: an error before or after it took effect, the death of the plugin
+// before or after. The rules must hold at every boundary and at the end.
+func TestACrashAtEveryStep(t *testing.T) {
+	points := 0
+	for _, story := range stories {
+		t.Run(story.name, func(t *testing.T) {
+			crossings := play(t, story, &faults{})
+			require.Positive(t, crossings)
+			for at := 1; at <= crossings; at++ {
+				for _, kind := range []fault{failBefore, failAfter, dieBefore, dieAfter} {
+					t.Run(fmt.Sprintf("%d %s", at, kind), func(t *testing.T) {
+						play(t, story, &faults{at: at, kind: kind})
+					})
+					points++
+				}
+			}
+		})
+	}
+	t.Logf("crash points tried: %d", points)
+}
+
+// play runs one story under faults, ends it as Vault would, checks the rules,
+// and returns how many boundaries the story crossed.
+func play(t *testing.T, s story, f *faults) (crossings int) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.limit, w.limits.MaxSessions = s.budget, s.budget
+		if s.setup != nil {
+			s.setup(w)
+		}
+		v := newVault(t, w)
+		f.onStep = func(op string) { v.checkBoundary(op) }
+		p := w.startWith(f)
+		synctest.Wait()
+		s.run(v, p)
+		synctest.Wait()
+		crossings = f.count
+		p = v.afterStory(p)
+		v.finish(p)
+	})
+	return crossings
+}
+
+// vault is Vault as the engine knows it: it keeps leases and revokes them.
+type vault struct {
+	t      judge
+	world  *world
+	mu     sync.Mutex
+	leases []sessions.Lease
+	// revoking holds the leases that Vault has begun to revoke.
+	revoking map[sessions.LeaseRef]bool
+}
+
+func newVault(t judge, w *world) *vault {
+	return &vault{t: t, world: w, revoking: map[sessions.LeaseRef]bool{}}
+}
+
+// request is the context of a request: Vault ends it after 90 s.
+func (v *vault) request() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(v.t.Context(), 90*time.Second)
+}
+
+// pass lets time go by, unless the plugin is dead: Vault starts it again then,
+// and does not leave it dead for long.
+func (v *vault) pass(p *process, d time.Duration) {
+	if !p.faults.isDead() {
+		sleep(p, d)
+	}
+}
+
+// sleep lets time go by as Vault does: it nudges the plugin once a minute.
+func sleep(p *process, d time.Duration) {
+	for ; d > 0; d -= time.Minute {
+		time.Sleep(min(d, time.Minute))
+		p.Nudge()
+	}
+}
+
+// verify is a config write that verifies by a login.
+func (v *vault) verify(p *process, r sessions.Request) {
+	ctx, cancel := v.request()
+	defer cancel()
+	_ = p.Verify(ctx, p.settings(), r)
+}
+
+// read is a read of creds/; what it hands out becomes a lease.
+func (v *vault) read(p *process, r sessions.Request) (sessions.Lease, error) {
+	ctx, cancel := v.request()
+	defer cancel()
+	l, err := p.Acquire(ctx, r)
+	return v.take(p, l, err)
+}
+
+// take registers a lease, unless the plugin died before its answer got out.
+func (v *vault) take(p *process, l sessions.Lease, err error) (sessions.Lease, error) {
+	if err == nil && p.faults.isDead() {
+		err = errInjected
+	}
+	if err != nil {
+		return l, err
+	}
+	if !v.world.live(l.Token.AccessToken) && !v.world.isBroken(l.Token.AccessToken) {
+		v.t.Errorf("a dead token was handed out: %s", l.Ref.Session)
+	}
+	v.checkPromise(l)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.leases = append(v.leases, l)
+	return l, nil
+}
+
+// renew moves a lease to the newer token.
+func (v *vault) renew(p *process, l sessions.Lease, r sessions.Request) {
+	ctx, cancel := v.request()
+	defer cancel()
+	newer, err := p.Renew(ctx, l.Ref, r)
+	if err == nil {
+		v.forget(l)
+	}
+	_, _ = v.take(p, newer, err)
+}
+
+func (v *vault) forget(l sessions.Lease) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range v.leases {
+		if v.leases[i].Ref == l.Ref {
+			v.leases = append(v.leases[:i], v.leases[i+1:]...)
+			return
+		}
+	}
+}
+
+// revoke tries to end a lease once.
+func (v *vault) revoke(p *process, l sessions.Lease) {
+	ctx, cancel := v.request()
+	defer cancel()
+	v.mu.Lock()
+	v.revoking[l.Ref] = true
+	v.mu.Unlock()
+	if p.Release(ctx, l.Ref) == nil && !p.faults.isDead() {
+		v.forget(l)
+	}
+}
+
+// checkPromise: no answer promises more than the ledger's horizon (rule 8:
+// stored before it is handed out).
+func (v *vault) checkPromise(l sessions.Lease) {
+	attempt, _, _ := splitRef(l.Ref.Session)
+	entry, err := v.world.storage.Get(context.Background(), "session/"+string(accountID)+"/"+attempt)
+	require.NoError(v.t, err)
+	require.NotNil(v.t, entry, "a token was handed out whose session is not in the ledger")
+	var stored struct {
+		Entry struct {
+			Horizon time.Time `json:"horizon"`
+		} `json:"entry"`
+	}
+	require.NoError(v.t, json.Unmarshal(entry.Value, &stored))
+	require.False(v.t, l.Until.After(stored.Entry.Horizon), "lease until %s, stored horizon %s", l.Until, stored.Entry.Horizon)
+}
+
+// checkBoundary holds at every moment: the ledger knows each session that is
+// open at the server (rule 1), the budget is kept (rule 2), no code is used
+// twice (rule 6).
+func (v *vault) checkBoundary(op string) {
+	if missing := v.world.unlisted(); len(missing) > 0 {
+		v.t.Errorf("before %s: open at the server, unknown to the ledger: %v", op, missing)
+	}
+	v.checkCounts()
+}
+
+func (v *vault) checkCounts() {
+	w := v.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.limit > 0 && w.peak > w.limit {
+		v.t.Errorf("rule 2: %d sessions at once, %d are allowed", w.peak, w.limit)
+	}
+	if w.denials > 0 {
+		v.t.Errorf("rule 2: the server had to deny %d sessions", w.denials)
+	}
+	if w.codeReuses > 0 {
+		v.t.Errorf("rule 6: %d one-time codes were used twice", w.codeReuses)
+	}
+	if w.agedOut > 0 {
+		v.t.Errorf("rule 1: %d sessions were left to die of age", w.agedOut)
+	}
+}
+
+// afterStory gives the plugin its next life, if this one is over.
+func (v *vault) afterStory(p *process) *process {
+	if !p.faults.isDead() {
+		return p
+	}
+	v.world.mu.Lock()
+	v.world.deaths++
+	v.world.mu.Unlock()
+	p.Stop()
+	return v.world.startWith(&faults{onStep: func(op string) { v.checkBoundary(op) }})
+}
+
+// finish revokes what is still leased, as Vault does with its retries, and lets
+// time pass: in the end nothing is open and nothing is left in the ledger.
+func (v *vault) finish(p *process) {
+	defer func() { p.Stop() }()
+	v.world.mu.Lock()
+	v.world.down = false
+	v.world.mu.Unlock()
+	for try := 0; len(v.leases) > 0; try++ {
+		require.Less(v.t, try, 6, "rule 5: Vault would give the lease up as irrevocable")
+		for _, l := range append([]sessions.Lease(nil), v.leases...) {
+			v.revoke(p, l)
+		}
+		p = v.afterStory(p) // a background step may have died only now
+		time.Sleep(10 * time.Second)
+	}
+	sleep(p, v.world.idle+5*time.Minute)
+	p = v.afterStory(p)
+	sleep(p, v.world.idle+5*time.Minute)
+	synctest.Wait()
+	require.Zero(v.t, v.world.openNow())
+	require.Empty(v.t, v.world.records())
+	v.checkCounts()
+}

@@ -1,0 +1,65 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+const (
+	// drainsAtOnce bounds how many accounts a whole mount drains side by side.
+	drainsAtOnce = 32
+	drainRetry   = time.Second
+)
+
+// Drain logs out every session of an account and refuses new ones until
+// Configure is called. The error says what could not be logged out.
+func (e *Engine) Drain(ctx context.Context, id AccountID) error {
+	return e.with(ctx, id, func(a *account) error {
+		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event { return machine.Drain{Waiter: w} })
+		return err
+	})
+}
+
+// DrainAll drains every account of the mount, again and again what fails, until
+// ctx ends (rule 1: the end of a mount). The error joins what remained.
+func (e *Engine) DrainAll(ctx context.Context) error {
+	ids, err := e.ledger.accounts(ctx)
+	if err != nil {
+		return fmt.Errorf("the ledger cannot be listed: %w", err)
+	}
+	slots := make(chan struct{}, drainsAtOnce)
+	failures := make([]error, len(ids))
+	var all sync.WaitGroup
+	for i, id := range ids {
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			failures[i] = e.drainUntil(ctx, id)
+		})
+	}
+	all.Wait()
+	return errors.Join(failures...)
+}
+
+func (e *Engine) drainUntil(ctx context.Context, id AccountID) error {
+	var last error
+	for {
+		err := e.Drain(ctx, id)
+		if err == nil {
+			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("account %s: %w", id, last)
+		case <-time.After(drainRetry):
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+// storagePatience bounds one storage operation.
+const storagePatience = 30 * time.Second
+
+// perform does one effect. Storage is waited for, so that the writes of an
+// account land in the order of its decisions; calls to the server are begun
+// and answer as events.
+func (a *account) perform(ctx context.Context, effect machine.Effect) {
+	defer a.engine.recoverPanic("an effect")
+	switch e := effect.(type) {
+	case machine.Put:
+		err := a.engine.ledger.put(ctx, a.id, e.Record)
+		a.step(machine.Stored{Session: e.Record.ID, Err: err})
+	case machine.Remove:
+		err := a.engine.ledger.remove(ctx, a.id, e.Session)
+		a.step(machine.Stored{Session: e.Session, Err: err})
+	case machine.PutGuard:
+		a.step(machine.GuardStored{Err: a.engine.ledger.putGuard(ctx, a.id, e.Guard)})
+	case machine.Login:
+		a.engine.crew.do(func(ctx context.Context) { a.login(ctx, e) })
+	case machine.Refresh:
+		a.engine.crew.do(func(ctx context.Context) { a.refresh(ctx, e) })
+	case machine.Logout:
+		a.engine.crew.do(func(ctx context.Context) { a.logout(ctx, e) })
+	case machine.Reply:
+		a.deliver(e)
+	case machine.Note:
+		a.log(e)
+	}
+}
+
+func (a *account) login(ctx context.Context, e machine.Login) {
+	upstream := e.Via
+	if upstream == nil {
+		upstream = a.currentUpstream()
+	}
+	request := providers.LoginRequest{
+		Scopes:    e.Scopes,
+		UserAgent: userAgent(a.engine.mountID(), e.Session, a.engine.options.Version),
+		OTP:       e.OTP,
+		CodeAt:    e.CodeAt,
+	}
+	var got providers.TokenResponse
+	err := a.call(ctx, "login", e.Deadline, upstream, func(ctx context.Context) (err error) {
+		got, err = upstream.Login(ctx, request)
+		return err
+	})
+	a.step(machine.LoggedIn{Session: e.Session, Got: got, Err: err})
+}
+
+func (a *account) refresh(ctx context.Context, e machine.Refresh) {
+	upstream := a.currentUpstream()
+	var got providers.TokenResponse
+	err := a.call(ctx, "refresh", e.Deadline, upstream, func(ctx context.Context) (err error) {
+		got, err = upstream.Refresh(ctx, e.Token)
+		return err
+	})
+	a.step(machine.Refreshed{Session: e.Session, Got: got, Err: err})
+}
+
+func (a *account) logout(ctx context.Context, e machine.Logout) {
+	upstream := a.currentUpstream()
+	err := a.call(ctx, "logout", e.Deadline, upstream, func(ctx context.Context) error {
+		return upstream.Logout(ctx, e.Token)
+	})
+	a.step(machine.LoggedOut{Session: e.Session, Err: err})
+}
+
+// call makes one call to the server within its deadline. Whatever goes wrong,
+// a panic too, comes back as a *providers.Error.
+func (a *account) call(ctx context.Context, op string, deadline time.Time, u providers.Upstream, f func(context.Context) error) (failure *providers.Error) {
+	if u == nil {
+		return &providers.Error{
+			Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: op,
+			Message: "the account has no config any more", Advice: "write the config again",
+		}
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			a.engine.logger.Error("panic in a call to an identity server: please report this", "op", op, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			failure = &providers.Error{Kind: providers.Protocol, Outcome: providers.Unknown, Op: op, Message: "the plugin failed while it handled the answer", Advice: "see Vault's log"}
+		}
+	}()
+	err := f(ctx)
+	if err == nil {
+		return nil
+	}
+	var known *providers.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	// A *providers.FieldError: the request was not sent.
+	return &providers.Error{
+		Kind: providers.Protocol, Outcome: providers.DidNotHappen, Op: op,
+		Message: err.Error(), Advice: "correct the config", Err: err,
+	}
+}
+
+// deliver answers a request; a grant that nobody waits for any more is given back.
+func (a *account) deliver(r machine.Reply) {
+	if r.Waiter == 0 {
+		return
+	}
+	a.mu.Lock()
+	answer, waits := a.waiting[r.Waiter]
+	delete(a.waiting, r.Waiter)
+	a.mu.Unlock()
+	if !waits {
+		a.giveBack(r)
+		return
+	}
+	answer <- r
+}
+
+func (a *account) log(n machine.Note) {
+	fields := []any{"account", string(a.id), "session", string(n.Session)}
+	if n.Detail != "" {
+		fields = append(fields, "detail", n.Detail)
+	}
+	switch n.What {
+	case machine.SessionOpened, machine.SessionClosed:
+		a.engine.logger.Debug(string(n.What), fields...)
+	case machine.LogoutPending, machine.SessionAgedOut, machine.LoginLost, machine.LoginFailed,
+		machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost:
+		a.engine.logger.Warn(string(n.What), fields...)
+	}
+}

@@ -1,0 +1,298 @@
+package sessions
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+// AccountID names an upstream account whatever its configs are called.
+type AccountID = machine.AccountID
+
+// Limits is what a config says about the use of its account.
+type Limits = machine.Limits
+
+// AccountOf returns the id of a normalized account: token endpoint and
+// principal, hashed, so that it can stand in storage keys and logs.
+func AccountOf(a providers.Account) AccountID {
+	sum := sha256.Sum256([]byte(a.TokenURL + "\n" + a.Principal()))
+	return AccountID(hex.EncodeToString(sum[:12]))
+}
+
+// Settings is how an account is reached and used at the moment.
+type Settings struct {
+	Upstream providers.Upstream // nil: it cannot be reached any more
+	Limits   Limits
+}
+
+// Directory knows the settings of accounts.
+type Directory interface {
+	// Settings returns the settings of an account: those of its config; else,
+	// with Limits.Retired, what was kept to close its sessions; else a nil
+	// Upstream, with Limits.Retired.
+	Settings(ctx context.Context, id AccountID) (Settings, error)
+	// Closed says that nothing is left to close of a retired account.
+	Closed(ctx context.Context, id AccountID) error
+}
+
+// Options are what an Engine needs.
+type Options struct {
+	Storage   logical.Storage
+	Directory Directory
+	Logger    hclog.Logger
+	Version   string // of the plugin, for the mark
+}
+
+// stopPatience is how long Stop waits for calls to servers that are under way:
+// cutting a login off would leave a session of unknown outcome behind.
+const stopPatience = 15 * time.Second
+
+// Engine hands out and closes the sessions of all accounts of one mount. Safe
+// for concurrent use.
+type Engine struct {
+	options Options
+	logger  hclog.Logger
+	ledger  *ledger
+	boot    string
+	crew    *crew
+
+	mu       sync.RWMutex
+	accounts map[AccountID]*account
+	stopping bool
+
+	mount      atomic.Pointer[string]
+	sweeping   atomic.Bool
+	incomplete atomic.Bool // the ledger could not be read whole
+}
+
+// New returns an engine that does nothing on its own until Start.
+func New(o Options) *Engine {
+	return &Engine{
+		options:  o,
+		logger:   o.Logger.Named("sessions"),
+		ledger:   newLedger(o.Storage),
+		boot:     randomID(mountIDLength),
+		crew:     newCrew(),
+		accounts: map[AccountID]*account{},
+	}
+}
+
+// Start loads in the background what the ledger holds and begins to close what
+// is due. It returns at once.
+func (e *Engine) Start() {
+	e.incomplete.Store(true)
+	e.Nudge()
+}
+
+// Nudge is called about once a minute by Vault's rollback manager: a second
+// chance for accounts whose ledger could not be read. It returns at once.
+func (e *Engine) Nudge() {
+	if e.incomplete.Load() && e.sweeping.CompareAndSwap(false, true) {
+		e.crew.do(func(ctx context.Context) {
+			defer e.sweeping.Store(false)
+			defer e.recoverPanic("the ledger's first reading")
+			e.incomplete.Store(!e.sweep(ctx))
+		})
+	}
+}
+
+// sweep loads every account of the ledger, so that what is due gets done
+// without a reader; false: some could not be loaded.
+func (e *Engine) sweep(ctx context.Context) bool {
+	ids, err := e.ledger.accounts(ctx)
+	if err != nil {
+		e.logger.Error("the ledger cannot be listed; it is tried again within a minute", "error", err)
+		return false
+	}
+	complete := true
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			return false
+		}
+		a, err := e.account(ctx, id)
+		if err != nil {
+			e.logger.Error("an account's ledger cannot be read; it is tried again within a minute", "account", string(id), "error", err)
+			complete = false
+			continue
+		}
+		a.step(machine.Tick{})
+	}
+	return complete
+}
+
+// Stop ends all background work. Calls to servers that are under way may finish
+// and are recorded; readers that wait are refused.
+func (e *Engine) Stop() {
+	e.mu.Lock()
+	e.stopping = true
+	e.mu.Unlock()
+	e.eachAccount(func(a *account) { a.stopTimer() })
+	patience, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	e.crew.dismiss(patience)
+	e.eachAccount(func(a *account) { a.stopTimer() }) // those that the last answers set
+}
+
+func (e *Engine) eachAccount(f func(*account)) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, a := range e.accounts {
+		f(a)
+	}
+}
+
+var (
+	errStopping = &Error{Reason: machine.Canceled, Message: "the plugin is being stopped", Advice: "try again"}
+	// errDropped: the account was dropped from memory between look-up and use.
+	errDropped = errors.New("account dropped")
+)
+
+// account returns an account, loaded. It is loaded once, detached from the
+// request that asked first; everyone waits on their own context.
+func (e *Engine) account(ctx context.Context, id AccountID) (*account, error) {
+	e.mu.RLock()
+	a, stopping := e.accounts[id], e.stopping
+	e.mu.RUnlock()
+	if stopping {
+		return nil, errStopping
+	}
+	if a == nil {
+		a = e.addAccount(id)
+	}
+	select {
+	case <-a.ready:
+	case <-ctx.Done():
+		return nil, &Error{Reason: machine.Canceled, Message: "the request ended before the account's ledger was read", Err: ctx.Err()}
+	}
+	if a.loadErr != nil {
+		return nil, &Error{
+			Reason:  machine.Storage,
+			Message: "the account's ledger cannot be read: " + a.loadErr.Error(),
+			Advice:  "look at the health of Vault's storage and try again",
+			Err:     a.loadErr,
+		}
+	}
+	return a, nil
+}
+
+func (e *Engine) addAccount(id AccountID) *account {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if a := e.accounts[id]; a != nil {
+		return a
+	}
+	a := &account{id: id, engine: e, ready: make(chan struct{}), waiting: map[machine.WaiterID]chan machine.Reply{}}
+	e.accounts[id] = a
+	started := e.crew.do(func(ctx context.Context) {
+		defer close(a.ready)
+		a.loadErr = errors.New("the plugin failed while it read the ledger, see Vault's log")
+		defer e.recoverPanic("loading an account")
+		a.loadErr = e.load(ctx, a)
+		if a.loadErr != nil {
+			e.mu.Lock()
+			delete(e.accounts, id) // the next request tries again
+			e.mu.Unlock()
+		}
+	})
+	if !started {
+		delete(e.accounts, id)
+		a.loadErr = errStopping
+		close(a.ready)
+	}
+	return a
+}
+
+// load reads what storage knows of an account.
+func (e *Engine) load(ctx context.Context, a *account) error {
+	if err := e.loadMountID(ctx); err != nil {
+		return err
+	}
+	settings, err := e.options.Directory.Settings(ctx, a.id)
+	if err != nil {
+		return err
+	}
+	records, err := e.ledger.load(ctx, a.id, e.logger)
+	if err != nil {
+		return err
+	}
+	guard, err := e.ledger.guard(ctx, a.id)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.upstream = settings.Upstream
+	a.machine = machine.Recover(settings.Limits, guard, records, e.boot, newSessionID, time.Now())
+	a.setTimer()
+	return nil
+}
+
+// with calls f on an account, again if the account was dropped meanwhile.
+func (e *Engine) with(ctx context.Context, id AccountID, f func(*account) error) error {
+	for {
+		a, err := e.account(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := f(a); !errors.Is(err, errDropped) {
+			return err
+		}
+	}
+}
+
+// forget drops an account that nothing is left of, and says so.
+func (e *Engine) forget(ctx context.Context, a *account) {
+	e.mu.Lock()
+	a.mu.Lock()
+	dropped := !a.retired && a.machine.Forgettable() && len(a.effects) == 0
+	if dropped {
+		a.retired = true
+		delete(e.accounts, a.id)
+		if a.timer != nil {
+			a.timer.Stop()
+		}
+	}
+	a.mu.Unlock()
+	e.mu.Unlock()
+	if !dropped {
+		return
+	}
+	if err := e.options.Directory.Closed(ctx, a.id); err != nil {
+		e.logger.Warn("what was kept to close a deleted account could not be removed; it is of no more use", "account", string(a.id), "error", err)
+	}
+}
+
+// recoverPanic keeps a panic from ending every mount of the plugin's process.
+func (e *Engine) recoverPanic(where string) {
+	if p := recover(); p != nil {
+		e.logger.Error("panic: please report this", "in", where, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
+}
+
+// loadMountID reads, or makes at first start, the id that marks this mount's
+// logins.
+func (e *Engine) loadMountID(ctx context.Context) error {
+	if e.mount.Load() != nil {
+		return nil
+	}
+	id, err := e.ledger.mountID(ctx)
+	if err != nil {
+		return fmt.Errorf("the mount's id: %w", err)
+	}
+	e.mount.CompareAndSwap(nil, &id)
+	return nil
+}
+
+func (e *Engine) mountID() string { return *e.mount.Load() }

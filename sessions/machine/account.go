@@ -1,0 +1,196 @@
+package machine
+
+import (
+	"strings"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// Account is the state of one upstream account. It is not safe for concurrent
+// use, blocks on nothing, and knows the time only from its callers.
+type Account struct {
+	limits Limits
+	boot   string
+	newID  func() SessionID
+
+	sessions map[SessionID]*session
+	current  map[string]*session // the shared session in use, by scopes
+	opening  *session            // the login under way: one at a time (rule 6)
+	due      dueHeap
+
+	waiters    []*waiter // readers without an answer, oldest first
+	draining   bool
+	drains     []WaiterID
+	lastGrant  uint64
+	life       map[string]time.Duration // longest lease of a new token, by scopes
+	idle       time.Duration            // the last refresh_expires_in seen
+	guard      guardState
+	pause      pause
+	codes      codes
+	codeWakeAt time.Time // a waiter waits for this step of the one-time code
+
+	// Of the Step under way.
+	now     time.Time
+	effects []Effect
+	replies []Effect
+}
+
+// session is one upstream login.
+type session struct {
+	rec   Record
+	phase phase
+	key   string // its scopes, joined
+	// durable: the login leaves a session at the server, so the ledger holds it.
+	durable bool
+	trial   *trial
+	opener  WaiterID // who caused the login; 0: nobody, it is a successor
+	doomed  bool     // close it as soon as its login is answered
+	request Login
+
+	token       *Token // what is handed out; nil: none is held
+	published   int    // generation of the newest token that was handed out
+	unstored    *Token // what a refresh gave, until the ledger has its refresh token
+	generations []generation
+	grants      map[uint64]int // generation by grant
+	keepUntil   time.Time      // without leases, not closed before
+
+	refreshing   bool
+	refreshAt    time.Time // when the background refresh is due
+	refreshTries int
+	refreshErr   *Refusal  // of the last refresh, if it failed
+	refreshAfter time.Time // no refresh for a reader before, after one failed
+	forcedAt     time.Time // the last refresh that a rejected token asked for
+	fadesAt      time.Time // when the server ends it whatever we do; zero: not known
+
+	loggingOut bool
+	logoutAt   time.Time // next try of a pending logout
+	releasing  []WaiterID
+
+	storing bool // a Put or Remove is under way
+	dirty   bool // the ledger should hold something else than it was told
+	saveAt  time.Time
+	saves   int // failed ones in a row
+
+	dueAt    time.Time
+	dueIndex int
+}
+
+// generation is one token of a session that leases may still hold.
+type generation struct {
+	number  int
+	horizon time.Time
+}
+
+// phase is what a session is doing. doc.go tells how one leads to another.
+type phase int
+
+const (
+	intending phase = iota // its intent is being stored
+	loggingIn              // the login is under way
+	recording              // its refresh token is being stored
+	open                   // it can be handed out
+	lost                   // the login had no answer: it may be open
+	closing                // it waits for its logout
+	spent                  // ended; its code is remembered
+	removing               // nothing is left but the record
+)
+
+type waiter struct {
+	id       WaiterID
+	want     Want
+	key      string
+	deadline time.Time
+	trial    *trial
+	// newerThan is a token that will not do for this waiter (rule 12).
+	newerThan TokenRef
+	answered  bool
+}
+
+// trial is what a verification brings along.
+type trial struct{ verify Verify }
+
+func scopesKey(scopes []string) string { return strings.Join(scopes, " ") }
+
+// Step takes one event and returns what is to be done about it, in order.
+func (a *Account) Step(ev Event, now time.Time) []Effect {
+	a.now = now
+	a.effects, a.replies = nil, nil
+	switch e := ev.(type) {
+	case Acquire:
+		a.acquire(e)
+	case Verify:
+		a.verify(e)
+	case Abandon:
+		a.abandon(e.Waiter)
+	case Release:
+		a.release(e)
+	case Drain:
+		a.drain(e.Waiter)
+	case Configured:
+		a.configured(e)
+	case LoggedIn:
+		a.loggedIn(e)
+	case Refreshed:
+		a.refreshed(e)
+	case LoggedOut:
+		a.loggedOut(e)
+	case Stored:
+		a.stored(e)
+	case GuardStored:
+		a.guardStored(e.Err)
+	case Tick:
+	}
+	a.settle()
+	return append(a.effects, a.replies...)
+}
+
+// settle does what state and time ask for, the same after every event.
+func (a *Account) settle() {
+	a.serve()
+	a.passTime() // after serve: only what nobody took is idle
+	a.finishDrains()
+	a.flushGuard()
+}
+
+func (a *Account) emit(e Effect) { a.effects = append(a.effects, e) }
+
+func (a *Account) note(what Occurrence, s *session, detail string) {
+	n := Note{What: what, Detail: detail}
+	if s != nil {
+		n.Session = s.rec.ID
+	}
+	a.emit(n)
+}
+
+// reply answers after everything else of the batch: what an answer promises is
+// stored before it is given.
+func (a *Account) reply(r Reply) { a.replies = append(a.replies, r) }
+
+// configured puts other limits in force. Live sessions go on; pending logouts
+// are tried at once, with the newest credentials.
+func (a *Account) configured(e Configured) {
+	a.limits = e.Limits
+	a.draining = false
+	if e.Reopen {
+		a.reopen()
+	}
+	for _, s := range a.sessions {
+		if s.phase == closing {
+			s.logoutAt = a.now
+			a.schedule(s)
+		}
+	}
+}
+
+// Forgettable says whether the account can be forgotten: nothing is in its ledger,
+// nobody waits, and no config names it.
+func (a *Account) Forgettable() bool {
+	return a.limits.Retired && len(a.sessions) == 0 && len(a.waiters) == 0 && len(a.drains) == 0
+}
+
+// Retired says that no config names the account.
+func (a *Account) Retired() bool { return a.limits.Retired }
+
+// Capabilities are what the account's upstream can do.
+func (a *Account) Capabilities() providers.Capabilities { return a.limits.Capabilities }

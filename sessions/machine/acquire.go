@@ -1,0 +1,245 @@
+package machine
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// verifiedKept is how long the shared session of a verification waits for its
+// first reader, so that no one-time code is spent for nothing (rule 3).
+const verifiedKept = time.Minute
+
+// acquire queues a reader; settle serves it.
+func (a *Account) acquire(e Acquire) {
+	w := &waiter{id: e.Waiter, want: e.Want, key: scopesKey(e.Want.Scopes), deadline: e.Deadline}
+	a.reject(w)
+	a.waiters = append(a.waiters, w)
+}
+
+// verify queues a verification.
+func (a *Account) verify(e Verify) {
+	a.waiters = append(a.waiters, &waiter{
+		id: e.Waiter, want: e.Want, key: scopesKey(e.Want.Scopes), deadline: e.Deadline,
+		trial: &trial{e},
+	})
+}
+
+// abandon forgets a request that has ended. What it began goes on: others may
+// wait for the same, and what nobody takes is closed.
+func (a *Account) abandon(id WaiterID) {
+	a.waiters = slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.id == id })
+	a.drains = slices.DeleteFunc(a.drains, func(d WaiterID) bool { return d == id })
+	for _, s := range a.sessions {
+		if len(s.releasing) > 0 {
+			s.releasing = slices.DeleteFunc(s.releasing, func(r WaiterID) bool { return r == id })
+		}
+	}
+}
+
+// serve answers every waiter that can be answered and begins what the others
+// need.
+func (a *Account) serve() {
+	a.codeWakeAt = time.Time{}
+	for _, w := range a.waiters {
+		if !w.answered {
+			a.attendWaiter(w)
+		}
+	}
+	a.waiters = slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.answered })
+}
+
+// attendWaiter answers a waiter, or sees to it that what it needs is under way.
+func (a *Account) attendWaiter(w *waiter) {
+	switch {
+	case a.draining || a.limits.Retired && w.trial == nil:
+		a.refuse(w, &Refusal{
+			Reason:  Closed,
+			Message: "the account is being closed or has no config any more",
+			Advice:  "write the config again, or read the credentials of another one",
+		})
+	case w.want.Renews.Session != "":
+		a.attendRenewal(w)
+	case w.trial != nil || w.want.Mode == providers.Dedicated:
+		a.awaitLogin(w)
+	default:
+		a.attendReader(w)
+	}
+}
+
+// attendReader serves a reader of the shared session of its scopes.
+func (a *Account) attendReader(w *waiter) {
+	s := a.current[w.key]
+	switch {
+	case s == nil:
+		a.awaitLogin(w)
+	case s.serves(w, a.now):
+		a.give(w, s)
+	case s.renewing():
+	case a.refreshHelps(s, w):
+		a.awaitRefresh(w, s)
+	default:
+		a.awaitLogin(w)
+	}
+}
+
+// attendRenewal serves the renewal of a dedicated session's lease.
+func (a *Account) attendRenewal(w *waiter) {
+	s := a.sessions[w.want.Renews.Session]
+	switch {
+	case s == nil || s.phase != open || s.rec.Refresh.Empty():
+		a.refuse(w, &Refusal{
+			Reason:  LeaseGone,
+			Message: "the session of this lease is closed or cannot be refreshed",
+			Advice:  "read the credentials again",
+		})
+	case s.token != nil && s.published > w.want.Renews.Generation:
+		clear(s.grants)
+		a.give(w, s)
+		s.token = nil
+	case s.renewing():
+	default:
+		a.awaitRefresh(w, s)
+	}
+}
+
+// serves says whether the session's token is what the waiter wants.
+func (s *session) serves(w *waiter, now time.Time) bool {
+	return s.token != nil && s.token.Ref != w.newerThan && s.token.left(now) >= w.leaseNeeded()
+}
+
+// readsShared says that the waiter reads the shared session of these scopes.
+func (w *waiter) readsShared(key string) bool {
+	return w.trial == nil && w.want.Mode == providers.Shared && w.want.Renews.Session == "" && w.key == key
+}
+
+// leaseNeeded is the shortest lease that will do.
+func (w *waiter) leaseNeeded() time.Duration { return max(minLease, w.want.MinTTL) }
+
+// give answers a waiter with a grant.
+func (a *Account) give(w *waiter, s *session) {
+	w.answered = true
+	a.reply(Reply{Waiter: w.id, Session: s.rec.ID, Grant: a.grant(s), Renewal: w.want.Renews.Session != ""})
+	a.schedule(s)
+}
+
+// refuse answers a waiter with a refusal.
+func (a *Account) refuse(w *waiter, r *Refusal) {
+	w.answered = true
+	a.reply(Reply{Waiter: w.id, Err: r})
+}
+
+// awaitRefresh begins a refresh for a waiter, unless one has just failed.
+func (a *Account) awaitRefresh(w *waiter, s *session) {
+	if a.now.Before(s.refreshAfter) {
+		a.refuse(w, s.refreshErr)
+		return
+	}
+	a.refresh(s)
+}
+
+// awaitLogin begins the login that a waiter needs, or has it wait for the one
+// under way, or says why there will be none.
+func (a *Account) awaitLogin(w *waiter) {
+	if a.opening != nil {
+		return
+	}
+	c, wait, refusal := a.mayLogin(w.want, w.key, w.trial)
+	switch {
+	case refusal != nil:
+		a.refuse(w, refusal)
+	case wait == nil:
+		a.beginLogin(w.want, w.key, w.trial, w.id, c)
+	case wait.at.IsZero(): // for the answer to something that is under way
+	case !w.deadline.IsZero() && !wait.at.Before(w.deadline):
+		a.refuse(w, &Refusal{
+			Reason:  CodeSpent,
+			Message: "the one-time code of this step is used, and the next one comes after the end of this request",
+			Advice:  "try again after " + stamp(wait.at),
+			RetryAt: wait.at,
+		})
+	case a.codeWakeAt.IsZero() || wait.at.Before(a.codeWakeAt):
+		a.codeWakeAt = wait.at
+	}
+}
+
+// waitFor is something that a login waits for: a time, or, with the zero time,
+// the answer to something under way.
+type waitFor struct{ at time.Time }
+
+// mayLogin says whether a login may begin now, and with which code; or what it
+// waits for; or why not.
+func (a *Account) mayLogin(want Want, key string, t *trial) (code, *waitFor, *Refusal) {
+	limits := a.limitsOf(t)
+	if refusal := a.refusedBy(want, t, limits.Capabilities); refusal != nil {
+		return code{}, nil, refusal
+	}
+	if life, known := a.life[key]; known && t == nil && life < want.MinTTL {
+		return code{}, nil, tooShort(want.MinTTL, life)
+	}
+	c, freeAt := a.codeFor(limits.Capabilities, want.OTP)
+	if !freeAt.IsZero() {
+		if !want.OTP.Empty() {
+			return code{}, nil, &Refusal{
+				Reason:  CodeSpent,
+				Message: "this one-time code has been used",
+				Advice:  "wait for the next code and type that one",
+				RetryAt: freeAt,
+			}
+		}
+		return code{}, &waitFor{freeAt}, nil
+	}
+	ok, refusal := a.room(limits, t)
+	if refusal != nil {
+		return code{}, nil, refusal
+	}
+	if !ok {
+		return code{}, &waitFor{}, nil
+	}
+	return c, nil, nil
+}
+
+func tooShort(wanted, life time.Duration) *Refusal {
+	return &Refusal{
+		Reason:  TooShort,
+		Message: fmt.Sprintf("min_ttl %s cannot be met: a lease on a new token of this server lasts %s", wanted, life.Truncate(time.Second)),
+		Advice:  "ask for a min_ttl that is not longer than that",
+	}
+}
+
+func (a *Account) limitsOf(t *trial) Limits {
+	if t != nil {
+		return t.verify.Limits
+	}
+	return a.limits
+}
+
+// reject takes a token that an API refused (rule 12) out of the waiter's reach.
+// It forces at most one refresh of a session, or one new token, in forcedEvery.
+func (a *Account) reject(w *waiter) {
+	ref := w.want.Rejected
+	s := a.sessions[ref.Session]
+	if s == nil || s.phase != open || s.published != ref.Generation {
+		return
+	}
+	if s.rec.Mode == providers.Dedicated {
+		a.close(s)
+		return
+	}
+	if a.current[s.key] != s {
+		return
+	}
+	underWay := s.renewing() || a.opening != nil && a.opening.key == s.key
+	tooSoon := a.now.Before(s.forcedAt.Add(forcedEvery)) || s.rec.Refresh.Empty() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
+	if tooSoon && !underWay {
+		return
+	}
+	if !underWay {
+		s.forcedAt = a.now
+	}
+	w.newerThan = ref
+}
+
+const forcedEvery = 10 * time.Second

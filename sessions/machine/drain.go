@@ -1,0 +1,61 @@
+package machine
+
+import (
+	"fmt"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// drain closes every session and tries every pending logout once more; the
+// answer comes when each has succeeded or failed (rules 1 and 10).
+func (a *Account) drain(w WaiterID) {
+	a.draining = true
+	a.drains = append(a.drains, w)
+	for _, s := range a.sessions {
+		if s.phase == closing && !s.loggingOut && a.canLogOut(s) {
+			a.logOut(s)
+		}
+		a.close(s)
+		a.schedule(s)
+	}
+}
+
+// finishDrains answers the drains once nothing is under way any more.
+func (a *Account) finishDrains() {
+	if len(a.drains) == 0 {
+		return
+	}
+	pending := 0
+	var last *session
+	for _, s := range a.sessions {
+		switch s.phase {
+		case intending, loggingIn, recording, open, removing:
+			return
+		case closing:
+			if s.loggingOut || s.storing {
+				return
+			}
+			if a.canLogOut(s) {
+				pending++
+				last = s
+			}
+		case lost, spent:
+			if s.storing {
+				return
+			}
+		}
+	}
+	var refusal *Refusal
+	if pending > 0 {
+		refusal = &Refusal{
+			Reason:  Upstream,
+			Message: fmt.Sprintf("%d sessions could not be logged out: %s", pending, last.rec.LastError),
+			Advice:  "they stay in the logout queue; try again when the server can be reached",
+			Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: last.rec.LastError},
+		}
+	}
+	for _, w := range a.drains {
+		a.reply(Reply{Waiter: w, Err: refusal})
+	}
+	a.drains = nil
+}

@@ -1,0 +1,151 @@
+package machine
+
+import (
+	"container/heap"
+	"time"
+)
+
+// dueHeap orders sessions by when they next need attention, so that a pass
+// costs what is due and not what exists. Sessions that wait for an answer only
+// are not in it.
+type dueHeap []*session
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].dueAt.Before(h[j].dueAt) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].dueIndex, h[j].dueIndex = i, j
+}
+
+// Push implements heap.Interface.
+func (h *dueHeap) Push(x any) {
+	s := x.(*session)
+	s.dueIndex = len(*h)
+	*h = append(*h, s)
+}
+
+// Pop implements heap.Interface.
+func (h *dueHeap) Pop() any {
+	last := len(*h) - 1
+	s := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	s.dueIndex = notDue
+	return s
+}
+
+const notDue = -1
+
+// schedule puts a session at its place in the heap. Whoever changes a session
+// calls it.
+func (a *Account) schedule(s *session) {
+	at := a.nextDue(s)
+	switch {
+	case at.IsZero():
+		if s.dueIndex != notDue {
+			heap.Remove(&a.due, s.dueIndex)
+		}
+	case s.dueIndex == notDue:
+		s.dueAt = at
+		heap.Push(&a.due, s)
+	case !at.Equal(s.dueAt):
+		s.dueAt = at
+		heap.Fix(&a.due, s.dueIndex)
+	}
+}
+
+// nextDue is when time alone changes something about a session; zero: never.
+func (a *Account) nextDue(s *session) time.Time {
+	var at time.Time
+	sooner := func(t time.Time) {
+		if at.IsZero() || t.Before(at) {
+			at = t
+		}
+	}
+	if s.dirty && !s.storing {
+		sooner(s.saveAt)
+	}
+	switch s.phase {
+	case open:
+		if len(s.generations) > 0 {
+			sooner(s.generations[0].horizon)
+		}
+		if s.idle() {
+			sooner(s.keepUntil)
+		} else if a.refreshesAhead(s) {
+			sooner(s.refreshAt)
+		}
+	case closing:
+		if !s.loggingOut {
+			sooner(s.rec.DiesAt)
+			if a.canLogOut(s) {
+				sooner(s.logoutAt)
+			}
+		}
+	case lost:
+		sooner(s.rec.DiesAt)
+	case spent:
+		if !s.storing {
+			sooner(s.rec.CodeUntil)
+		}
+	case intending, loggingIn, recording, removing:
+	}
+	return at
+}
+
+// passTime attends once to every session that is due.
+func (a *Account) passTime() {
+	var due []*session
+	for len(a.due) > 0 && !a.due[0].dueAt.After(a.now) {
+		due = append(due, heap.Pop(&a.due).(*session))
+	}
+	for _, s := range due {
+		a.attendSession(s)
+		a.schedule(s)
+	}
+}
+
+// attendSession does what is due for one session.
+func (a *Account) attendSession(s *session) {
+	if s.dirty && !s.storing && !a.now.Before(s.saveAt) {
+		a.flush(s)
+	}
+	switch s.phase {
+	case open:
+		a.dropExpiredGrants(s)
+		if s.idle() {
+			if !a.now.Before(s.keepUntil) {
+				a.close(s)
+			}
+		} else if a.refreshesAhead(s) && !a.now.Before(s.refreshAt) {
+			a.refreshAhead(s)
+		}
+	case closing:
+		a.attendClosing(s)
+	case lost:
+		if !a.now.Before(s.rec.DiesAt) {
+			a.end(s)
+		}
+	case spent:
+		if !a.now.Before(s.rec.CodeUntil) {
+			a.remove(s)
+		}
+	case intending, loggingIn, recording, removing:
+	}
+}
+
+// NextWake is when the next Tick is due; zero: time alone changes nothing.
+func (a *Account) NextWake() time.Time {
+	var at time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	if len(a.due) > 0 {
+		sooner(a.due[0].dueAt)
+	}
+	sooner(a.codeWakeAt)
+	sooner(a.guard.saveAt)
+	return at
+}

@@ -1,0 +1,90 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// WaiterID names a request that waits for a Reply.
+type WaiterID uint64
+
+// Event is something that happened to an account.
+//
+//sumtype:decl
+type Event interface{ event() }
+
+type (
+	// Acquire: a reader wants a token; the answer is a Reply.
+	Acquire struct {
+		Waiter   WaiterID
+		Want     Want
+		Deadline time.Time // of the reader's request; zero: none
+	}
+	// Verify: a config write wants a login with settings that are not in force
+	// yet. Via is carried to the Login effect, the machine never calls it.
+	Verify struct {
+		Waiter   WaiterID
+		Want     Want
+		Deadline time.Time
+		Limits   Limits
+		Via      providers.Upstream
+	}
+	// Abandon: the request of this waiter has ended; no Reply is wanted.
+	Abandon struct{ Waiter WaiterID }
+	// Release: a lease has ended. An empty Waiter (0) wants no Reply.
+	Release struct {
+		Waiter  WaiterID
+		Session SessionID
+		Grant   GrantID
+	}
+	// Drain: log out everything and refuse readers until Configured.
+	Drain struct{ Waiter WaiterID }
+	// Configured: other limits or credentials are in force.
+	Configured struct {
+		Limits Limits
+		// Reopen clears the guard.
+		Reopen bool
+	}
+
+	// LoggedIn answers a Login. Got may be set along with an Err of outcome Happened.
+	LoggedIn struct {
+		Session SessionID
+		Got     providers.TokenResponse
+		Err     *providers.Error
+	}
+	// Refreshed answers a Refresh.
+	Refreshed struct {
+		Session SessionID
+		Got     providers.TokenResponse
+		Err     *providers.Error
+	}
+	// LoggedOut answers a Logout.
+	LoggedOut struct {
+		Session SessionID
+		Err     *providers.Error
+	}
+	// Stored answers a Put or a Remove. After an Err it may have landed or not.
+	Stored struct {
+		Session SessionID
+		Err     error
+	}
+	// GuardStored answers a PutGuard.
+	GuardStored struct{ Err error }
+
+	// Tick: time has passed.
+	Tick struct{}
+)
+
+func (Acquire) event()     {}
+func (Verify) event()      {}
+func (Abandon) event()     {}
+func (Release) event()     {}
+func (Drain) event()       {}
+func (Configured) event()  {}
+func (LoggedIn) event()    {}
+func (Refreshed) event()   {}
+func (LoggedOut) event()   {}
+func (Stored) event()      {}
+func (GuardStored) event() {}
+func (Tick) event()        {}

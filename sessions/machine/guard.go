@@ -1,0 +1,158 @@
+package machine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+const (
+	guardFirst = 30 * time.Second
+	guardMost  = 15 * time.Minute
+	// limitPause follows a session limit that the server reported: two such
+	// denials in a row lock a Keycloak user out.
+	limitPause = time.Minute
+	// lostPause follows a login of unknown outcome.
+	lostPause = 10 * time.Second
+	// throttlePause is used where the server does not say how long to wait;
+	// throttleMost bounds what it may ask for.
+	throttlePause = 5 * time.Second
+	throttleMost  = 15 * time.Minute
+	// A server that is down is asked again after a second, then ever more seldom.
+	downFirst = time.Second
+	downMost  = 30 * time.Second
+)
+
+// guardState is the guard and its write.
+type guardState struct {
+	Guard
+	saveAt time.Time // a failed write is due again; zero: none is
+}
+
+// pause holds logins back for a moment after one that failed for no fault of
+// its credentials. It does not survive a restart.
+type pause struct {
+	until time.Time
+	cause *providers.Error
+	tries int // failures in a row, for the back-off of a server that is down
+}
+
+// setGuard changes the guard and stores it: rule 7 holds across restarts.
+func (a *Account) setGuard(g Guard) {
+	a.guard.Guard = g
+	a.guard.saveAt = time.Time{}
+	a.emit(PutGuard{Guard: g})
+}
+
+func (a *Account) guardStored(err error) {
+	if err != nil {
+		a.guard.saveAt = a.now.Add(throttlePause)
+	}
+}
+
+func (a *Account) flushGuard() {
+	if !a.guard.saveAt.IsZero() && !a.now.Before(a.guard.saveAt) {
+		a.setGuard(a.guard.Guard)
+	}
+}
+
+// reopen forgets what held logins back.
+func (a *Account) reopen() {
+	a.pause = pause{}
+	if a.guard.Guard != (Guard{}) {
+		a.setGuard(Guard{})
+	}
+}
+
+// refusedBy says whether guard or pause hold a login back now. A verification
+// passes the guard, since a config write is what reopens it, but no pause.
+func (a *Account) refusedBy(want Want, t *trial, c providers.Capabilities) *Refusal {
+	g := a.guard
+	switch {
+	case a.now.Before(a.pause.until):
+		return a.pauseRefusal()
+	case a.now.Before(g.ClosedUntil) && g.Kind == providers.SessionLimit:
+		return &Refusal{
+			Reason:  BudgetFull,
+			Message: "the server reported its session limit: " + g.Reason,
+			Advice:  fmt.Sprintf("end sessions that other people or programs hold, or set max_sessions to what the server allows; the next login is tried after %s", stamp(g.ClosedUntil)),
+			RetryAt: g.ClosedUntil,
+		}
+	case a.now.Before(g.ClosedUntil) && t == nil:
+		return &Refusal{
+			Reason:  Guarded,
+			Message: fmt.Sprintf("the account is closed to logins until %s, after %d refused in a row: %s", stamp(g.ClosedUntil), g.Strikes, g.Reason),
+			Advice:  "correct the config (writing it reopens the account); two Vault mounts on one account with totp_secret collide on one-time codes and look the same",
+			RetryAt: g.ClosedUntil,
+		}
+	case g.AsksForCode && t == nil && want.OTP.Empty() && !c.GeneratesCode:
+		return &Refusal{
+			Reason:  CodeNeeded,
+			Message: "the account asks for a one-time code: a login without one was refused",
+			Advice:  "give a current code as otp=…, or store totp_secret in the config; if the account has no second factor, the user name or the password is wrong",
+		}
+	}
+	return nil
+}
+
+func (a *Account) pauseRefusal() *Refusal {
+	cause := a.pause.cause
+	r := &Refusal{
+		Reason:  Upstream,
+		Message: cause.Error(),
+		Advice:  fmt.Sprintf("the next login is tried after %s", stamp(a.pause.until)),
+		RetryAt: a.pause.until,
+		Err:     cause,
+	}
+	return r
+}
+
+// loginRefused decides how long the account rests after a failed login.
+func (a *Account) loginRefused(s *session, err *providers.Error) {
+	switch {
+	case err.Outcome != providers.DidNotHappen:
+		a.rest(err, lostPause)
+	case err.Kind == providers.BadCredentials:
+		a.strike(s, err)
+	case err.Kind == providers.SessionLimit:
+		g := a.guard.Guard
+		g.ClosedUntil, g.Kind, g.Reason = a.now.Add(limitPause), err.Kind, err.Message
+		a.setGuard(g)
+		a.note(AccountGuarded, s, err.Error())
+	case err.Kind == providers.Throttled:
+		wait := throttlePause
+		if err.RetryAfter > 0 {
+			wait = min(err.RetryAfter, throttleMost)
+		}
+		a.rest(err, wait)
+	case err.Kind == providers.Unavailable:
+		a.rest(err, backoff(s.rec.ID, a.pause.tries+1, downFirst, downMost))
+	default:
+		a.rest(err, lostPause)
+	}
+}
+
+func (a *Account) rest(err *providers.Error, wait time.Duration) {
+	a.pause = pause{until: a.now.Add(wait), cause: err, tries: a.pause.tries + 1}
+}
+
+// strike closes the account for a growing time. The one refusal that is no
+// strike: a login that sent no code where the server may have wanted one.
+func (a *Account) strike(s *session, err *providers.Error) {
+	g := a.guard.Guard
+	sentCode := s.rec.CodeStep != 0 || s.rec.CodeDigest != ""
+	capabilities := a.limitsOf(s.trial).Capabilities
+	g.Kind, g.Reason = err.Kind, err.Message
+	if capabilities.OneTimeCode && !sentCode && !g.AsksForCode {
+		g.AsksForCode = true
+	} else {
+		g.Strikes++
+		g.ClosedUntil = a.now.Add(min(guardMost, guardFirst<<min(g.Strikes-1, 10)))
+	}
+	a.setGuard(g)
+	a.note(AccountGuarded, s, err.Error())
+}
+
+// stamp prints a time as people read it, to the second.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

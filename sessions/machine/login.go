@@ -1,0 +1,289 @@
+package machine
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+const (
+	// defaultIdle is how long a server keeps a session that is left alone, as
+	// long as it has not said so (Keycloak's default).
+	defaultIdle = 30 * time.Minute
+	// deathMargin is added before a session is taken for dropped.
+	deathMargin = time.Minute
+	// intentPatience is how long the write of an intent may take; after that its
+	// DiesAt would not hold and the login is not begun.
+	intentPatience = 30 * time.Second
+)
+
+// beginLogin records the intent of a login, spent code included, in one write
+// (rules 1 and 6). Only when that is stored the login goes out.
+func (a *Account) beginLogin(want Want, key string, t *trial, opener WaiterID, c code) {
+	limits := a.limitsOf(t)
+	s := &session{
+		phase:    intending,
+		key:      key,
+		durable:  limits.Capabilities.Sessions,
+		trial:    t,
+		opener:   opener,
+		dueIndex: notDue,
+	}
+	s.rec = Record{
+		ID:         a.newID(),
+		Stage:      Opening,
+		Mode:       want.Mode,
+		Scopes:     want.Scopes,
+		OpenedAt:   a.now,
+		Idle:       a.idleTime(),
+		DiesAt:     a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
+		CodeStep:   c.step,
+		CodeDigest: c.digest,
+		CodeUntil:  c.until,
+	}
+	s.request = Login{Session: s.rec.ID, Scopes: want.Scopes, OTP: c.typed, CodeAt: c.at}
+	if t != nil {
+		s.request.Via = t.verify.Via
+	}
+	a.spend(c)
+	a.sessions[s.rec.ID] = s
+	a.opening = s
+	if s.durable {
+		a.save(s)
+	} else {
+		a.startLogin(s)
+	}
+}
+
+func (a *Account) idleTime() time.Duration {
+	if a.idle > 0 {
+		return a.idle
+	}
+	return defaultIdle
+}
+
+// startLogin sends the login whose intent is stored, if it is still wanted.
+func (a *Account) startLogin(s *session) {
+	late := a.now.After(s.rec.OpenedAt.Add(intentPatience))
+	unwanted := s.doomed || s.trial != nil && a.waiter(s.opener) == nil
+	if late || unwanted {
+		a.opening = nil
+		a.answerOpeners(s, &Refusal{
+			Reason:  Storage,
+			Message: "Vault's storage took too long to record the login, which was therefore not begun",
+			Advice:  "look at the health of Vault's storage and try again",
+		})
+		a.remove(s)
+		return
+	}
+	s.phase = loggingIn
+	s.request.Deadline = a.now.Add(a.limitsOf(s.trial).RequestTimeout)
+	a.emit(s.request)
+	s.request = Login{} // holds a typed code
+}
+
+// loggedIn takes the answer to a login.
+func (a *Account) loggedIn(e LoggedIn) {
+	s := a.sessions[e.Session]
+	if s == nil || s.phase != loggingIn {
+		return
+	}
+	if e.Err != nil {
+		a.loginFailed(s, e)
+		return
+	}
+	a.pause = pause{}
+	if a.guard.Guard != (Guard{}) && s.trial == nil {
+		a.setGuard(Guard{})
+	}
+	s.rec.Stage = Open
+	s.rec.Generation = 1
+	token := a.takeToken(s, e.Got)
+	s.addGeneration(token)
+	s.phase = recording
+	if s.durable {
+		a.save(s)
+	} else {
+		a.opened(s)
+	}
+}
+
+// takeToken enters a token response into the session's record.
+func (a *Account) takeToken(s *session, got providers.TokenResponse) *Token {
+	expires := a.now.Add(got.ExpiresIn)
+	if !got.RefreshToken.Empty() {
+		s.rec.Refresh = got.RefreshToken
+	}
+	if expires.After(s.rec.Horizon) {
+		s.rec.Horizon = expires
+	}
+	if got.RefreshExpiresIn > 0 {
+		a.observeIdle(s, got.RefreshExpiresIn)
+	}
+	s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
+	token := &Token{
+		Ref:       TokenRef{Session: s.rec.ID, Generation: s.rec.Generation},
+		Response:  got,
+		IssuedAt:  a.now,
+		ExpiresAt: expires,
+	}
+	token.Response.RefreshToken = providers.Secret{}
+	s.refreshAt = a.now.Add(got.ExpiresIn / 2)
+	return token
+}
+
+// observeIdle learns from refresh_expires_in how long the server keeps the
+// session. As long as it stays the same, a refresh prolongs the session; once
+// it shrinks, what is left of the session's maximum age is what it says.
+func (a *Account) observeIdle(s *session, left time.Duration) {
+	const rounding = 2 * time.Second
+	if s.rec.Generation > 1 && left < s.rec.Idle-rounding {
+		s.fadesAt = a.now.Add(left)
+	}
+	s.rec.Idle = max(left, time.Second)
+	if s.rec.Generation == 1 {
+		a.idle = left
+	}
+}
+
+// opened goes on with a session that is recorded: its token may be handed out.
+func (a *Account) opened(s *session) {
+	a.opening = nil
+	s.phase = open
+	s.keepUntil = a.now
+	life := s.token.life()
+	a.life[s.key] = life
+	a.note(SessionOpened, s, "")
+	switch {
+	case s.doomed:
+		a.close(s)
+	case life < minLease:
+		a.answerOpeners(s, tooShort(minLease, life))
+		a.rest(&providers.Error{
+			Kind: providers.Protocol, Outcome: providers.Happened, Op: "login",
+			Message: "the server's tokens expire within seconds",
+			Advice:  "have its administrator set a longer access token lifespan",
+		}, lostPause)
+		a.close(s)
+	case s.trial != nil:
+		a.openedForTrial(s)
+	case s.rec.Mode == providers.Dedicated:
+		a.openedForOne(s)
+	default:
+		a.supersede(s)
+	}
+	a.schedule(s)
+}
+
+// openedForTrial answers the verification and keeps a shared session for its
+// first reader, if readers have no other.
+func (a *Account) openedForTrial(s *session) {
+	w := a.waiter(s.opener)
+	if w == nil {
+		a.close(s)
+		return
+	}
+	w.answered = true
+	a.reply(Reply{Waiter: w.id, Session: s.rec.ID})
+	s.trial = nil
+	if s.rec.Mode == providers.Dedicated || a.current[s.key] != nil {
+		a.close(s)
+		return
+	}
+	a.current[s.key] = s
+	s.keepUntil = a.now.Add(verifiedKept)
+}
+
+// openedForOne hands a dedicated session to the oldest reader that can use it:
+// the one that caused the login may be gone.
+func (a *Account) openedForOne(s *session) {
+	for _, w := range a.waiters {
+		if w.answered || w.trial != nil || w.want.Mode != providers.Dedicated || w.key != s.key || w.want.Renews.Session != "" {
+			continue
+		}
+		if life := s.token.left(a.now); life < w.leaseNeeded() {
+			a.refuse(w, tooShort(w.want.MinTTL, life))
+			continue
+		}
+		a.give(w, s)
+		s.token = nil // nobody else gets it: do not hold it
+		return
+	}
+	a.close(s)
+}
+
+// supersede makes a shared session the one that readers get. The one before
+// keeps its leases until they end.
+func (a *Account) supersede(s *session) {
+	old := a.current[s.key]
+	a.current[s.key] = s
+	if old != nil {
+		old.keepUntil = a.now
+		a.schedule(old)
+	}
+}
+
+// loginFailed sorts a failed login by what is at the server now.
+func (a *Account) loginFailed(s *session, e LoggedIn) {
+	a.opening = nil
+	err := e.Err
+	a.loginRefused(s, err)
+	a.answerOpeners(s, &Refusal{Reason: Upstream, Message: err.Error(), RetryAt: a.pause.until, Err: err})
+	defer a.schedule(s)
+	switch {
+	case !s.durable:
+		a.note(LoginFailed, s, err.Error())
+		a.forget(s)
+	case err.Outcome == providers.DidNotHappen:
+		a.note(LoginFailed, s, err.Error())
+		a.rememberOrRemove(s)
+	case err.Outcome == providers.Happened && !e.Got.RefreshToken.Empty():
+		a.note(LoginFailed, s, err.Error())
+		s.rec.Refresh = e.Got.RefreshToken
+		s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
+		s.rec.Stage = Closing
+		a.save(s)
+		a.beginClosing(s)
+	default:
+		// The login counts as open until the server must have dropped it (rule 1),
+		// dated from now: the end of its deadline, or of its answer.
+		s.phase = lost
+		s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
+		a.note(LoginLost, s, err.Error())
+	}
+}
+
+// rememberOrRemove ends the record of a login that did not happen. Where it
+// spent a code, the record stays until that code's look-around is over.
+func (a *Account) rememberOrRemove(s *session) {
+	if !a.now.Before(s.rec.CodeUntil) {
+		a.remove(s)
+		return
+	}
+	s.phase = spent
+	s.rec.Stage = Spent
+	a.save(s)
+}
+
+// answerOpeners refuses those who waited for this login: all readers of the
+// same shared session get the same answer.
+func (a *Account) answerOpeners(s *session, r *Refusal) {
+	current := a.current[s.key]
+	for _, w := range a.waiters {
+		sharer := s.rec.Mode == providers.Shared && s.trial == nil && w.readsShared(s.key)
+		served := sharer && current != nil && current.serves(w, a.now)
+		if !w.answered && !served && (sharer || w.id == s.opener) {
+			a.refuse(w, r)
+		}
+	}
+}
+
+// waiter returns the waiter of that id, nil if it is gone.
+func (a *Account) waiter(id WaiterID) *waiter {
+	i := slices.IndexFunc(a.waiters, func(w *waiter) bool { return w.id == id && !w.answered })
+	if i < 0 {
+		return nil
+	}
+	return a.waiters[i]
+}

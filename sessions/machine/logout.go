@@ -1,0 +1,171 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+const (
+	logoutFirst = time.Second
+	logoutMost  = 5 * time.Minute
+	// visibleRevocations is how often a revocation may fail before its lease is
+	// released and the queue alone goes on (rule 5). Vault gives a lease up as
+	// irrevocable after six.
+	visibleRevocations = 3
+)
+
+// release ends one lease (rules 3 and 5). What is gone is a success.
+func (a *Account) release(e Release) {
+	s := a.sessions[e.Session]
+	if s == nil {
+		a.reply(Reply{Waiter: e.Waiter})
+		return
+	}
+	defer a.schedule(s)
+	switch s.phase {
+	case open:
+		if s.rec.Mode == providers.Shared {
+			a.drop(s, e.Grant)
+			if len(s.grants) > 0 || a.now.Before(s.keepUntil) {
+				a.reply(Reply{Waiter: e.Waiter})
+				return
+			}
+		}
+		a.close(s)
+		a.awaitLogout(s, e.Waiter)
+	case closing:
+		a.awaitLogout(s, e.Waiter)
+		if !s.loggingOut && a.canLogOut(s) {
+			a.logOut(s)
+		}
+	case intending, loggingIn, recording, lost, spent, removing:
+		a.reply(Reply{Waiter: e.Waiter})
+	}
+}
+
+// awaitLogout has a release wait for the logout under way. Where there is none
+// to wait for, the session ends of age and the lease is done.
+func (a *Account) awaitLogout(s *session, w WaiterID) {
+	if s.phase != closing || !a.canLogOut(s) {
+		a.reply(Reply{Waiter: w})
+		return
+	}
+	s.releasing = append(s.releasing, w)
+}
+
+// canLogOut says that there is a way to end the session at the server.
+func (a *Account) canLogOut(s *session) bool {
+	return a.limits.Capabilities.Logout && !s.rec.Refresh.Empty()
+}
+
+// close ends a session for good: nobody gets it any more and it is logged out.
+// One whose login is under way is closed when that is answered.
+func (a *Account) close(s *session) {
+	switch s.phase {
+	case intending, loggingIn, recording:
+		s.doomed = true
+	case open:
+		a.beginClosing(s)
+	case lost, closing, spent, removing:
+	}
+}
+
+func (a *Account) beginClosing(s *session) {
+	if a.current[s.key] == s {
+		delete(a.current, s.key)
+	}
+	s.phase = closing
+	s.token, s.unstored, s.generations, s.grants = nil, nil, nil, nil
+	switch {
+	case !s.durable:
+		a.forget(s)
+		return
+	case a.canLogOut(s):
+		a.logOut(s)
+	default:
+		a.note(SessionAgedOut, s, "the server offers no logout")
+	}
+	a.schedule(s)
+}
+
+func (a *Account) logOut(s *session) {
+	s.loggingOut = true
+	a.emit(Logout{Session: s.rec.ID, Token: s.rec.Refresh, Deadline: a.now.Add(a.requestTimeout())})
+}
+
+// requestTimeout also serves accounts whose config is gone.
+func (a *Account) requestTimeout() time.Duration {
+	return max(a.limits.RequestTimeout, time.Second)
+}
+
+// loggedOut takes the answer to a logout.
+func (a *Account) loggedOut(e LoggedOut) {
+	s := a.sessions[e.Session]
+	if s == nil || s.phase != closing {
+		return
+	}
+	s.loggingOut = false
+	defer a.schedule(s)
+	if e.Err == nil || e.Err.Kind == providers.SessionGone {
+		a.note(SessionClosed, s, "")
+		a.end(s)
+		return
+	}
+	a.note(LogoutPending, s, e.Err.Error())
+	s.rec.Stage = Closing
+	s.rec.Tries++
+	s.rec.LastError = e.Err.Error()
+	s.logoutAt = a.now.Add(backoff(s.rec.ID, s.rec.Tries, logoutFirst, logoutMost))
+	if len(s.releasing) > 0 {
+		s.rec.Revocations++
+		a.answerReleases(s, e.Err)
+	}
+	a.save(s)
+}
+
+// answerReleases fails the revocations that waited visibly, the first few
+// times; after that the lease is released and the queue goes on alone.
+func (a *Account) answerReleases(s *session, err *providers.Error) {
+	var refusal *Refusal
+	if s.rec.Revocations <= visibleRevocations {
+		refusal = &Refusal{
+			Reason:  Upstream,
+			Message: "the session could not be logged out: " + err.Error(),
+			Advice:  "it stays in the logout queue and is tried again until " + stamp(s.rec.DiesAt),
+			Err:     err,
+		}
+	}
+	for _, w := range s.releasing {
+		a.reply(Reply{Waiter: w, Session: s.rec.ID, Err: refusal})
+	}
+	s.releasing = nil
+}
+
+// attendClosing does what is due for a pending logout.
+func (a *Account) attendClosing(s *session) {
+	switch {
+	case s.loggingOut:
+	case !a.now.Before(s.rec.DiesAt):
+		a.note(SessionAgedOut, s, s.rec.LastError)
+		a.end(s)
+	case a.canLogOut(s) && !a.now.Before(s.logoutAt):
+		a.logOut(s)
+	}
+}
+
+// end finishes a session that is not open at the server any more. Its record
+// goes, but not before the look-around of the code that it spent is over: until
+// then the ledger may say more than is true, never less.
+func (a *Account) end(s *session) {
+	for _, w := range s.releasing {
+		a.reply(Reply{Waiter: w, Session: s.rec.ID})
+	}
+	s.releasing = nil
+	if a.now.Before(s.rec.CodeUntil) {
+		s.phase = spent
+		a.schedule(s)
+		return
+	}
+	a.remove(s)
+}

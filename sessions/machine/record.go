@@ -1,0 +1,95 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// AccountID names an upstream account: token endpoint and principal, hashed.
+type AccountID string
+
+// SessionID names a session of ours, and the login attempt that opens it: it is
+// part of the mark that the server keeps with the session.
+type SessionID string
+
+// Stage is what the ledger knows of a session.
+type Stage string
+
+// The stages of a ledger record. Their values are stored: never change one.
+const (
+	// Opening: a login may have happened. Counts until it is known not to have,
+	// or until the server must have dropped its session.
+	Opening Stage = "opening"
+	// Open: Refresh ends this session.
+	Open Stage = "open"
+	// Closing: a logout failed; it is tried until it succeeds or DiesAt.
+	Closing Stage = "closing"
+	// Spent: nothing is open any more; the record only remembers a one-time code.
+	Spent Stage = "spent"
+)
+
+// Record is the durable form of a session, one storage entry. Every transition
+// that must survive a crash is one write of it.
+type Record struct {
+	ID     SessionID
+	Stage  Stage
+	Mode   providers.Mode
+	Scopes []string
+
+	// Refresh is the newest refresh token that was stored. A superseded one
+	// still logs out at Keycloak, so it is always good enough to close.
+	Refresh providers.Secret
+	// Generation counts the tokens of this session: 1 from the login, one more
+	// from each refresh.
+	Generation int
+
+	OpenedAt time.Time
+	// Horizon is when the newest access token expires. No lease outlives it.
+	Horizon time.Time
+	// Idle is how long the server keeps a session that is left alone; DiesAt is
+	// when it has surely dropped this one.
+	Idle   time.Duration
+	DiesAt time.Time
+
+	// CodeStep is the step of the one-time code that this login spent, 0 if it
+	// sent none; CodeDigest is set instead for a code typed by a person.
+	// CodeUntil is when the server's look-around for it is over.
+	CodeStep   int64
+	CodeDigest string
+	CodeUntil  time.Time
+
+	// Revocations counts the revocations that failed visibly (rule 5); Tries
+	// counts all logouts that failed.
+	Revocations int
+	Tries       int
+	LastError   string
+}
+
+// Guard is the durable part of what keeps an account from being locked out
+// (rule 7). The zero value is an open account.
+type Guard struct {
+	// ClosedUntil: no login before it. Reason says why, for people.
+	ClosedUntil time.Time
+	Kind        providers.Kind
+	Reason      string
+	// Strikes counts refused logins in a row.
+	Strikes int
+	// AsksForCode: a login without a one-time code was refused, so the next one
+	// needs a code (rule 6).
+	AsksForCode bool
+}
+
+// Limits is what a config says about the use of its account.
+type Limits struct {
+	// MaxSessions is the most sessions that may count at once; 0: no limit.
+	MaxSessions int
+	// Linger keeps a shared session after its last lease.
+	Linger time.Duration
+	// RequestTimeout bounds one call to the server.
+	RequestTimeout time.Duration
+	Capabilities   providers.Capabilities
+	// Retired: no config names the account any more (or none yet). Nothing logs
+	// in; what is in the ledger is closed.
+	Retired bool
+}

@@ -1,0 +1,88 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// Recover builds an account from what its ledger holds; without records it is
+// an account that was never used. Boot names this run of the engine, newID
+// gives ids that were never used before.
+func Recover(l Limits, g Guard, records []Record, boot string, newID func() SessionID, now time.Time) *Account {
+	a := &Account{
+		limits:   l,
+		boot:     boot,
+		newID:    newID,
+		sessions: make(map[SessionID]*session, len(records)),
+		current:  map[string]*session{},
+		life:     map[string]time.Duration{},
+		guard:    guardState{Guard: g},
+		now:      now,
+	}
+	for _, r := range records {
+		a.recover(r)
+	}
+	return a
+}
+
+// recover takes one record back in.
+func (a *Account) recover(r Record) {
+	s := &session{rec: r, key: scopesKey(r.Scopes), durable: true, dueIndex: notDue}
+	a.sessions[r.ID] = s
+	a.codes.lastStep = max(a.codes.lastStep, r.CodeStep)
+	if r.CodeDigest != "" {
+		a.rememberTyped(r.CodeDigest, r.CodeUntil)
+	}
+	if r.Stage == Open || r.Stage == Closing {
+		// A refresh whose answer was lost may have kept the session alive up to
+		// this moment, whatever was stored before.
+		if r.Generation == 1 { // later ones may show what is left of the maximum age
+			a.idle = max(a.idle, r.Idle)
+		}
+		if dies := a.now.Add(r.Idle + deathMargin); dies.After(s.rec.DiesAt) {
+			s.rec.DiesAt = dies
+		}
+	}
+	switch r.Stage {
+	case Opening:
+		s.phase = lost
+	case Open:
+		a.recoverOpen(s)
+	case Closing:
+		s.phase = closing
+		s.logoutAt = a.now
+	case Spent:
+		s.phase = spent
+	default:
+		// A stage of a later version: hold what it may have open until it is dead.
+		s.phase = lost
+	}
+	a.schedule(s)
+}
+
+// recoverOpen takes back a session that was open. The leases that it had are
+// not known by name: one nameless grant stands for them until the horizon that
+// the session had then (rule 3). A shared one waits for its first reader, who
+// adopts it by a refresh.
+func (a *Account) recoverOpen(s *session) {
+	s.phase = open
+	s.published = s.rec.Generation
+	s.keepUntil = a.now
+	if a.now.Before(s.rec.Horizon) {
+		s.grants = map[uint64]int{namelessGrant: s.rec.Generation}
+		s.generations = []generation{{s.rec.Generation, s.rec.Horizon}}
+	}
+	if s.rec.Mode != providers.Shared {
+		return
+	}
+	if other := a.current[s.key]; other == nil || other.rec.Horizon.Before(s.rec.Horizon) {
+		a.current[s.key] = s
+	}
+}
+
+// Unreadable stands for a record whose content is lost: a session that may be
+// open and cannot be closed.
+func Unreadable(id SessionID, now time.Time) Record {
+	return Record{ID: id, Stage: Opening, OpenedAt: now, Idle: defaultIdle, DiesAt: now.Add(defaultIdle + deathMargin)}
+}

@@ -1,0 +1,88 @@
+package machine
+
+import (
+	"fmt"
+	"time"
+)
+
+// Reason says why the machine refused, and what a client may do about it.
+type Reason int
+
+// The reasons of a refusal.
+const (
+	// Upstream: the server refused or failed; Err is a *providers.Error.
+	Upstream Reason = iota
+	// Guarded: the account is closed to logins after refused ones (rule 7).
+	Guarded
+	// CodeNeeded: the account asks for a one-time code (rule 6).
+	CodeNeeded
+	// CodeSpent: the one-time code of this step is used; RetryAt says when the
+	// next one begins (rule 6).
+	CodeSpent
+	// BudgetFull: no room for another session (rule 2).
+	BudgetFull
+	// TooShort: no token of this server lives as long as min_ttl asks.
+	TooShort
+	// LeaseGone: the session of the lease to renew is not there any more.
+	LeaseGone
+	// Closed: the account has no config any more, or it is being deleted.
+	Closed
+	// Storage: Vault's storage failed.
+	Storage
+	// Invalid: the request asks for what cannot be.
+	Invalid
+	// Canceled: the request ended before there was an answer.
+	Canceled
+)
+
+// String names the reason.
+func (r Reason) String() string {
+	switch r {
+	case Upstream:
+		return "upstream"
+	case Guarded:
+		return "guarded"
+	case CodeNeeded:
+		return "code needed"
+	case CodeSpent:
+		return "code spent"
+	case BudgetFull:
+		return "budget full"
+	case TooShort:
+		return "too short"
+	case LeaseGone:
+		return "lease gone"
+	case Closed:
+		return "closed"
+	case Storage:
+		return "storage"
+	case Invalid:
+		return "invalid"
+	case Canceled:
+		return "canceled"
+	}
+	return fmt.Sprintf("reason %d", int(r))
+}
+
+// Refusal is an error of the machine: what happened and what to do next, as two
+// fields, so that doors can lay them out.
+type Refusal struct {
+	Reason  Reason
+	Message string
+	Advice  string
+	// RetryAt is when asking again makes sense; zero: not by waiting.
+	RetryAt time.Time
+	// Err is the cause; a *providers.Error where a server refused.
+	Err error
+}
+
+// Error joins message and advice.
+func (r *Refusal) Error() string {
+	if r.Advice == "" {
+		return r.Message
+	}
+	return r.Message + "; " + r.Advice
+}
+
+// Unwrap returns the cause.
+func (r *Refusal) Unwrap() error { return r.Err }

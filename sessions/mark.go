@@ -1,0 +1,39 @@
+package sessions
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"regexp"
+	"strings"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+// Keycloak keeps at most 22 characters of "<mount>-<attempt>", without dots and
+// slashes (rule 11).
+const (
+	mountIDLength   = 8
+	sessionIDLength = 13
+)
+
+var numericVersion = regexp.MustCompile(`^\d+(\.\d+){0,2}`)
+
+// userAgent is what a login sends, and the mark that Keycloak lists with the
+// session: whose mount and which login attempt opened it. Its version can hold
+// three numbers and nothing else.
+func userAgent(mount string, attempt machine.SessionID, version string) string {
+	number := numericVersion.FindString(strings.TrimPrefix(version, "v"))
+	if number == "" {
+		number = "0"
+	}
+	return "vault-plugin-secrets-panta-" + mount + "-" + string(attempt) + "-bot/" + number
+}
+
+// randomID returns n random characters of a-z and 2-7.
+func randomID(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails, see crypto/rand
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b))[:n]
+}
+
+func newSessionID() machine.SessionID { return machine.SessionID(randomID(sessionIDLength)) }

@@ -1,0 +1,338 @@
+package sessions_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+)
+
+// stepsPerRun times the number of runs (100, or -rapid.checks) is how many
+// random steps the test takes.
+const stepsPerRun = 1000
+
+// TestRandomHistoriesKeepTheRules lets random things happen to one account of a
+// random kind, against a model of the identity server, and checks rules 1 to 8
+// after every step and at every boundary in between.
+func TestRandomHistoriesKeepTheRules(t *testing.T) {
+	var steps atomic.Int64
+	rapid.Check(t, func(rt *rapid.T) {
+		h := history{
+			Kind:  kinds[rapid.IntRange(0, len(kinds)-1).Draw(rt, "kind")],
+			Seed:  rapid.Uint64().Draw(rt, "seed"),
+			Steps: rapid.SliceOfN(rapid.Custom(drawStep), stepsPerRun, stepsPerRun).Draw(rt, "steps"),
+		}
+		if failures := h.play(t); len(failures) > 0 {
+			rt.Fatalf("%d steps of %q with seed %d: %v", len(h.Steps), h.Kind.name, h.Seed, failures)
+		}
+		steps.Add(int64(len(h.Steps)))
+	})
+	t.Logf("random steps: %d", steps.Load())
+}
+
+// history is a list of steps as values, so that a failing one can be shortened
+// and printed.
+type history struct {
+	Kind  accountKind
+	Seed  uint64
+	Steps []step
+}
+
+type accountKind struct {
+	name  string
+	setup func(*world)
+}
+
+var kinds = []accountKind{
+	{"no limit", func(*world) {}},
+	{"budget of one", func(w *world) { w.limit, w.limits.MaxSessions = 1, 1 }},
+	{"budget of two, one-time codes", func(w *world) { w.limit, w.limits.MaxSessions = 2, 2; withTOTP(w) }},
+	{"budget of five, rotation, linger", func(w *world) {
+		w.limit, w.limits.MaxSessions = 5, 5
+		w.rotate, w.limits.Linger = true, time.Minute
+	}},
+	{"short maximum age", func(w *world) { w.maxAge, w.limit, w.limits.MaxSessions = 20*time.Minute, 3, 3 }},
+	{"slow server", func(w *world) { w.latency = 9 * time.Second }},
+}
+
+// step is one thing that happens.
+type step struct {
+	Action action
+	Pick   int           // which lease, or how many readers
+	Wait   time.Duration // how long afterwards
+}
+
+type action string
+
+const (
+	readShared     action = "read shared"
+	readDedicated  action = "read dedicated"
+	readOther      action = "read with other scopes"
+	readTogether   action = "many read at once"
+	readImpatient  action = "a reader gives up"
+	readRejected   action = "a token was rejected"
+	renewLease     action = "renew"
+	revokeLease    action = "revoke"
+	verifyConfig   action = "verify the config"
+	goDown         action = "the server goes down"
+	comeUp         action = "the server comes up"
+	killSessions   action = "the server ends all sessions"
+	breakPassword  action = "the password is changed upstream"
+	correctConfig  action = "the config is corrected"
+	faultyWeather  action = "calls and writes fail now and then"
+	goodWeather    action = "nothing fails any more"
+	restartPlugin  action = "the plugin is restarted"
+	killPlugin     action = "the plugin is killed"
+	justWait       action = "time passes"
+	waitVeryLong   action = "a long time passes"
+	drainTheConfig action = "the config is drained and written again"
+)
+
+var actions = []action{
+	readShared, readShared, readShared, readDedicated, readDedicated, readOther, readTogether, readImpatient, readRejected,
+	renewLease, revokeLease, revokeLease, revokeLease, revokeLease, verifyConfig, goDown, comeUp, comeUp, killSessions,
+	breakPassword, correctConfig, correctConfig, faultyWeather, goodWeather, goodWeather, restartPlugin, killPlugin,
+	justWait, waitVeryLong, drainTheConfig,
+}
+
+func drawStep(t *rapid.T) step {
+	return step{
+		Action: rapid.SampledFrom(actions).Draw(t, "action"),
+		Pick:   rapid.IntRange(0, 9).Draw(t, "pick"),
+		Wait:   time.Duration(rapid.IntRange(0, 90).Draw(t, "wait")) * time.Second,
+	}
+}
+
+// play runs a history in a bubble of virtual time and returns what broke.
+func (h history) play(t *testing.T) []string {
+	j := &jury{}
+	synctest.Test(t, func(t *testing.T) {
+		j.ctx = t.Context()
+		done := make(chan struct{})
+		go func() { // FailNow ends this goroutine, not the test
+			defer close(done)
+			h.run(j)
+		}()
+		<-done
+	})
+	return j.failures
+}
+
+func (h history) run(j *jury) {
+	w := newWorld(j)
+	h.Kind.setup(w)
+	m := &model{vault: newVault(j, w), random: rand.New(rand.NewPCG(h.Seed, h.Seed)), excused: map[string]bool{}} //nolint:gosec // a test wants a repeatable source
+	m.process = w.startWith(m.newFaults())
+	defer func() { m.process.Stop() }()
+	for i, s := range h.Steps {
+		m.do(s)
+		if m.process.faults.isDead() {
+			m.process = m.reborn()
+		}
+		m.checkLeases()
+		m.checkCounts()
+		if len(j.failures) > 0 {
+			j.Errorf("at step %d, after %+v", i, h.Steps[max(0, i-5):i+1])
+			return
+		}
+	}
+	m.weather.Store(false)
+	w.setDown(false)
+	w.setConfig("right")
+	w.setPassword("right")
+	_ = m.process.Configure(j.ctx, accountID, m.process.settings(), true)
+	m.finish(m.process)
+	m.process = w.start() // finish has stopped it
+}
+
+// model is Vault and the people around it.
+type model struct {
+	*vault
+	process *process
+	random  *rand.Rand
+	mu      sync.Mutex
+	weather atomic.Bool     // faults happen
+	excused map[string]bool // sessions that somebody asked to close
+}
+
+func (m *model) newFaults() *faults {
+	return &faults{
+		onStep: func(op string) { m.checkBoundary(op) },
+		choose: func(string) fault {
+			if !m.weather.Load() {
+				return none
+			}
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return []fault{none, none, none, none, none, failBefore, failAfter}[m.random.IntN(7)]
+		},
+	}
+}
+
+// reborn gives the plugin its next life.
+func (m *model) reborn() *process {
+	m.world.mu.Lock()
+	m.world.deaths++
+	m.world.mu.Unlock()
+	m.process.Stop()
+	return m.world.startWith(m.newFaults())
+}
+
+func (m *model) do(s step) {
+	p := m.process
+	switch s.Action {
+	case readShared:
+		_, _ = m.read(p, shared)
+	case readDedicated:
+		_, _ = m.read(p, dedicated)
+	case readOther:
+		r := shared
+		r.Scopes = []string{"email", "profile"}
+		_, _ = m.read(p, r)
+	case readTogether:
+		m.together(s.Pick+2, func(i int) {
+			_, _ = m.read(p, []sessions.Request{shared, shared, dedicated}[i%3])
+		})
+	case readImpatient:
+		ctx, cancel := context.WithTimeout(m.t.Context(), time.Duration(s.Pick)*20*time.Millisecond)
+		defer cancel()
+		l, err := p.Acquire(ctx, []sessions.Request{shared, dedicated}[s.Pick%2])
+		_, _ = m.take(p, l, err)
+	case readRejected:
+		if l, ok := m.pick(s.Pick); ok {
+			m.excused[l.Ref.Session] = true
+			r := sessions.Request{Account: accountID, Mode: l.Ref.Mode, Rejected: l.Ref.Session}
+			_, _ = m.read(p, r)
+		}
+	case renewLease:
+		if l, ok := m.pick(s.Pick); ok && time.Now().Before(l.Until) {
+			m.renew(p, l, sessions.Request{Account: accountID, Mode: l.Ref.Mode})
+		}
+	case revokeLease:
+		if l, ok := m.pick(s.Pick); ok {
+			m.revoke(p, l)
+		}
+	case verifyConfig:
+		m.verify(p, shared)
+	case goDown, comeUp:
+		m.world.setDown(s.Action == goDown)
+	case killSessions:
+		m.world.killAll()
+	case breakPassword:
+		m.world.setPassword("changed")
+	case correctConfig:
+		m.world.setPassword("right")
+		_ = p.Configure(m.t.Context(), accountID, p.settings(), true)
+	case faultyWeather, goodWeather:
+		m.weather.Store(s.Action == faultyWeather)
+	case restartPlugin:
+		p.restart()
+	case killPlugin:
+		p.faults.kill()
+	case justWait:
+	case waitVeryLong:
+		sleep(p, 20*time.Minute)
+	case drainTheConfig:
+		m.excuseAll()
+		ctx, cancel := m.request()
+		defer cancel()
+		_ = p.Drain(ctx, accountID)
+		_ = p.Configure(ctx, accountID, p.settings(), false)
+	}
+	m.expireLeases(p)
+	m.pass(p, s.Wait)
+	m.expireLeases(p)
+}
+
+func (m *model) together(n int, f func(int)) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { f(i) })
+	}
+	all.Wait()
+}
+
+func (m *model) pick(n int) (sessions.Lease, bool) {
+	m.vault.mu.Lock()
+	defer m.vault.mu.Unlock()
+	if len(m.leases) == 0 {
+		return sessions.Lease{}, false
+	}
+	return m.leases[n%len(m.leases)], true
+}
+
+func (m *model) excuseAll() {
+	m.vault.mu.Lock()
+	defer m.vault.mu.Unlock()
+	for _, l := range m.leases {
+		m.excused[l.Ref.Session] = true
+	}
+}
+
+// expireLeases revokes the leases that are over, as Vault does.
+func (m *model) expireLeases(p *process) {
+	m.vault.mu.Lock()
+	var over []sessions.Lease
+	for _, l := range m.leases {
+		if !time.Now().Before(l.Until) {
+			over = append(over, l)
+		}
+	}
+	m.vault.mu.Unlock()
+	for _, l := range over {
+		m.revoke(p, l)
+	}
+}
+
+// checkLeases: the token of a lease that runs is good, unless the server ended
+// the session or somebody asked for it (rules 3 and 4).
+func (m *model) checkLeases() {
+	m.vault.mu.Lock()
+	defer m.vault.mu.Unlock()
+	for _, l := range m.leases {
+		token := l.Token.AccessToken
+		if time.Now().Before(l.Until) && !m.excused[l.Ref.Session] && !m.revoking[l.Ref] && !m.world.live(token) && !m.world.isBroken(token) {
+			m.t.Errorf("a lease's session was closed under it: %+v, %s, until %s, now %s; the last calls: %v",
+				l.Ref, token.Reveal(), l.Until, time.Now(), m.world.trail[max(0, len(m.world.trail)-15):])
+		}
+	}
+}
+
+func (w *world) setPassword(password string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.password = password
+}
+
+func (f *faults) kill() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dead = true
+}
+
+// jury collects failures for rapid, which shortens the history.
+type jury struct {
+	ctx      context.Context //nolint:containedctx // of the bubble, as testing.TB has one
+	mu       sync.Mutex
+	failures []string
+}
+
+func (j *jury) Errorf(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.failures) < 5 {
+		j.failures = append(j.failures, fmt.Sprintf(format, args...))
+	}
+}
+
+func (j *jury) FailNow()                 { runtime.Goexit() }
+func (j *jury) Context() context.Context { return j.ctx }

@@ -1,0 +1,512 @@
+package sessions_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+// world is everything outside the engine: one identity server, Vault's storage
+// and the config. It keeps the witnesses that the rules are judged by.
+type world struct {
+	t  judge
+	mu sync.Mutex
+
+	// The identity server, as Keycloak behaves.
+	tokenLife, idle, maxAge time.Duration
+	limit                   int           // sessions; 0: none
+	rotate                  bool          // refresh tokens work once
+	codePeriod              time.Duration // of the second factor; 0: none
+	password                string
+	latency                 time.Duration
+	down                    bool
+	noSessions              bool // client credentials
+	sessions                map[string]*upstreamSession
+	usedSteps               map[int64]bool
+	usedTyped               map[string]bool
+
+	// Vault's storage and the config.
+	storage  logical.Storage
+	limits   sessions.Limits
+	config   string // the password that the config has
+	isConfig bool
+
+	trail []string // the calls that the server answered, for a failure's message
+
+	// Witnesses.
+	logins, refreshes, logouts, refused, denials, codeReuses, peak int
+	agedOut                                                        int             // ended by age although they could have been closed
+	recorded                                                       map[string]bool // attempts whose refresh token was stored
+	deaths                                                         int             // of the plugin
+	trouble                                                        time.Time       // when a call or a write failed last
+	broken                                                         map[string]bool // sessions that the server ended, or holds for dead
+}
+
+type upstreamSession struct {
+	attempt    string
+	generation int
+	started    time.Time
+	used       time.Time
+	expires    time.Time // of the newest access token
+	dead       bool      // refresh token reused: counts until logged out
+	lost       bool      // the answer to its login never arrived
+}
+
+// judge is the part of testing.TB that the world needs: the model test brings
+// its own.
+type judge interface {
+	Errorf(format string, args ...any)
+	FailNow()
+	Context() context.Context
+}
+
+func newWorld(t judge) *world {
+	w := &world{
+		t:         t,
+		tokenLife: 300 * time.Second,
+		idle:      1800 * time.Second,
+		maxAge:    10 * time.Hour,
+		password:  "right",
+		config:    "right",
+		isConfig:  true,
+		latency:   50 * time.Millisecond,
+		sessions:  map[string]*upstreamSession{},
+		usedSteps: map[int64]bool{},
+		usedTyped: map[string]bool{},
+		recorded:  map[string]bool{},
+		broken:    map[string]bool{},
+		storage:   &logical.InmemStorage{},
+		limits: sessions.Limits{
+			RequestTimeout: 10 * time.Second,
+			Capabilities:   providers.Capabilities{Sessions: true, Logout: true},
+		},
+	}
+	return w
+}
+
+// process is one life of the plugin: an engine, and the faults that it meets
+// wherever it reaches storage or network. Once it is dead, nothing that it
+// still does has an effect.
+type process struct {
+	*world
+	*sessions.Engine
+	faults *faults
+}
+
+const accountID = sessions.AccountID("account-1")
+
+// start begins a life of the plugin on what the storage holds.
+func (w *world) start() *process { return w.startWith(&faults{}) }
+
+func (w *world) startWith(f *faults) *process {
+	f.onFault = w.markTrouble
+	p := &process{world: w, faults: f}
+	p.Engine = p.newEngine()
+	p.Start()
+	return p
+}
+
+func (p *process) newEngine() *sessions.Engine {
+	return sessions.New(sessions.Options{
+		Storage: &faultyStorage{Storage: p.storage, process: p}, Directory: p, Logger: hclog.NewNullLogger(), Version: "1.2.3",
+	})
+}
+
+// Settings implements sessions.Directory.
+func (p *process) Settings(context.Context, sessions.AccountID) (sessions.Settings, error) {
+	return p.settings(), nil
+}
+
+func (p *process) settings() sessions.Settings {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	limits := p.limits
+	limits.Retired = !p.isConfig
+	return sessions.Settings{Upstream: &upstream{process: p, password: p.config, capabilities: limits.Capabilities}, Limits: limits}
+}
+
+// Closed implements sessions.Directory.
+func (p *process) Closed(context.Context, sessions.AccountID) error { return nil }
+
+// openNow counts the sessions at the server.
+func (w *world) openNow() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expire()
+	return len(w.sessions)
+}
+
+// live says whether an access token is good.
+func (w *world) live(token providers.Secret) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expire()
+	s := w.sessions[sessionOf(token)]
+	return s != nil && !s.dead
+}
+
+// sessionOf reads the server's session from a token, "at-<session>.<generation>"
+// or "rt-…".
+func sessionOf(token providers.Secret) string {
+	id, _, _ := strings.Cut(token.Reveal()[3:], ".")
+	return id
+}
+
+// isBroken says that the server ended this token's session by itself.
+func (w *world) isBroken(token providers.Secret) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.broken[sessionOf(token)]
+}
+
+// count reads a witness.
+func (w *world) count(n *int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return *n
+}
+
+// logoutPatience is how long a pending logout may sleep after a failure.
+const logoutPatience = 7 * time.Minute
+
+// expire ends what has been left alone too long or is too old.
+func (w *world) expire() {
+	now := time.Now()
+	maps.DeleteFunc(w.sessions, func(id string, s *upstreamSession) bool {
+		end := s.used.Add(w.idle)
+		if oldest := s.started.Add(w.maxAge); oldest.Before(end) {
+			end = oldest
+		}
+		gone := now.After(end)
+		troubled := w.down || end.Before(w.trouble.Add(logoutPatience))
+		// The token of a lease was good up to the very end of the session.
+		leased := !s.expires.Before(end)
+		unclosable := s.lost || troubled || leased || w.deaths > 0 && !w.recorded[s.attempt]
+		if gone && !unclosable {
+			w.agedOut++
+			w.t.Errorf("rule 1: left to die of age: %+v at %s, now %s, trouble %s", *s, end, now, w.trouble)
+		}
+		w.broken[id] = w.broken[id] || gone
+		return gone
+	})
+}
+
+// unlisted returns the attempts of sessions at the server that the ledger does
+// not know (rule 1).
+func (w *world) unlisted() []string {
+	known := w.records()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expire()
+	var missing []string
+	for _, s := range w.sessions {
+		if !known[s.attempt] {
+			missing = append(missing, s.attempt)
+		}
+	}
+	return missing
+}
+
+// records returns the ids in the ledger, read past all faults.
+func (w *world) records() map[string]bool {
+	keys, err := w.storage.List(context.Background(), "session/"+string(accountID)+"/")
+	require.NoError(w.t, err)
+	known := map[string]bool{}
+	for _, k := range keys {
+		known[k] = true
+	}
+	return known
+}
+
+// upstream reaches the world's server with one password.
+type upstream struct {
+	process      *process
+	password     string
+	capabilities providers.Capabilities
+}
+
+func (u *upstream) Capabilities() providers.Capabilities { return u.capabilities }
+
+func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
+	return u.process.call(ctx, "login", func() (providers.TokenResponse, *providers.Error) { return u.process.login(u.password, r) })
+}
+
+func (u *upstream) Refresh(ctx context.Context, token providers.Secret) (providers.TokenResponse, error) {
+	return u.process.call(ctx, "refresh", func() (providers.TokenResponse, *providers.Error) { return u.process.refresh(token.Reveal()) })
+}
+
+func (u *upstream) Logout(ctx context.Context, token providers.Secret) error {
+	_, err := u.process.call(ctx, "logout", func() (providers.TokenResponse, *providers.Error) { return u.process.logout(token.Reveal()) })
+	return err
+}
+
+// call carries one request over the network: there and back again, with what
+// can happen on the way.
+func (p *process) call(ctx context.Context, op string, serve func() (providers.TokenResponse, *providers.Error)) (providers.TokenResponse, error) {
+	fault := p.faults.next(op)
+	if fault == failBefore || fault == dieBefore || p.isDown() {
+		return providers.TokenResponse{}, &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: op, Message: "cannot be reached"}
+	}
+	p.pause(ctx)
+	var got providers.TokenResponse
+	var failure *providers.Error
+	if ctx.Err() == nil {
+		p.mu.Lock()
+		got, failure = serve()
+		p.trail = append(p.trail, fmt.Sprintf("%s %s %v %v %s", time.Now().Format(time.TimeOnly), op, got.RefreshToken.Reveal(), failure, fault))
+		p.mu.Unlock()
+	}
+	if fault == failAfter || fault == dieAfter || ctx.Err() != nil {
+		if op == "login" && failure == nil {
+			p.markLost(got.RefreshToken)
+		}
+		return providers.TokenResponse{}, &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Op: op, Message: "no answer"}
+	}
+	if failure != nil {
+		return providers.TokenResponse{}, failure
+	}
+	return got, nil
+}
+
+func (w *world) markTrouble() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expire()
+	w.trouble = time.Now()
+}
+
+func (w *world) isDown() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.down
+}
+
+func (w *world) pause(ctx context.Context) {
+	w.mu.Lock()
+	latency := w.latency
+	w.mu.Unlock()
+	select {
+	case <-ctx.Done():
+	case <-time.After(latency):
+	}
+}
+
+func (w *world) markLost(refresh providers.Secret) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.sessions[sessionOf(refresh)]; s != nil {
+		s.lost = true
+	}
+}
+
+func (w *world) markRecorded(attempt string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.recorded[attempt] = true
+}
+
+func (w *world) login(password string, r providers.LoginRequest) (providers.TokenResponse, *providers.Error) {
+	w.expire()
+	refuse := func(kind providers.Kind, message string) (providers.TokenResponse, *providers.Error) {
+		w.refused++
+		return providers.TokenResponse{}, &providers.Error{Kind: kind, Outcome: providers.DidNotHappen, Op: "login", Message: message}
+	}
+	if password != w.password {
+		return refuse(providers.BadCredentials, "Invalid user credentials")
+	}
+	if w.codePeriod > 0 {
+		step, typed := r.CodeAt.UnixNano()/int64(w.codePeriod), r.OTP.Reveal()
+		switch {
+		case typed != "" && w.usedTyped[typed], typed == "" && !r.CodeAt.IsZero() && w.usedSteps[step]:
+			w.codeReuses++
+			return refuse(providers.BadCredentials, "Invalid user credentials")
+		case typed == "" && r.CodeAt.IsZero():
+			return refuse(providers.BadCredentials, "Invalid user credentials")
+		}
+		w.usedSteps[step], w.usedTyped[typed] = true, true
+	}
+	if w.limit > 0 && len(w.sessions) >= w.limit {
+		w.denials++
+		return refuse(providers.SessionLimit, "session limit exceeded")
+	}
+	w.logins++
+	id := "s" + strconv.Itoa(w.logins)
+	if w.noSessions {
+		return providers.TokenResponse{AccessToken: providers.NewSecret("at-" + id + ".1"), TokenType: "Bearer", ExpiresIn: w.tokenLife}, nil
+	}
+	attempt := strings.Split(r.UserAgent, "-")
+	s := &upstreamSession{attempt: attempt[len(attempt)-2], started: time.Now()}
+	w.sessions[id] = s
+	w.peak = max(w.peak, len(w.sessions))
+	return w.tokens(id, s), nil
+}
+
+// tokens issues the next generation of a session, clipped to its maximum age.
+func (w *world) tokens(id string, s *upstreamSession) providers.TokenResponse {
+	s.generation++
+	s.used = time.Now()
+	left := s.started.Add(w.maxAge).Sub(s.used)
+	s.expires = s.used.Add(min(w.tokenLife, left))
+	name := fmt.Sprintf("%s.%d", id, s.generation)
+	return providers.TokenResponse{
+		AccessToken: providers.NewSecret("at-" + name), TokenType: "Bearer", ExpiresIn: min(w.tokenLife, left),
+		RefreshToken: providers.NewSecret("rt-" + name), RefreshExpiresIn: min(w.idle, left),
+	}
+}
+
+func (w *world) find(refresh string) (string, *upstreamSession, bool) {
+	id, number, _ := strings.Cut(strings.TrimPrefix(refresh, "rt-"), ".")
+	s := w.sessions[id]
+	newest := s != nil && number == strconv.Itoa(s.generation)
+	return id, s, newest
+}
+
+func (w *world) refresh(token string) (providers.TokenResponse, *providers.Error) {
+	w.expire()
+	id, s, newest := w.find(token)
+	if s != nil && w.rotate && !newest {
+		s.dead, w.broken[id] = true, true
+	}
+	if s == nil || s.dead {
+		return providers.TokenResponse{}, &providers.Error{Kind: providers.SessionGone, Outcome: providers.DidNotHappen, Op: "refresh", Message: "Session not active"}
+	}
+	w.refreshes++
+	return w.tokens(id, s), nil
+}
+
+func (w *world) logout(token string) (providers.TokenResponse, *providers.Error) {
+	w.expire()
+	id, s, _ := w.find(token)
+	if s != nil {
+		w.logouts++
+		delete(w.sessions, id)
+	}
+	return providers.TokenResponse{}, nil
+}
+
+// fault is what happens at one boundary.
+type fault int
+
+const (
+	none       fault = iota
+	failBefore       // an error, and nothing took effect
+	failAfter        // an error, although it took effect
+	dieBefore        // the plugin dies, and nothing took effect
+	dieAfter         // the plugin dies after it took effect
+)
+
+func (f fault) String() string {
+	return [...]string{"none", "fail before", "fail after", "die before", "die after"}[f]
+}
+
+// faults counts the boundary crossings of a run and injects one fault.
+type faults struct {
+	mu     sync.Mutex
+	count  int
+	at     int // the crossing to hit, from 1; 0: none
+	kind   fault
+	dead   bool            // the plugin is dead: nothing takes effect any more
+	onStep func(op string) // a witness, before each crossing
+	choose func(op string) fault
+	// onFault hears of each fault, before it strikes.
+	onFault func()
+}
+
+func (f *faults) next(op string) fault {
+	f.mu.Lock()
+	if f.dead {
+		f.mu.Unlock()
+		return dieBefore
+	}
+	f.count++
+	hit := none
+	if f.count == f.at {
+		hit = f.kind
+	} else if f.choose != nil {
+		hit = f.choose(op)
+	}
+	if hit == dieBefore || hit == dieAfter {
+		f.dead = true
+	}
+	onStep, onFault := f.onStep, f.onFault
+	f.mu.Unlock()
+	if hit != none && onFault != nil {
+		onFault()
+	}
+	if onStep != nil {
+		onStep(op)
+	}
+	return hit
+}
+
+func (f *faults) isDead() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dead
+}
+
+var errInjected = errors.New("injected fault")
+
+// faultyStorage crosses a boundary with every operation.
+type faultyStorage struct {
+	logical.Storage
+	process *process
+}
+
+func (s *faultyStorage) cross(op string, do func() error) error {
+	switch s.process.faults.next(op) {
+	case failBefore, dieBefore:
+		return errInjected
+	case failAfter, dieAfter:
+		_ = do()
+		return errInjected
+	case none:
+	}
+	return do()
+}
+
+func (s *faultyStorage) List(ctx context.Context, prefix string) (keys []string, err error) {
+	err = s.cross("list", func() (err error) { keys, err = s.Storage.List(ctx, prefix); return err })
+	return keys, err
+}
+
+func (s *faultyStorage) Get(ctx context.Context, key string) (entry *logical.StorageEntry, err error) {
+	err = s.cross("get", func() (err error) { entry, err = s.Storage.Get(ctx, key); return err })
+	return entry, err
+}
+
+func (s *faultyStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	return s.cross("put", func() error {
+		if name := strings.Split(entry.Key, "/"); bytes.Contains(entry.Value, []byte(`"refresh_token"`)) {
+			s.process.markRecorded(name[len(name)-1])
+		}
+		return s.Storage.Put(ctx, entry)
+	})
+}
+
+func (s *faultyStorage) Delete(ctx context.Context, key string) error {
+	return s.cross("delete", func() error { return s.Storage.Delete(ctx, key) })
+}
+
+// reason returns why the engine refused.
+func reason(t testing.TB, err error) machine.Reason {
+	t.Helper()
+	var refusal *sessions.Error
+	require.ErrorAs(t, err, &refusal)
+	return refusal.Reason
+}
