@@ -1,15 +1,21 @@
 package sessions_test
 
 import (
+	"context"
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,29 +25,174 @@ var (
 	shared    = sessions.Request{Account: accountID, Mode: providers.Shared}
 )
 
-func TestSmoke(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		e := w.start()
-		defer e.Stop()
-		l, err := e.Acquire(t.Context(), dedicated)
-		require.NoError(t, err)
-		require.True(t, w.live(l.Token.AccessToken))
-		require.NoError(t, e.Release(t.Context(), l.Ref))
-		require.Zero(t, w.openNow())
-		require.NoError(t, e.Release(t.Context(), l.Ref))
+func TestAThousandColdReadersShareOneLogin(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		writes := 0
+		p.faults.choose = func(op string) fault {
+			if op == "put" {
+				writes++
+			}
+			return none
+		}
+		answers := map[string]int{}
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() {
+				l, err := p.Acquire(t.Context(), shared)
+				assert.NoError(t, err)
+				mu.Lock()
+				defer mu.Unlock()
+				answers[l.Ref.Session]++
+			})
+		}
+		all.Wait()
+		require.Len(t, answers, 1)
+		require.Equal(t, 1, w.count(&w.logins))
+		require.Equal(t, 3, writes, "the mount's id, the intent, the open session")
+	})
+}
 
-		l, err = e.Acquire(t.Context(), shared)
-		require.NoError(t, err)
-		l2, err := e.Acquire(t.Context(), shared)
-		require.NoError(t, err)
-		time.Sleep(290 * time.Second)
+func TestAThousandColdReadersShareOneError(t *testing.T) {
+	inWorld(t, func(w *world) { w.config = "wrong" }, func(t *testing.T, w *world, p *process) {
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() {
+				_, err := p.Acquire(t.Context(), shared)
+				assert.ErrorContains(t, err, "Invalid user credentials")
+			})
+		}
+		all.Wait()
+		require.Equal(t, 1, w.count(&w.refused))
+	})
+}
+
+func TestAReaderThatGivesUpDoesNotCancelTheLoginOfTheOthers(t *testing.T) {
+	inWorld(t, func(w *world) { w.latency = 5 * time.Second }, func(t *testing.T, w *world, p *process) {
+		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		all.Go(func() {
+			_, err := p.Acquire(impatient, shared)
+			assert.Equal(t, machine.Canceled, reason(t, err))
+		})
 		synctest.Wait()
-		require.Equal(t, 1, w.count(&w.refreshes))
-		require.NoError(t, e.Release(t.Context(), l.Ref))
-		require.NoError(t, e.Release(t.Context(), l2.Ref))
-		require.Zero(t, w.openNow())
+		all.Go(func() {
+			_, err := p.Acquire(t.Context(), shared)
+			assert.NoError(t, err)
+		})
+		all.Wait()
+		require.Equal(t, 1, w.count(&w.logins))
+	})
+}
+
+func TestALoginThatNobodyWaitsForAnyMoreIsClosed(t *testing.T) {
+	for _, r := range []sessions.Request{dedicated, shared} {
+		inWorld(t, func(w *world) { w.latency = 5 * time.Second }, func(t *testing.T, w *world, p *process) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := p.Acquire(ctx, r)
+			require.Equal(t, machine.Canceled, reason(t, err))
+			time.Sleep(20 * time.Second)
+			require.Equal(t, 1, w.count(&w.logins))
+			require.Zero(t, w.openNow())
+			require.Empty(t, w.records())
+		})
+	}
+}
+
+func TestAnotherAccountNeverWaits(t *testing.T) {
+	inWorld(t, func(w *world) { w.latency = 9 * time.Second }, func(t *testing.T, w *world, p *process) {
+		slow := make(chan struct{})
+		go func() {
+			defer close(slow)
+			_, err := p.Acquire(t.Context(), dedicated)
+			assert.NoError(t, err)
+		}()
 		synctest.Wait()
-		require.Empty(t, w.records())
+		w.mu.Lock()
+		w.latency = 0
+		w.mu.Unlock()
+		start := time.Now()
+		other := dedicated
+		other.Account = "account-2"
+		_, err := p.Acquire(t.Context(), other)
+		require.NoError(t, err)
+		require.Zero(t, time.Since(start))
+		<-slow
+	})
+}
+
+func TestAPanicOfAProviderIsAnErrorAndNoMore(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		settings := p.settings()
+		settings.Upstream = panicking{} // its nil Upstream panics when it is called
+		require.NoError(t, p.Configure(t.Context(), accountID, settings, false))
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, providers.Unknown, upstreamError(t, err).Outcome)
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
+type panicking struct{ providers.Upstream }
+
+func TestALedgerThatCannotBeReadIsAnErrorUntilItCan(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		p.faults.set(only("list", failBefore))
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.Storage, reason(t, err))
+		p.faults.set(nil)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
+func TestACorruptRecordCountsUntilItsSessionMustBeDead(t *testing.T) {
+	setup := func(w *world) {
+		withBudget(1)(w)
+		require.NoError(t, w.storage.Put(context.Background(), &logical.StorageEntry{
+			Key: "session/" + string(accountID) + "/aaaaaaaaaaaaa", Value: []byte("{"),
+		}))
+	}
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.BudgetFull, reason(t, err))
+		time.Sleep(32 * time.Minute)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.Len(t, w.records(), 1)
+	})
+}
+
+func TestStopRefusesReadersAndRecordsWhatIsUnderWay(t *testing.T) {
+	inWorld(t, func(w *world) { w.latency = 5 * time.Second }, func(t *testing.T, w *world, p *process) {
+		answered := make(chan error)
+		go func() {
+			_, err := p.Acquire(t.Context(), dedicated)
+			answered <- err
+		}()
+		synctest.Wait()
+		go p.restart()
+		require.NoError(t, <-answered, "the login that was under way may finish")
+		synctest.Wait()
+		w.mu.Lock()
+		recorded := len(w.recorded)
+		w.mu.Unlock()
+		require.Equal(t, 1, recorded)
+		time.Sleep(10 * time.Minute)
+	})
+}
+
+func TestBadReferencesAreRefused(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		for _, ref := range []string{"x", "x.", ".1", "x.0", "x.-1", "x.y"} {
+			r := shared
+			r.Rejected = ref
+			_, err := p.Acquire(t.Context(), r)
+			require.EqualError(t, err, fmt.Sprintf("rejected: %q is no session_id: want <session>.<generation>; give the session_id of the answer whose token was refused", ref))
+		}
+		require.Error(t, p.Release(t.Context(), sessions.LeaseRef{Account: accountID, Session: "x.1", Grant: "none"}))
 	})
 }

@@ -214,14 +214,19 @@ func (a *Account) openedForOne(s *session) {
 }
 
 // supersede makes a shared session the one that readers get. The one before
-// keeps its leases until they end.
+// keeps its leases until they end; as long, its successor waits for the readers
+// that will come back from there.
 func (a *Account) supersede(s *session) {
 	old := a.current[s.key]
 	a.current[s.key] = s
-	if old != nil {
-		old.keepUntil = a.now
-		a.schedule(old)
+	if old == nil {
+		return
 	}
+	if len(old.grants) > 0 {
+		s.keepUntil = old.rec.Horizon
+	}
+	old.keepUntil = a.now
+	a.schedule(old)
 }
 
 // loginFailed sorts a failed login by what is at the server now.
