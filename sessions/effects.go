@@ -99,8 +99,7 @@ func (a *account) call(ctx context.Context, op string, deadline time.Time, u pro
 	if err == nil {
 		return nil
 	}
-	var known *providers.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*providers.Error](err); ok {
 		return known
 	}
 	// A *providers.FieldError: the request was not sent.

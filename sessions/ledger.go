@@ -128,9 +128,9 @@ func (l *ledger) load(ctx context.Context, id AccountID, logger hclog.Logger) ([
 	loaded := make([]machine.Record, 0, len(names))
 	for _, name := range names {
 		entry, found, err := records.Get(ctx, name)
-		var corrupt *store.CorruptError
+		_, corrupt := errors.AsType[*store.CorruptError](err)
 		switch {
-		case errors.As(err, &corrupt):
+		case corrupt:
 			logger.Error("a session in the ledger cannot be read; it counts until the server must have dropped it", "account", string(id), "session", name, "error", err)
 			loaded = append(loaded, machine.Unreadable(machine.SessionID(name), time.Now()))
 		case err != nil:
@@ -166,8 +166,7 @@ func (e sessionEntry) record(id machine.SessionID) machine.Record {
 // guard reads an account's guard; one that cannot be read is an open account.
 func (l *ledger) guard(ctx context.Context, id AccountID) (machine.Guard, error) {
 	e, _, err := l.guards.Get(ctx, string(id))
-	var corrupt *store.CorruptError
-	if errors.As(err, &corrupt) {
+	if _, corrupt := errors.AsType[*store.CorruptError](err); corrupt {
 		return machine.Guard{}, nil
 	}
 	if err != nil {

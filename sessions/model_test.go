@@ -130,7 +130,7 @@ func (h history) play(t *testing.T) []string {
 func (h history) run(j *jury) {
 	w := newWorld(j)
 	h.Kind.setup(w)
-	m := &model{vault: newVault(j, w), random: rand.New(rand.NewPCG(h.Seed, h.Seed)), excused: map[string]bool{}} //nolint:gosec // a test wants a repeatable source
+	m := &model{vault: newVault(j, w), random: rand.New(rand.NewPCG(h.Seed, h.Seed)), excused: map[string]bool{}}
 	m.process = w.startWith(m.newFaults())
 	defer func() { m.process.Stop() }()
 	for i, s := range h.Steps {

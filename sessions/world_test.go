@@ -504,9 +504,9 @@ func (s *faultyStorage) Delete(ctx context.Context, key string) error {
 }
 
 // reason returns why the engine refused.
-func reason(t testing.TB, err error) machine.Reason {
-	t.Helper()
+func reason(tb testing.TB, err error) machine.Reason {
+	tb.Helper()
 	var refusal *sessions.Error
-	require.ErrorAs(t, err, &refusal)
+	require.ErrorAs(tb, err, &refusal)
 	return refusal.Reason
 }

@@ -15,13 +15,13 @@ type WaiterID uint64
 type Event interface{ event() }
 
 type (
-	// Acquire: a reader wants a token; the answer is a Reply.
+	// Acquire says that a reader wants a token; the answer is a Reply.
 	Acquire struct {
 		Waiter   WaiterID
 		Want     Want
 		Deadline time.Time // of the reader's request; zero: none
 	}
-	// Verify: a config write wants a login with settings that are not in force
+	// Verify says that a config write wants a login with settings that are not in force
 	// yet. Via is carried to the Login effect, the machine never calls it.
 	Verify struct {
 		Waiter   WaiterID
@@ -30,17 +30,17 @@ type (
 		Limits   Limits
 		Via      providers.Upstream
 	}
-	// Abandon: the request of this waiter has ended; no Reply is wanted.
+	// Abandon says that the request of this waiter has ended; no Reply is wanted.
 	Abandon struct{ Waiter WaiterID }
-	// Release: a lease has ended. An empty Waiter (0) wants no Reply.
+	// Release says that a lease has ended. Waiter 0 wants no Reply.
 	Release struct {
 		Waiter  WaiterID
 		Session SessionID
 		Grant   GrantID
 	}
-	// Drain: log out everything and refuse readers until Configured.
+	// Drain asks to log out everything and to refuse readers until Configured.
 	Drain struct{ Waiter WaiterID }
-	// Configured: other limits or credentials are in force.
+	// Configured says that other limits or credentials are in force.
 	Configured struct {
 		Limits Limits
 		// Reopen clears the guard.
@@ -72,7 +72,7 @@ type (
 	// GuardStored answers a PutGuard.
 	GuardStored struct{ Err error }
 
-	// Tick: time has passed.
+	// Tick says that time has passed.
 	Tick struct{}
 )
 

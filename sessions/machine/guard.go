@@ -20,8 +20,7 @@ const (
 	throttlePause = 5 * time.Second
 	throttleMost  = 15 * time.Minute
 	// A server that is down is asked again after a second, then ever more seldom.
-	downFirst = time.Second
-	downMost  = 30 * time.Second
+	downMost = 30 * time.Second
 )
 
 // guardState is the guard and its write.
@@ -127,7 +126,7 @@ func (a *Account) loginRefused(s *session, err *providers.Error) {
 		}
 		a.rest(err, wait)
 	case err.Kind == providers.Unavailable:
-		a.rest(err, backoff(s.rec.ID, a.pause.tries+1, downFirst, downMost))
+		a.rest(err, backoff(s.rec.ID, a.pause.tries+1, downMost))
 	default:
 		a.rest(err, lostPause)
 	}

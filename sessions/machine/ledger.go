@@ -98,7 +98,7 @@ func (a *Account) storeFailed(s *session, cause error) {
 	}
 	s.saves++
 	s.dirty = true
-	s.saveAt = a.now.Add(backoff(s.rec.ID, s.saves, time.Second, time.Minute))
+	s.saveAt = a.now.Add(backoff(s.rec.ID, s.saves, time.Minute))
 }
 
 // forget drops a session that nothing is left of.
@@ -109,13 +109,13 @@ func (a *Account) forget(s *session) {
 	a.schedule(s)
 }
 
-// backoff doubles from base to most, spread by a quarter either way. The spread
+// backoff doubles from a second to most, spread by a quarter either way. The spread
 // is drawn from the session's id: the same try of the same session always waits
 // the same time, and a thousand sessions do not come back at once.
-func backoff(id SessionID, try int, base, most time.Duration) time.Duration {
+func backoff(id SessionID, try int, most time.Duration) time.Duration {
 	wait := most
 	if try < 20 {
-		wait = min(most, base<<max(0, try-1))
+		wait = min(most, time.Second<<max(0, try-1))
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id))

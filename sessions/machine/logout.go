@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	logoutFirst = time.Second
-	logoutMost  = 5 * time.Minute
+	// logoutMost is the longest pause between two tries of a pending logout.
+	logoutMost = 5 * time.Minute
 	// visibleRevocations is how often a revocation may fail before its lease is
 	// released and the queue alone goes on (rule 5). Vault gives a lease up as
 	// irrevocable after six.
@@ -116,7 +116,7 @@ func (a *Account) loggedOut(e LoggedOut) {
 	s.rec.Stage = Closing
 	s.rec.Tries++
 	s.rec.LastError = e.Err.Error()
-	s.logoutAt = a.now.Add(backoff(s.rec.ID, s.rec.Tries, logoutFirst, logoutMost))
+	s.logoutAt = a.now.Add(backoff(s.rec.ID, s.rec.Tries, logoutMost))
 	if len(s.releasing) > 0 {
 		s.rec.Revocations++
 		a.answerReleases(s, e.Err)

@@ -6,10 +6,8 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-const (
-	refreshFirst = time.Second
-	refreshMost  = 30 * time.Second
-)
+// refreshMost is the longest pause between two tries of a background refresh.
+const refreshMost = 30 * time.Second
 
 // refresh sends the newest refresh token, once (rule 8): nobody begins another
 // while one is under way or its token is not stored.
@@ -52,7 +50,7 @@ func (a *Account) refreshAhead(s *session) {
 // patience is how long to wait before a successor is tried again: a part of
 // what is left of the token's life.
 func (s *session) patience(now time.Time) time.Duration {
-	return min(refreshMost, max(refreshFirst, s.token.left(now)/4))
+	return min(refreshMost, max(time.Second, s.token.left(now)/4))
 }
 
 // fading says that the session's maximum age is near: a refreshed token would
@@ -144,7 +142,7 @@ func (a *Account) refreshFailed(s *session, e Refreshed) {
 		a.save(s)
 	}
 	s.refreshTries++
-	wait := max(e.Err.RetryAfter, backoff(s.rec.ID, s.refreshTries, refreshFirst, refreshMost))
+	wait := max(e.Err.RetryAfter, backoff(s.rec.ID, s.refreshTries, refreshMost))
 	s.refreshAt = a.now.Add(wait)
 	s.refreshAfter = s.refreshAt
 	s.refreshErr = &Refusal{

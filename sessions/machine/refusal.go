@@ -66,7 +66,7 @@ func (r Reason) String() string {
 
 // Refusal is an error of the machine: what happened and what to do next, as two
 // fields, so that doors can lay them out.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is a decision as much as an error
 	Reason  Reason
 	Message string
 	Advice  string

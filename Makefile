@@ -1,0 +1,49 @@
+# What can be done here. CI and README call these targets and nothing else.
+
+SERVER    ?= vault
+IAM       ?= emulator
+KEEP      ?=
+FUZZTIME  ?= 10s
+KEYCLOAKS ?= 26.4.7 26.7.0
+export SERVER IAM KEEP
+
+GO_TEST := go test -race -timeout 30m
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-keycloak test-openbao test-long fuzz lint fmt clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the plugin into bin/, print its size and SHA256
+	@scripts/build >/dev/null
+
+demo: ## show the main job on a real Vault; IAM=keycloak, SERVER=openbao, KEEP=1 (leave it running)
+	@scripts/with-server go run ./test/demo
+
+test: ## unit tests and end-to-end tests on a real Vault and the IAM emulator
+	@scripts/with-server $(GO_TEST) ./...
+
+test-keycloak: ## the end-to-end tests on real Keycloaks, 26.4.7 and 26.7.0 (Java 17 or later)
+	@for version in $(KEYCLOAKS); do \
+	  scripts/keycloak $$version >/dev/null && \
+	  KEYCLOAK=$$version scripts/with-server $(GO_TEST) -p 1 ./test/... || exit; \
+	done
+
+test-openbao: ## the end-to-end tests on a real OpenBao
+	@SERVER=openbao scripts/with-server $(GO_TEST) ./test/...
+
+test-long: ## the session engine's crash points, and a million random steps
+	@go test -race -timeout 60m -v -run 'ACrashAtEveryStep$$|RandomHistories' ./sessions -rapid.checks=1000 | grep -E '^(---|FAIL|ok|panic)|crash points|random steps|_test.go'
+
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@scripts/fuzz $(FUZZTIME)
+
+lint: ## check style, common mistakes and the direction of imports
+	@lint=$$(scripts/golangci-lint) && $$lint run ./...
+
+fmt: ## format the code
+	@lint=$$(scripts/golangci-lint) && $$lint fmt ./...
+
+clean: ## remove what was built here; the cache outside of the checkout stays
+	@rm -rf bin
