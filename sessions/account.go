@@ -43,7 +43,7 @@ func (a *account) stepLocked(ev machine.Event) bool {
 	if a.retired {
 		return false
 	}
-	a.effects = append(a.effects, a.machine.Step(ev, time.Now())...)
+	a.effects = append(a.effects, a.machine.Step(ev, a.engine.options.Now())...)
 	a.setTimer()
 	if len(a.effects) > 0 && !a.running {
 		a.running = a.engine.crew.do(a.run)
@@ -63,7 +63,7 @@ func (a *account) setTimer() {
 		a.timer = nil
 	}
 	if !at.IsZero() {
-		a.timer = time.AfterFunc(time.Until(at), a.tick)
+		a.timer = time.AfterFunc(at.Sub(a.engine.options.Now()), a.tick)
 	}
 }
 
@@ -90,7 +90,7 @@ func (a *account) stopTimer() {
 func (a *account) tryGrant(w machine.Want) (machine.Grant, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.machine.TryGrant(w, time.Now())
+	return a.machine.TryGrant(w, a.engine.options.Now())
 }
 
 // ask tells the machine an event that ends in a Reply, and waits for it or for

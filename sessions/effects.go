@@ -87,7 +87,7 @@ func (a *account) call(ctx context.Context, op string, deadline time.Time, u pro
 			Message: "the account has no config any more", Advice: "write the config again",
 		}
 	}
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+	ctx, cancel := context.WithTimeout(ctx, deadline.Sub(a.engine.options.Now()))
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {

@@ -53,6 +53,8 @@ type Options struct {
 	Directory Directory
 	Logger    hclog.Logger
 	Version   string // of the plugin, for the mark
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
 }
 
 // stopPatience is how long Stop waits for calls to servers that are under way:
@@ -79,6 +81,9 @@ type Engine struct {
 
 // New returns an engine that does nothing on its own until Start.
 func New(o Options) *Engine {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return &Engine{
 		options:  o,
 		logger:   o.Logger.Named("sessions"),
@@ -223,7 +228,7 @@ func (e *Engine) load(ctx context.Context, a *account) error {
 	if err != nil {
 		return err
 	}
-	records, err := e.ledger.load(ctx, a.id, e.logger)
+	records, err := e.ledger.load(ctx, a.id, e.options.Now(), e.logger)
 	if err != nil {
 		return err
 	}
@@ -234,7 +239,7 @@ func (e *Engine) load(ctx context.Context, a *account) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.upstream = settings.Upstream
-	a.machine = machine.Recover(settings.Limits, guard, records, e.boot, newSessionID, time.Now())
+	a.machine = machine.Recover(settings.Limits, guard, records, e.boot, newSessionID, e.options.Now())
 	a.setTimer()
 	return nil
 }

@@ -119,7 +119,7 @@ func (l *ledger) accounts(ctx context.Context) ([]AccountID, error) {
 
 // load reads the records of an account. One that is corrupt may be an open
 // session: it counts until the server must have dropped that.
-func (l *ledger) load(ctx context.Context, id AccountID, logger hclog.Logger) ([]machine.Record, error) {
+func (l *ledger) load(ctx context.Context, id AccountID, now time.Time, logger hclog.Logger) ([]machine.Record, error) {
 	records := store.NewCollection[sessionEntry](l.storage, SessionPrefix+string(id)+"/", 1)
 	names, err := records.List(ctx)
 	if err != nil {
@@ -132,7 +132,7 @@ func (l *ledger) load(ctx context.Context, id AccountID, logger hclog.Logger) ([
 		switch {
 		case corrupt:
 			logger.Error("a session in the ledger cannot be read; it counts until the server must have dropped it", "account", string(id), "session", name, "error", err)
-			loaded = append(loaded, machine.Unreadable(machine.SessionID(name), time.Now()))
+			loaded = append(loaded, machine.Unreadable(machine.SessionID(name), now))
 		case err != nil:
 			return nil, err
 		case found:

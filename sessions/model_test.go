@@ -94,6 +94,7 @@ const (
 	killPlugin     action = "the plugin is killed"
 	justWait       action = "time passes"
 	waitVeryLong   action = "a long time passes"
+	stepTheClock   action = "the host's clock is stepped, the plugin is restarted"
 	drainTheConfig action = "the config is drained and written again"
 )
 
@@ -101,7 +102,7 @@ var actions = []action{
 	readShared, readShared, readShared, readDedicated, readDedicated, readOther, readTogether, readImpatient, readRejected,
 	renewLease, revokeLease, revokeLease, revokeLease, revokeLease, verifyConfig, goDown, comeUp, comeUp, killSessions,
 	breakPassword, correctConfig, correctConfig, faultyWeather, goodWeather, goodWeather, restartPlugin, killPlugin,
-	justWait, waitVeryLong, drainTheConfig,
+	justWait, waitVeryLong, drainTheConfig, stepTheClock,
 }
 
 func drawStep(t *rapid.T) step {
@@ -214,7 +215,7 @@ func (m *model) do(s step) {
 			_, _ = m.read(p, r)
 		}
 	case renewLease:
-		if l, ok := m.pick(s.Pick); ok && time.Now().Before(l.Until) {
+		if l, ok := m.pick(s.Pick); ok && m.now().Before(l.Until) {
 			m.renew(p, l, sessions.Request{Account: accountID, Mode: l.Ref.Mode})
 		}
 	case revokeLease:
@@ -238,6 +239,11 @@ func (m *model) do(s step) {
 		p.restart()
 	case killPlugin:
 		p.faults.kill()
+	case stepTheClock:
+		m.world.mu.Lock()
+		m.world.ahead = time.Duration(s.Pick) * 25 * time.Second / 9 // less than a code's look-around
+		m.world.mu.Unlock()
+		p.restart()
 	case justWait:
 	case waitVeryLong:
 		sleep(p, 20*time.Minute)
@@ -252,6 +258,9 @@ func (m *model) do(s step) {
 	m.pass(p, s.Wait)
 	m.expireLeases(p)
 }
+
+// now is the time on Vault's host.
+func (m *model) now() time.Time { return m.world.hostClock()() }
 
 func (m *model) together(n int, f func(int)) {
 	var all sync.WaitGroup
@@ -283,7 +292,7 @@ func (m *model) expireLeases(p *process) {
 	m.vault.mu.Lock()
 	var over []sessions.Lease
 	for _, l := range m.leases {
-		if !time.Now().Before(l.Until) {
+		if !m.now().Before(l.Until) {
 			over = append(over, l)
 		}
 	}
@@ -300,9 +309,9 @@ func (m *model) checkLeases() {
 	defer m.vault.mu.Unlock()
 	for _, l := range m.leases {
 		token := l.Token.AccessToken
-		if time.Now().Before(l.Until) && !m.excused[l.Ref.Session] && !m.revoking[l.Ref] && !m.world.live(token) && !m.world.isBroken(token) {
+		if m.now().Before(l.Until) && !m.excused[l.Ref.Session] && !m.revoking[l.Ref] && !m.world.live(token) && !m.world.isBroken(token) {
 			m.t.Errorf("a lease's session was closed under it: %+v, %s, until %s, now %s; the last calls: %v",
-				l.Ref, token.Reveal(), l.Until, time.Now(), m.world.trail[max(0, len(m.world.trail)-15):])
+				l.Ref, token.Reveal(), l.Until, m.now(), m.world.trail[max(0, len(m.world.trail)-15):])
 		}
 	}
 }

@@ -58,12 +58,12 @@ func (e *Engine) Acquire(ctx context.Context, r Request) (Lease, error) {
 func (e *Engine) acquire(ctx context.Context, id AccountID, want machine.Want) (Lease, error) {
 	var lease Lease
 	err := e.with(ctx, id, func(a *account) error {
+		if err := a.checkOTP(want.OTP); err != nil {
+			return err
+		}
 		if grant, ok := a.tryGrant(want); ok {
 			lease = newLease(id, grant)
 			return nil
-		}
-		if err := a.checkOTP(want.OTP); err != nil {
-			return err
 		}
 		reply, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
 			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}

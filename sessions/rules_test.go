@@ -438,7 +438,11 @@ func TestRule6ATypedCodeIsRefusedWhereItCannotBeMeant(t *testing.T) {
 	r := dedicated
 	r.OTP = providers.NewSecret("123456")
 	inWorld(t, withTOTP, func(t *testing.T, _ *world, p *process) {
-		_, err := p.Acquire(t.Context(), r)
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		r := shared
+		r.OTP = providers.NewSecret("123456")
+		_, err = p.Acquire(t.Context(), r)
 		require.EqualError(t, err, "otp is refused: the config has a totp_secret, from which the codes are made; leave otp out")
 	})
 	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {

@@ -40,6 +40,10 @@ type world struct {
 	usedSteps               map[int64]bool
 	usedTyped               map[string]bool
 
+	// The clock of Vault's host is ahead of the server's; it is stepped only
+	// between two lives of the plugin: within one, Go's clocks are monotonic.
+	ahead time.Duration
+
 	// Vault's storage and the config.
 	storage  logical.Storage
 	limits   sessions.Limits
@@ -124,7 +128,16 @@ func (w *world) startWith(f *faults) *process {
 func (p *process) newEngine() *sessions.Engine {
 	return sessions.New(sessions.Options{
 		Storage: &faultyStorage{Storage: p.storage, process: p}, Directory: p, Logger: hclog.NewNullLogger(), Version: "1.2.3",
+		Now: p.hostClock(),
 	})
+}
+
+// hostClock is the clock of Vault's host as it is set now.
+func (w *world) hostClock() func() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ahead := w.ahead
+	return func() time.Time { return time.Now().Add(ahead) }
 }
 
 // Settings implements sessions.Directory.

@@ -1,0 +1,121 @@
+package configs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+)
+
+// Delete removes a config after its sessions are logged out. With force it
+// does so although some could not be: what their logouts need is kept (rule 10).
+func (c *Configs) Delete(ctx context.Context, name string, force bool) (warnings []string, err error) {
+	unlock, err := c.names.lock(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+
+	entry, found, err := c.entries.Configs.Get(ctx, name)
+	if err != nil || !found {
+		return nil, err
+	}
+	if err := c.beginDelete(ctx, name); err != nil {
+		return nil, err
+	}
+	defer c.endDelete(name)
+
+	n, err := c.connect(name, entry)
+	if err != nil {
+		if !force {
+			return nil, &Refusal{
+				Message: fmt.Sprintf("the stored config is not valid any more: %v", err),
+				Advice:  "write that field again, or delete with force=true; sessions that are open then end by age",
+				Err:     err,
+			}
+		}
+		return nil, c.remove(ctx, name, nil)
+	}
+	if !n.logsIn() {
+		return nil, c.remove(ctx, name, n)
+	}
+	return c.drainAndRemove(ctx, n, force)
+}
+
+func (c *Configs) drainAndRemove(ctx context.Context, n *connection, force bool) (warnings []string, err error) {
+	after := sessions.Settings{Limits: sessions.Limits{Retired: true}}
+	if drained := c.engine.Drain(ctx, n.id); drained != nil {
+		if !force {
+			c.configureBack(ctx, n)
+			return nil, &Refusal{
+				Message: fmt.Sprintf("it is not deleted, since its sessions could not be logged out: %v", drained),
+				Advice:  "try again when the server can be reached, or use force=true: then what the logouts need is kept until they are done",
+				Err:     drained,
+			}
+		}
+		if err := c.retire(ctx, n); err != nil {
+			c.configureBack(ctx, n)
+			return nil, err
+		}
+		after = retiredSettings(n.settings.Upstream, n.account)
+		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but not all of its sessions are logged out yet: %v; that goes on in the background", n.name, drained))
+	}
+	if err := c.remove(ctx, n.name, n); err != nil {
+		c.configureBack(ctx, n)
+		return nil, err
+	}
+	if err := c.engine.Configure(ctx, n.id, after, false); err != nil {
+		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but its account could not be retired: %v", n.name, err))
+	}
+	return warnings, nil
+}
+
+// configureBack reopens an account whose config stays after all.
+func (c *Configs) configureBack(ctx context.Context, n *connection) {
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	if err := c.engine.Configure(ctx, n.id, n.settings, false); err != nil {
+		c.logger.Warn("a config that was not deleted is not in force again; write it without any field",
+			"config", n.name, "error", err)
+	}
+}
+
+// remove deletes the config, then its claim: the other way round the account
+// would be free while a config still names it.
+func (c *Configs) remove(ctx context.Context, name string, n *connection) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.entries.Configs.Delete(ctx, name)
+	c.dropConfig(name)
+	if err != nil || n == nil {
+		return err
+	}
+	if err := c.letGo(ctx, n); err != nil {
+		// A claim without its config counts for nothing.
+		c.logger.Warn("the claim of a deleted config could not be removed", "config", name, "error", err)
+	}
+	return nil
+}
+
+func (c *Configs) beginDelete(ctx context.Context, name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	users, err := c.rolesOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	if len(users) > 0 {
+		return &Refusal{
+			Message: fmt.Sprintf("it is used by role %s", quoted(roleNames(users))),
+			Advice:  "delete these roles first",
+		}
+	}
+	c.deleting[name] = true
+	return nil
+}
+
+func (c *Configs) endDelete(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.deleting, name)
+}

@@ -1,0 +1,141 @@
+package configs
+
+import (
+	"context"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/store"
+)
+
+var _ sessions.Directory = (*Configs)(nil)
+
+// Settings implements sessions.Directory.
+func (c *Configs) Settings(ctx context.Context, id sessions.AccountID) (sessions.Settings, error) {
+	claim, err := c.claim(ctx, id)
+	if err != nil {
+		return sessions.Settings{}, err
+	}
+	if claim.Config != "" {
+		n, found, err := c.connection(ctx, claim.Config)
+		if err != nil {
+			return sessions.Settings{}, err
+		}
+		if found {
+			return n.settings, nil
+		}
+	}
+	return c.retiredSettings(ctx, id)
+}
+
+func (c *Configs) retiredSettings(ctx context.Context, id sessions.AccountID) (sessions.Settings, error) {
+	retired, found, err := c.entries.Retired.Get(ctx, string(id))
+	if err != nil {
+		return sessions.Settings{}, err
+	}
+	if !found {
+		return sessions.Settings{Limits: sessions.Limits{Retired: true}}, nil
+	}
+	provider, err := c.provider(retired.Account.Provider)
+	if err != nil {
+		return sessions.Settings{}, err
+	}
+	account := accountOf(retired.Account)
+	if account.AuthMethod == providers.Password {
+		// Connect asks for one. Nothing logs in to a retired account, and a
+		// logout sends none.
+		account.Password = providers.NewSecret("not kept")
+	}
+	upstream, err := provider.Connect(account)
+	if err != nil {
+		return sessions.Settings{}, err
+	}
+	return retiredSettings(upstream, account), nil
+}
+
+func retiredSettings(upstream providers.Upstream, account providers.Account) sessions.Settings {
+	return sessions.Settings{Upstream: upstream, Limits: sessions.Limits{
+		RequestTimeout: account.RequestTimeout,
+		Capabilities:   upstream.Capabilities(),
+		Retired:        true,
+	}}
+}
+
+// Closed implements sessions.Directory. While the account is being written, its
+// ledger may be empty only because the login has not begun.
+func (c *Configs) Closed(ctx context.Context, id sessions.AccountID) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, busy := c.reserved[id]; busy {
+		return nil
+	}
+	return c.entries.Retired.Delete(ctx, string(id))
+}
+
+// retire keeps what the logouts of an account need, before there is a config
+// or when there is none any more (rules 1 and 10). What is kept already stays
+// as long as sessions need it: nobody has tried the new one yet.
+func (c *Configs) retire(ctx context.Context, n *connection) error {
+	kept, found, err := c.entries.Retired.Get(ctx, string(n.id))
+	if err != nil {
+		return err
+	}
+	if found {
+		open, err := c.engine.InUse(ctx, n.id)
+		if err != nil {
+			return err
+		}
+		if open > 0 && kept.Account.ClientID != n.account.ClientID {
+			return clientBound(open)
+		}
+		if open > 0 {
+			return nil
+		}
+	}
+	return c.entries.Retired.Put(ctx, string(n.id), store.Retired{Account: withoutLogin(entryOf(n.account))})
+}
+
+// unretire forgets what was kept for the logouts of an account, if there are none to come.
+func (c *Configs) unretire(ctx context.Context, id sessions.AccountID) error {
+	if open, err := c.engine.InUse(ctx, id); err != nil || open > 0 {
+		return err
+	}
+	return c.entries.Retired.Delete(ctx, string(id))
+}
+
+// Tidy forgets what was kept for logouts that are not needed any more: a write
+// that died before its login left it behind. Call it once after a start.
+func (c *Configs) Tidy(ctx context.Context) error {
+	ids, err := c.entries.Retired.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := c.tidy(ctx, sessions.AccountID(id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Configs) tidy(ctx context.Context, id sessions.AccountID) error {
+	c.mu.Lock()
+	_, busy := c.reserved[id]
+	if !busy {
+		c.reserved[id] = "(tidying up)"
+	}
+	c.mu.Unlock()
+	if busy {
+		return nil
+	}
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.reserved, id)
+	}()
+	return c.unretire(ctx, id)
+}
+
+func clientBound(open int) error {
+	return refuse("client_id", "cannot change while %d session(s) of the account are open: their refresh tokens belong to the client that got them; revoke their leases first", open)
+}

@@ -1,0 +1,62 @@
+package configs
+
+import (
+	"context"
+	"time"
+)
+
+// Exists says whether there is a config of that name.
+func (c *Configs) Exists(ctx context.Context, name string) (bool, error) {
+	_, found, err := c.entries.Configs.Get(ctx, name)
+	return found, err
+}
+
+// List returns the names of all configs.
+func (c *Configs) List(ctx context.Context) ([]string, error) { return c.entries.Configs.List(ctx) }
+
+// Read returns the fields of a config as they are in force, defaults included,
+// by their names; false: there is none. Of a secret it says only whether it is
+// set, under its name with "_set".
+func (c *Configs) Read(ctx context.Context, name string) (map[string]any, bool, error) {
+	n, found, err := c.connection(ctx, name)
+	if err != nil || !found {
+		return nil, false, err
+	}
+	effective := n.entry
+	effective.Account = entryOf(n.account)
+	effective.SessionMode = string(n.mode)
+	effective.MaxSessions = &n.settings.Limits.MaxSessions
+
+	answer := map[string]any{"provider": n.account.Provider, "auth_method": string(n.account.AuthMethod)}
+	for _, f := range n.method.Fields {
+		value := at(&effective, f.Name)
+		if s, ok := value.(*string); ok && f.Secret {
+			answer[f.Name+"_set"] = *s != ""
+			continue
+		}
+		show(answer, f.Name, value)
+	}
+	for _, field := range fieldsOfUse() {
+		if n.logsIn() || field == "ttl" || field == "max_ttl" {
+			show(answer, field, at(&effective, field))
+		}
+	}
+	return answer, true, nil
+}
+
+func show(answer map[string]any, field string, value any) {
+	switch p := value.(type) {
+	case *string:
+		answer[field] = *p
+	case *[]string:
+		answer[field] = append([]string{}, *p...)
+	case *bool:
+		answer[field] = *p
+	case *int:
+		answer[field] = *p
+	case **int:
+		answer[field] = **p
+	case *time.Duration:
+		answer[field] = int64(p.Seconds())
+	}
+}

@@ -1,0 +1,256 @@
+package configs
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/store"
+)
+
+// cleanupTimeout bounds what is still stored after a request was given up.
+const cleanupTimeout = 10 * time.Second
+
+// WriteOptions are the fields of a config write that are not stored.
+type WriteOptions struct {
+	// Verify asks for a login, or for none; nil: where a field that a login
+	// uses changed, or where nothing is given.
+	Verify *bool
+	// OTP is a one-time code for that login, typed by a person.
+	OTP providers.Secret
+}
+
+// Write creates a config, or changes the given fields of it.
+func (c *Configs) Write(ctx context.Context, name string, change Change, o WriteOptions) (warnings []string, err error) {
+	unlock, err := c.names.lock(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+
+	old, exists, err := c.entries.Configs.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		if err := c.refuseNameOfRole(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	entry := old
+	if err := change.apply(&entry); err != nil {
+		return nil, err
+	}
+	w := write{Configs: c, isNew: !exists, change: change, options: o}
+	if exists {
+		// A config that an older plugin took and this one refuses can be repaired.
+		if n, err := c.connect(name, old); err == nil {
+			w.before = n
+		}
+	}
+	if w.otherLogin(entry.Account) {
+		return nil, w.refuseOtherAccount()
+	}
+	if w.next, err = c.connect(name, entry); err != nil {
+		return nil, err
+	}
+	if err := w.check(ctx); err != nil {
+		return nil, err
+	}
+	free, err := c.reserve(ctx, w.next)
+	if err != nil {
+		return nil, err
+	}
+	defer free()
+	if err := w.prove(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.store(ctx); err != nil {
+		return nil, err
+	}
+	return w.warnings(w.putInForce(ctx)), nil
+}
+
+// write is one write of a config under way.
+type write struct {
+	*Configs
+
+	before  *connection // nil: there is none, or none that is still valid
+	next    *connection
+	isNew   bool
+	change  Change
+	options WriteOptions
+}
+
+// check refuses what the new config may not be, before anything happens.
+func (w *write) check(ctx context.Context) error {
+	if w.options.Verify != nil && !*w.options.Verify && !w.options.OTP.Empty() {
+		return refuse("otp", "is for the login that verify=false leaves out")
+	}
+	if !w.next.logsIn() && !w.options.OTP.Empty() {
+		return refuse("otp", "is not used with auth_method=%s; nothing logs in", w.next.account.AuthMethod)
+	}
+	if w.before == nil {
+		return nil
+	}
+	if w.otherAccount() {
+		return w.refuseOtherAccount()
+	}
+	if w.before.account.ClientID != w.next.account.ClientID {
+		open, err := w.engine.InUse(ctx, w.next.id)
+		if err != nil {
+			return err
+		}
+		if open > 0 {
+			return clientBound(open)
+		}
+	}
+	return w.rolesStillFit(ctx, w.next)
+}
+
+// otherLogin says whether an update names another provider or auth_method,
+// whose fields are others altogether.
+func (w *write) otherLogin(given store.Account) bool {
+	return w.before != nil && (given.Provider != w.before.account.Provider ||
+		given.AuthMethod != "" && given.AuthMethod != string(w.before.account.AuthMethod))
+}
+
+func (w *write) refuseOtherAccount() error {
+	return &Refusal{
+		Message: fmt.Sprintf("field %s: an update may not change which account a config is", quoted(w.change.identity())),
+		Advice:  "create another config",
+	}
+}
+
+// otherAccount says whether the new config is another account than before. A
+// personal access token may be told later whose it is.
+func (w *write) otherAccount() bool {
+	a, b := w.before.account, w.next.account
+	return a.AuthMethod != b.AuthMethod || a.TokenURL != b.TokenURL ||
+		w.before.id != w.next.id && w.before.id != ""
+}
+
+// prove logs in with the new config, where that is asked for.
+func (w *write) prove(ctx context.Context) error {
+	if !w.verifies() {
+		return nil
+	}
+	if w.before == nil {
+		// Written before the login: if we die after it, its session can still
+		// be closed (rule 1).
+		if err := w.retire(ctx, w.next); err != nil {
+			return err
+		}
+	}
+	err := w.engine.Verify(ctx, w.next.settings, sessions.Request{
+		Account: w.next.id,
+		Mode:    w.next.mode,
+		Scopes:  w.next.account.Scopes,
+		OTP:     w.options.OTP,
+	})
+	if err != nil && w.before == nil {
+		ctx, cancel := cleanup(ctx)
+		defer cancel()
+		if kept := w.unretire(ctx, w.next.id); kept != nil {
+			w.logger.Warn("what the refused write of a config kept for logouts could not be removed",
+				"config", w.next.name, "error", kept)
+		}
+	}
+	return err
+}
+
+func (w *write) verifies() bool {
+	switch {
+	case !w.next.logsIn():
+		return false
+	case w.options.Verify != nil:
+		return *w.options.Verify
+	case !w.options.OTP.Empty(), len(w.change) == 0, w.before == nil:
+		return true
+	}
+	return loginDiffers(w.before.account, w.next.account)
+}
+
+// store makes the new config the config.
+func (w *write) store(ctx context.Context) error {
+	err := w.commit(ctx)
+	w.dropConfig(w.next.name)
+	if err == nil || !w.isNew || !w.verifies() {
+		return err
+	}
+	// The verification left a session, and no config to close it with. What
+	// was kept for that stays until it is closed. The write that failed may
+	// have landed; then the next write finds a config and puts it in force.
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	if err := w.entries.Configs.Delete(ctx, w.next.name); err != nil {
+		w.logger.Warn("a config that could not be stored may be there all the same; write it again or delete it",
+			"config", w.next.name, "error", err)
+	}
+	if err := w.engine.Drain(ctx, w.next.id); err != nil {
+		w.logger.Warn("the session of a config that could not be stored will be closed later",
+			"config", w.next.name, "error", err)
+	}
+	retired := retiredSettings(w.next.settings.Upstream, w.next.account)
+	if err := w.engine.Configure(ctx, w.next.id, retired, false); err != nil {
+		w.logger.Warn("an account without config could not be retired", "config", w.next.name, "error", err)
+	}
+	return err
+}
+
+func (w *write) commit(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.rolesStillFit(ctx, w.next); err != nil {
+		return err
+	}
+	if err := w.hold(ctx, w.next); err != nil {
+		return err
+	}
+	return w.entries.Configs.Put(ctx, w.next.name, w.next.entry)
+}
+
+// putInForce tells the engine. The config is stored: what fails now is no
+// reason to have the client repeat the write, and with it the login.
+func (w *write) putInForce(ctx context.Context) []string {
+	w.connections.Set(w.next.name, w.next)
+	if !w.next.logsIn() {
+		return nil
+	}
+	if err := w.engine.Configure(ctx, w.next.id, w.next.settings, true); err != nil {
+		return []string{fmt.Sprintf("config %q is stored, but it is not in force yet: %v; write it again without any field", w.next.name, err)}
+	}
+	if w.before == nil {
+		if err := w.entries.Retired.Delete(ctx, string(w.next.id)); err != nil {
+			w.logger.Warn("what was kept for logouts before the config was stored could not be removed",
+				"config", w.next.name, "error", err)
+		}
+	}
+	return nil
+}
+
+func (w *write) warnings(first []string) []string {
+	warnings := first
+	if w.next.account.AllowHTTP {
+		warnings = append(warnings, fmt.Sprintf("config %q has allow_http=true: credentials and tokens may cross the network unencrypted", w.next.name))
+	}
+	if verify := w.options.Verify; verify != nil && *verify && !w.next.logsIn() {
+		warnings = append(warnings, fmt.Sprintf("config %q was stored without a check: nothing logs in with a personal access token", w.next.name))
+	}
+	return warnings
+}
+
+// cleanup returns a context that outlives a request that was given up.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+}
+
+func quoted(fields []string) string {
+	for i, field := range fields {
+		fields[i] = fmt.Sprintf("%q", field)
+	}
+	return strings.Join(fields, ", ")
+}

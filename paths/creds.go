@@ -1,0 +1,202 @@
+package paths
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+)
+
+type resolver interface {
+	Resolve(ctx context.Context, name string) (*configs.Target, error)
+}
+
+type granter interface {
+	Acquire(ctx context.Context, r sessions.Request) (sessions.Lease, error)
+}
+
+// mountTTLs are what the mount is tuned to.
+type mountTTLs interface {
+	DefaultLeaseTTL() time.Duration
+	MaxLeaseTTL() time.Duration
+}
+
+// Creds returns the path that hands out tokens.
+func Creds(names resolver, g granter, mount mountTTLs) []*framework.Path {
+	p := credsPath{names: names, sessions: g, mount: mount}
+	issuing := func(summary, suffix string) framework.OperationHandler {
+		return &framework.PathOperation{
+			Callback:                    p.issue,
+			Summary:                     summary,
+			Responses:                   answers("A token and its lease.", credsAnswer()),
+			ForwardPerformanceStandby:   true,
+			ForwardPerformanceSecondary: true,
+			DisplayAttrs: &framework.DisplayAttributes{
+				OperationPrefix: operationPrefix, OperationVerb: "generate", OperationSuffix: suffix,
+			},
+		}
+	}
+	return []*framework.Path{{
+		Pattern:         "creds/" + framework.GenericNameRegex(nameField),
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix},
+		HelpSynopsis:    credsSynopsis,
+		HelpDescription: credsDescription,
+		Fields: fields{
+			nameField:  required(text("Name of a role, or of a config.")),
+			"min_ttl":  query(duration("How long the lease must be able to last at least. Refused where the server's tokens never live that long.")),
+			"otp":      query(secretText("One-time code for the login, typed by a person, where the config has no totp_secret.")),
+			"rejected": query(text("The session_id of an answer whose token an API refused with 401: asks for another token.")),
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation:   issuing("Get a token.", "credentials"),
+			logical.UpdateOperation: issuing("Get a token, with parameters in the body.", "credentials-with-parameters"),
+		},
+	}}
+}
+
+func credsAnswer() fields {
+	return fields{
+		"access_token": secretText("The token. Not for a personal access token: its headers hold it."),
+		"token_type":   required(text("How the token is sent, as in \"Bearer\"; pat for a personal access token.")),
+		"expires_at":   text("When the token expires, RFC 3339 in UTC."),
+		"expires_in":   number("How long the token is valid yet, in seconds."),
+		"scope":        text("The scopes of the token, separated by spaces."),
+		"headers":      required(object("The HTTP headers to send with each API request, ready to use.")),
+		"tenant_id":    required(text("The config's tenant; empty: it has none.")),
+		"provider":     required(text("The config's provider.")),
+		"environment":  required(text("The config's environment; empty: it names its own endpoints.")),
+		"config":       required(text("The config behind the role or name that was read.")),
+		"session_id":   text("Names the session and the generation of its token; give it as rejected when an API refuses the token."),
+		"services":     texts("Where a personal access token works; otherwise left out."),
+	}
+}
+
+type credsPath struct {
+	names    resolver
+	sessions granter
+	mount    mountTTLs
+}
+
+func (p credsPath) issue(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(nameField).(string)
+	target, err := p.names.Resolve(ctx, name)
+	if err != nil {
+		return failure(fmt.Sprintf("creds %q", name), err)
+	}
+	if target == nil {
+		return logical.ErrorResponse("there is no role or config %q; `vault list` at roles/ and config/ shows what there is", name), nil
+	}
+	r := request(target, data)
+	if problem := p.problem(target, r); problem != "" {
+		return logical.ErrorResponse("%s: %s", configSubject(target.Config), problem), nil
+	}
+	if target.Token {
+		return personalToken(target, p.mount), nil
+	}
+	lease, err := p.sessions.Acquire(ctx, r)
+	if err != nil {
+		return failure(configSubject(target.Config), err)
+	}
+	now := time.Now()
+	t := termOf(target, p.mount, span{issued: now, now: now, until: lease.Until, atLeast: r.MinTTL})
+	return leased(target, lease, t, now), nil
+}
+
+func request(target *configs.Target, data *framework.FieldData) sessions.Request {
+	r := sessions.Request{Account: target.Account, Mode: target.Mode, Scopes: target.Scopes}
+	if len(data.Raw) == 1 { // the name: by far the most frequent read
+		return r
+	}
+	if d := givenDuration(data, "min_ttl"); d != nil {
+		r.MinTTL = *d
+	}
+	if otp := given[string](data, "otp"); otp != nil {
+		r.OTP = providers.NewSecret(*otp)
+	}
+	if rejected := given[string](data, "rejected"); rejected != nil {
+		r.Rejected = *rejected
+	}
+	return r
+}
+
+// problem refuses options that cannot be met; empty: there is none.
+func (p credsPath) problem(target *configs.Target, r sessions.Request) string {
+	if r.MinTTL > 0 {
+		if most := maximum(target, p.mount); r.MinTTL > most {
+			return fmt.Sprintf("field \"min_ttl\": %s is longer than the max_ttl of %s that holds here", r.MinTTL, most)
+		}
+	}
+	switch {
+	case !target.Token:
+		return ""
+	case r.MinTTL > 0:
+		return "field \"min_ttl\": is not used for a personal access token, which does not expire by itself; set ttl on the config or a role"
+	case !r.OTP.Empty():
+		return "field \"otp\": is not used for a personal access token: nothing logs in"
+	case r.Rejected != "":
+		return "field \"rejected\": a personal access token cannot be replaced by the engine; make a new one in OCP and write it to personal_access_token"
+	}
+	return ""
+}
+
+// leased is the answer with a token.
+func leased(target *configs.Target, lease sessions.Lease, t term, now time.Time) *logical.Response {
+	resp := response(internalData{lease: lease.Ref, config: target.Config, role: target.Role}, t, target.Renewable)
+	resp.Data = map[string]any{
+		"access_token": lease.Token.AccessToken.Reveal(),
+		"token_type":   lease.Token.TokenType,
+		"expires_at":   lease.ExpiresAt.UTC().Format(time.RFC3339),
+		"expires_in":   int(lease.ExpiresAt.Sub(now) / time.Second),
+		"scope":        lease.Token.Scope,
+		"headers":      target.Headers(lease.Token),
+		"tenant_id":    target.TenantID,
+		"provider":     target.Provider,
+		"environment":  target.Environment,
+		"config":       target.Config,
+		"session_id":   lease.Ref.Session,
+	}
+	if lease.Warning != "" {
+		resp.AddWarning(fmt.Sprintf("config %q: %s", target.Config, lease.Warning))
+	}
+	return resp
+}
+
+// personalToken is the answer with a personal access token.
+func personalToken(target *configs.Target, mount mountTTLs) *logical.Response {
+	now := time.Now()
+	t := termOf(target, mount, span{issued: now, now: now})
+	resp := response(internalData{config: target.Config, role: target.Role}, t, false)
+	resp.Data = map[string]any{
+		"token_type":  "pat",
+		"headers":     target.Headers(providers.TokenResponse{}),
+		"services":    target.Services,
+		"tenant_id":   target.TenantID,
+		"provider":    target.Provider,
+		"environment": target.Environment,
+		"config":      target.Config,
+	}
+	resp.AddWarning(fmt.Sprintf("config %q: the end of this lease revokes nothing: a personal access token is valid until it is deleted in OCP", target.Config))
+	return resp
+}
+
+const (
+	credsSynopsis    = `Get a short-lived token, as a lease.`
+	credsDescription = `
+Answers a token and the HTTP headers to send it with. The name is a role's or a
+config's. The lease never lasts longer than the token; its end, by time or by
+revocation, logs out the session that no other lease uses.
+
+A lease is not renewable unless a role says so: read again instead, as Vault
+Agent does. When an API refuses a token with 401, read with
+rejected=<session_id> of that answer.
+
+  $ vault read panta/creds/dmo
+  $ vault read -field=access_token panta/creds/dmo
+`
+)

@@ -1,0 +1,180 @@
+package paths_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+func TestCredsAnswersATokenReadyToUse(t *testing.T) {
+	h := newHouse(t)
+	h.mustWrite("config/dmo", panta(map[string]any{"scopes": "openid,email"}))
+	h.engine.lease = leaseFor(300 * time.Second)
+	h.engine.lease.Warning = "the token is old"
+
+	a := h.read("creds/dmo", nil)
+	require.Equal(t, map[string]any{
+		"access_token": token, "token_type": "Bearer", "expires_in": 300, "scope": "email openid",
+		"expires_at": h.engine.lease.ExpiresAt.UTC().Format(time.RFC3339),
+		"headers":    map[string]string{"Authorization": "Bearer " + token, "X-CLIENT-ID": "4711"},
+		"tenant_id":  "4711", "provider": "panta", "environment": "dmo", "config": "dmo", "session_id": "ses.1",
+	}, a.Data)
+	require.Equal(t, 295*time.Second, a.Secret.TTL)
+	require.Equal(t, 295*time.Second, a.Secret.MaxTTL)
+	require.False(t, a.Secret.Renewable)
+	require.Equal(t, []string{`config "dmo": the token is old`}, a.Warnings)
+	require.Equal(t, map[string]any{
+		"secret_type": "panta_token", "version": 1, "account": "acc", "session": "ses.1", "grant": "boot.1",
+		"mode": "dedicated", "config": "dmo", "role": "",
+	}, a.Secret.InternalData, "ids only")
+	require.Equal(t, []string{"email", "openid"}, h.engine.asked.Scopes)
+	require.Equal(t, providers.Dedicated, h.engine.asked.Mode)
+
+	t.Run("options", func(t *testing.T) {
+		for _, op := range []logical.Operation{logical.ReadOperation, logical.UpdateOperation} {
+			h.do(op, "creds/dmo", map[string]any{"min_ttl": "1m", "otp": "012345", "rejected": "ses.1"})
+			require.Equal(t, time.Minute, h.engine.asked.MinTTL)
+			require.Equal(t, "012345", h.engine.asked.OTP.Reveal())
+			require.Equal(t, "ses.1", h.engine.asked.Rejected)
+		}
+	})
+	t.Run("a role", func(t *testing.T) {
+		h.mustWrite("roles/r", map[string]any{"config": "dmo", "scopes": "openid", "ttl": "1m", "max_ttl": "2m", "renewable": true})
+		a := h.read("creds/r", nil)
+		require.Equal(t, []string{"openid"}, h.engine.asked.Scopes)
+		require.Equal(t, time.Minute, a.Secret.TTL)
+		require.Equal(t, 2*time.Minute, a.Secret.MaxTTL)
+		require.True(t, a.Secret.Renewable)
+		require.Equal(t, "r", a.Secret.InternalData["role"])
+		require.Equal(t, "dmo", a.Data["config"])
+	})
+	t.Run("nobody", func(t *testing.T) {
+		a := h.read("creds/nobody", nil)
+		require.Equal(t, 400, a.status)
+		require.Equal(t, "there is no role or config \"nobody\"; `vault list` at roles/ and config/ shows what there is", a.text)
+	})
+}
+
+func TestRule4ALeaseNeverOutlivesItsToken(t *testing.T) {
+	for name, test := range map[string]struct {
+		config   map[string]any
+		life     time.Duration
+		min      any
+		ttl, max time.Duration
+		warning  string
+	}{
+		"the token's life":      {life: 300 * time.Second, ttl: 295 * time.Second, max: 295 * time.Second},
+		"the mount's default":   {life: 100 * time.Hour, ttl: 24 * time.Hour, max: 48 * time.Hour},
+		"the config's ttl":      {config: map[string]any{"ttl": 60}, life: 300 * time.Second, ttl: time.Minute, max: 295 * time.Second},
+		"the config's max_ttl":  {config: map[string]any{"max_ttl": 90}, life: 300 * time.Second, ttl: 90 * time.Second, max: 90 * time.Second},
+		"longer than the token": {config: map[string]any{"ttl": 600}, life: 300 * time.Second, ttl: 295 * time.Second, max: 295 * time.Second, warning: `config "dmo": the lease lasts 4m55s, less than the ttl of 10m0s: the bound is the remaining life of the token`},
+		"longer than the mount": {config: map[string]any{"ttl": "50h"}, life: 100 * time.Hour, ttl: 48 * time.Hour, max: 48 * time.Hour, warning: `config "dmo": the lease lasts 48h0m0s, less than the ttl of 50h0m0s: the bound is max_ttl`},
+		"a second":              {life: 6 * time.Second, ttl: time.Second, max: time.Second},
+		"never zero":            {life: 5 * time.Second, ttl: time.Second, max: time.Second},
+		"min_ttl beats ttl":     {config: map[string]any{"ttl": 60}, min: 120, life: 300 * time.Second, ttl: 2 * time.Minute, max: 295 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			h.mustWrite("config/dmo", panta(test.config))
+			h.engine.lease = leaseFor(test.life)
+			options := map[string]any{}
+			if test.min != nil {
+				options["min_ttl"] = test.min
+			}
+			a := h.read("creds/dmo", options)
+			require.Equal(t, test.ttl, a.Secret.TTL)
+			require.Equal(t, test.max, a.Secret.MaxTTL)
+			if test.warning == "" {
+				require.Empty(t, a.Warnings)
+			} else {
+				require.Equal(t, []string{test.warning}, a.Warnings)
+			}
+		})
+	}
+	t.Run("min_ttl beyond max_ttl", func(t *testing.T) {
+		h := newHouse(t)
+		h.mustWrite("config/dmo", panta(map[string]any{"max_ttl": 60}))
+		require.Equal(t, `config "dmo": field "min_ttl": 2m0s is longer than the max_ttl of 1m0s that holds here`, h.read("creds/dmo", map[string]any{"min_ttl": "2m"}).text)
+	})
+}
+
+// TestStatuses is the table of DESIGN section 3. Clients of Vault repeat 412,
+// 429 and 5xx, so what may have been a login is a 400.
+func TestStatuses(t *testing.T) {
+	refusal := func(reason machine.Reason) error {
+		return &sessions.Error{Reason: reason, Message: "it failed", Advice: "do something"}
+	}
+	type row struct {
+		err  error
+		want int
+	}
+	rows := map[string]row{
+		"guarded":         {refusal(machine.Guarded), 400},
+		"code needed":     {refusal(machine.CodeNeeded), 400},
+		"code spent":      {refusal(machine.CodeSpent), 429},
+		"budget full":     {refusal(machine.BudgetFull), 429},
+		"too short":       {refusal(machine.TooShort), 400},
+		"lease gone":      {refusal(machine.LeaseGone), 400},
+		"closed":          {refusal(machine.Closed), 400},
+		"invalid":         {refusal(machine.Invalid), 400},
+		"canceled":        {refusal(machine.Canceled), 400},
+		"storage":         {refusal(machine.Storage), 500},
+		"another error":   {errors.New("it failed"), 500},
+		"a refused field": {&sessions.Error{Message: "it failed", Err: &providers.FieldError{Field: "otp"}}, 400},
+		"its cause is another's": {&sessions.Error{
+			Reason: machine.Storage, Message: "it failed", Err: &providers.FieldError{Field: "password"},
+		}, 500},
+	}
+	for kind, want := range map[providers.Kind]int{
+		providers.BadCredentials: 400, providers.SessionGone: 400, providers.SessionLimit: 429,
+		providers.Throttled: 429, providers.Unavailable: 503, providers.Protocol: 502,
+	} {
+		rows[kind.String()] = row{upstream(kind, providers.DidNotHappen), want}
+		rows[kind.String()+", unknown"] = row{upstream(kind, providers.Unknown), 400}
+		rows[kind.String()+", happened"] = row{upstream(kind, providers.Happened), 400}
+	}
+	h := newHouse(t)
+	h.mustWrite("config/dmo", panta(nil))
+	for name, r := range rows {
+		t.Run(name, func(t *testing.T) {
+			h.engine.err = r.err
+			a := h.read("creds/dmo", nil)
+			require.Equal(t, r.want, a.status)
+			require.Equal(t, fmt.Sprintf(`config "dmo": %s`, r.err), a.text)
+		})
+	}
+}
+
+func TestAPersonalAccessToken(t *testing.T) {
+	h := newHouse(t)
+	h.mustWrite("config/token", personal(map[string]any{"max_ttl": "1h"}))
+	h.mustWrite("roles/nlu", map[string]any{"config": "token", "service": "NLU", "ttl": "10m"})
+	a := h.read("creds/nlu", nil)
+	require.Equal(t, map[string]any{
+		"token_type": "pat", "headers": map[string]string{"X-OCP-PERSONAL-ACCESS-TOKEN": pat}, "services": []string{"NLU"},
+		"tenant_id": "", "provider": "ocp", "environment": "eu1", "config": "token",
+	}, a.Data)
+	require.Equal(t, 10*time.Minute, a.Secret.TTL)
+	require.Equal(t, time.Hour, a.Secret.MaxTTL)
+	require.Equal(t, []string{`config "token": the end of this lease revokes nothing: a personal access token is valid until it is deleted in OCP`}, a.Warnings)
+	require.Len(t, h.read("creds/token", nil).Data["services"], 7)
+	require.Equal(t, time.Hour, h.read("creds/token", nil).Secret.TTL)
+
+	for field, value := range map[string]any{"min_ttl": 5, "otp": "123456", "rejected": "ses.1"} {
+		refused := h.read("creds/token", map[string]any{field: value})
+		require.Equal(t, 400, refused.status)
+		require.Contains(t, refused.text, `config "token": field "`+field+`": `)
+		h.requireNoSecret(refused)
+	}
+	require.Equal(t, 204, h.revoke(a.Secret.InternalData).status)
+	require.Zero(t, h.engine.released)
+	require.Equal(t, 400, h.renew(a.Secret.InternalData, time.Now()).status)
+}

@@ -1,0 +1,194 @@
+package paths
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// Doors is the framework's backend behind what holds at every path:
+//   - a panic ends the request and not the process, which serves other mounts;
+//   - a field that the path does not have is refused, not ignored;
+//   - a value of the wrong type is refused without being repeated, as the
+//     framework does: it may be a secret.
+type Doors struct{ *framework.Backend }
+
+// HandleRequest implements logical.Backend.
+func (d Doors) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
+	defer d.recoverPanic(string(req.Operation)+" "+req.Path, func(failed error) { resp, err = nil, failed })
+
+	if problem := d.fieldProblem(req); problem != "" {
+		return logical.ErrorResponse(problem), nil
+	}
+	resp, err = d.Backend.HandleRequest(ctx, req)
+	if errors.Is(err, logical.ErrUnsupportedPath) {
+		if problem := nameProblem(req); problem != "" {
+			return logical.ErrorResponse(problem), nil
+		}
+	}
+	return resp, err
+}
+
+// HandleExistenceCheck implements logical.Backend. Whether something exists is
+// a matter of its name alone. Without the data the framework cannot fail here
+// on a field's type, which Vault would log with the field's value.
+func (d Doors) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
+	defer d.recoverPanic("existence check "+req.Path, func(failed error) { checked, exists, err = false, false, failed })
+
+	named := *req
+	named.Data = nil
+	return d.Backend.HandleExistenceCheck(ctx, &named)
+}
+
+// Initialize implements logical.Backend.
+func (d Doors) Initialize(ctx context.Context, req *logical.InitializationRequest) (err error) {
+	defer d.recoverPanic("initialize", func(failed error) { err = failed })
+	return d.Backend.Initialize(ctx, req)
+}
+
+// Cleanup implements logical.Backend.
+func (d Doors) Cleanup(ctx context.Context) {
+	defer d.recoverPanic("cleanup", func(error) {})
+	d.Backend.Cleanup(ctx)
+}
+
+// InvalidateKey implements logical.Backend.
+func (d Doors) InvalidateKey(ctx context.Context, key string) {
+	defer d.recoverPanic("invalidate", func(error) {})
+	d.Backend.InvalidateKey(ctx, key)
+}
+
+// recoverPanic logs where a panic came from. What it carries may be request
+// data, unless it is the runtime's own complaint.
+func (d Doors) recoverPanic(where string, failed func(error)) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	what := fmt.Sprintf("a %T", p)
+	var fault runtime.Error
+	if err, ok := p.(error); ok && errors.As(err, &fault) {
+		what = fault.Error()
+	}
+	d.Logger().Error("panic: please report this", "in", where, "panic", what, "stack", string(debug.Stack()))
+	failed(logical.CodedError(internalError,
+		"the plugin failed in this request, which is a bug; Vault's log has a line \"panic\" to report"))
+}
+
+// fieldProblem says what is wrong with the fields of a request; empty: nothing.
+func (d Doors) fieldProblem(req *logical.Request) string {
+	if len(req.Data) == 0 || !takesFields(req.Operation) {
+		return ""
+	}
+	path := d.Route(req.Path)
+	if path == nil {
+		return ""
+	}
+	data := framework.FieldData{Raw: req.Data, Schema: path.Fields}
+	for _, field := range slices.Sorted(maps.Keys(req.Data)) {
+		schema, known := path.Fields[field]
+		if !known {
+			return unknownField(field, path.Fields)
+		}
+		if _, _, err := data.GetOkErr(field); err != nil {
+			return fmt.Sprintf("field %q: must be %s", field, wanted(schema.Type))
+		}
+	}
+	return ""
+}
+
+// takesFields is false where Vault fills the data with something else: of a
+// lease to renew or to revoke it is the answer of long ago.
+func takesFields(op logical.Operation) bool {
+	return slices.Contains([]logical.Operation{
+		logical.CreateOperation, logical.UpdateOperation, logical.ReadOperation,
+		logical.DeleteOperation, logical.ListOperation,
+	}, op)
+}
+
+func unknownField(field string, known map[string]*framework.FieldSchema) string {
+	var allowed []string
+	for name := range known {
+		if name != nameField {
+			allowed = append(allowed, name)
+		}
+	}
+	slices.Sort(allowed)
+	problem := fmt.Sprintf("field %q: is not a field of this path", field)
+	switch near := nearest(field, allowed); {
+	case len(allowed) == 0:
+		return problem + ", which has none"
+	case near != "":
+		return problem + fmt.Sprintf("; did you mean %q?", near)
+	}
+	return problem + "; it has " + strings.Join(allowed, ", ")
+}
+
+func wanted(t framework.FieldType) string {
+	if t == framework.TypeBool {
+		return "true or false"
+	}
+	if t == framework.TypeInt {
+		return "a whole number"
+	}
+	if t == framework.TypeDurationSecond {
+		return "a duration that is not negative, such as 300, 90s or 5m"
+	}
+	if t == framework.TypeCommaStringSlice {
+		return "a list, or a string with commas"
+	}
+	return "a string"
+}
+
+// named matches the paths that end in a name.
+var named = regexp.MustCompile(`^(config|roles|creds|providers)/(.+)$`)
+
+// nameProblem explains a path whose name can be none; empty: it is another path.
+func nameProblem(req *logical.Request) string {
+	parts := named.FindStringSubmatch(req.Path)
+	if parts == nil || !takesFields(req.Operation) || req.Operation == logical.ListOperation {
+		return ""
+	}
+	return fmt.Sprintf("field %q: %q is not a name; one has letters, digits, \"_\", \"-\" and \".\", and begins and ends with a letter, digit or \"_\"", nameField, parts[2])
+}
+
+// nearest returns the name that was probably meant; empty: none is close.
+func nearest(given string, names []string) string {
+	best, least := "", 3 // two slips of the finger
+	for _, name := range names {
+		if d := distance(given, name); d < least && d < len(name) {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// distance is how many letters must be added, left out or changed to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

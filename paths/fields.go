@@ -1,0 +1,106 @@
+package paths
+
+import (
+	"maps"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+)
+
+// nameField is the part of a path that names one thing.
+const nameField = "name"
+
+// operationPrefix begins the operation ids in the OpenAPI document.
+const operationPrefix = "panta"
+
+type fields = map[string]*framework.FieldSchema
+
+func text(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeString, Description: description}
+}
+
+func secretText(description string) *framework.FieldSchema {
+	f := text(description)
+	f.DisplayAttrs = &framework.DisplayAttributes{Sensitive: true}
+	return f
+}
+
+func number(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeInt, Description: description}
+}
+
+func flag(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeBool, Description: description}
+}
+
+func duration(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeDurationSecond, Description: description}
+}
+
+func texts(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeCommaStringSlice, Description: description}
+}
+
+func object(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeMap, Description: description}
+}
+
+func required(f *framework.FieldSchema) *framework.FieldSchema {
+	f.Required = true
+	return f
+}
+
+func query(f *framework.FieldSchema) *framework.FieldSchema {
+	f.Query = true
+	return f
+}
+
+// and returns all fields of both.
+func (d described) and(more fields) fields {
+	all := maps.Clone(fields(d))
+	maps.Copy(all, more)
+	return all
+}
+
+// described is a set of fields that others are added to.
+type described fields
+
+// answers describes a response with data.
+func answers(description string, data fields) map[int][]framework.Response {
+	return map[int][]framework.Response{ok: {{Description: description, Fields: data}}}
+}
+
+// answersNothing describes a response that holds at most warnings.
+func answersNothing(description string) map[int][]framework.Response {
+	return map[int][]framework.Response{
+		noContent: {{Description: description}},
+		ok:        {{Description: description + " The response has warnings."}},
+	}
+}
+
+// answersNames describes a list.
+func answersNames(description string) map[int][]framework.Response {
+	return answers(description, fields{"keys": {Type: framework.TypeStringSlice, Description: description}})
+}
+
+// given returns a field's value, nil where the request does not have it.
+func given[T any](data *framework.FieldData, field string) *T {
+	if data.Raw[field] == nil {
+		return nil
+	}
+	value, ok := data.Get(field).(T)
+	if !ok {
+		return nil
+	}
+	return &value
+}
+
+// givenDuration is given for fields in seconds.
+func givenDuration(data *framework.FieldData, field string) *time.Duration {
+	seconds := given[int](data, field)
+	if seconds == nil {
+		return nil
+	}
+	d := time.Duration(*seconds) * time.Second
+	return &d
+}

@@ -1,0 +1,87 @@
+package paths
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+)
+
+// internalData is what Vault keeps with a lease, and gives back when it is
+// renewed or revoked: ids only, never a token.
+type internalData struct {
+	lease  sessions.LeaseRef // zero: a personal access token, of which nothing ends
+	config string
+	role   string // empty: the config itself was read
+}
+
+// internalVersion is the newest form that this plugin reads. Leases outlive
+// upgrades and downgrades of the plugin.
+const internalVersion = 1
+
+func (d internalData) encode() map[string]any {
+	return map[string]any{
+		"secret_type": tokenType,
+		"version":     internalVersion,
+		"account":     string(d.lease.Account),
+		"session":     d.lease.Session,
+		"grant":       d.lease.Grant,
+		"mode":        string(d.lease.Mode),
+		"config":      d.config,
+		"role":        d.role,
+	}
+}
+
+func decodeInternalData(raw map[string]any) (internalData, error) {
+	switch version, ok := wholeNumber(raw["version"]); {
+	case !ok:
+		return internalData{}, errors.New("the lease's internal data has no version")
+	case version != internalVersion:
+		return internalData{}, fmt.Errorf("the lease's internal data is of version %d; this plugin reads version %d", version, internalVersion)
+	}
+	texts := make(map[string]string)
+	for _, field := range []string{"account", "session", "grant", "mode", "config", "role"} {
+		value, ok := raw[field].(string)
+		if !ok {
+			return internalData{}, fmt.Errorf("the lease's internal data has no %q", field)
+		}
+		texts[field] = value
+	}
+	return internalData{
+		lease: sessions.LeaseRef{
+			Account: sessions.AccountID(texts["account"]),
+			Session: texts["session"],
+			Grant:   texts["grant"],
+			Mode:    providers.Mode(texts["mode"]),
+		},
+		config: texts["config"],
+		role:   texts["role"],
+	}, nil
+}
+
+// wholeNumber reads a number as JSON leaves it, which depends on who decoded it.
+func wholeNumber(value any) (int64, bool) {
+	switch n := value.(type) {
+	case int:
+		return int64(n), true
+	case float64:
+		return int64(n), n == float64(int64(n))
+	case json.Number:
+		whole, err := n.Int64()
+		return whole, err == nil
+	}
+	return 0, false
+}
+
+// name is what was read at creds/.
+func (d internalData) name() string {
+	if d.role != "" {
+		return d.role
+	}
+	return d.config
+}
+
+// holdsSession is false for a personal access token.
+func (d internalData) holdsSession() bool { return d.lease.Session != "" }

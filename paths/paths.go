@@ -1,0 +1,42 @@
+package paths
+
+import (
+	"slices"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+)
+
+// Rooms are what lies behind the doors.
+type Rooms struct {
+	Configs   configurer
+	Roles     roleKeeper
+	Names     resolver
+	Sessions  grantKeeper
+	Providers catalogue
+	Mount     mountTTLs
+	Build     Build
+	Logger    hclog.Logger
+}
+
+// grantKeeper hands out tokens and takes them back.
+type grantKeeper interface {
+	granter
+	renewer
+}
+
+// All returns every path.
+func All(r Rooms) []*framework.Path {
+	return slices.Concat(
+		Config(r.Configs),
+		Roles(r.Roles),
+		Creds(r.Names, r.Sessions, r.Mount),
+		Providers(r.Providers),
+		Info(r.Build),
+	)
+}
+
+// Secrets returns every type of secret that the paths hand out.
+func Secrets(r Rooms) []*framework.Secret {
+	return []*framework.Secret{Token(r.Names, r.Sessions, r.Mount, r.Logger)}
+}

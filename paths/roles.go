@@ -1,0 +1,156 @@
+package paths
+
+import (
+	"context"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
+)
+
+type roleKeeper interface {
+	WriteRole(ctx context.Context, name string, change configs.RoleChange) error
+	ReadRole(ctx context.Context, name string) (configs.Role, bool, error)
+	RoleExists(ctx context.Context, name string) (bool, error)
+	ListRoles(ctx context.Context) ([]string, error)
+	DeleteRole(ctx context.Context, name string) error
+}
+
+// Roles returns the paths of the narrower views of configs.
+func Roles(k roleKeeper) []*framework.Path {
+	p := rolesPath{roles: k}
+	return []*framework.Path{{
+		Pattern:         "roles/?$",
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "roles"},
+		HelpSynopsis:    rolesListSynopsis,
+		HelpDescription: rolesListDescription,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ListOperation: &framework.PathOperation{
+				Callback:  p.list,
+				Summary:   "List the names of all roles.",
+				Responses: answersNames("The names of all roles."),
+			},
+		},
+	}, {
+		Pattern:         "roles/" + framework.GenericNameRegex(nameField),
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role", ItemType: "Role"},
+		HelpSynopsis:    rolesSynopsis,
+		HelpDescription: rolesDescription,
+		Fields:          roleStored().and(fields{nameField: required(text("Name of the role. Roles and configs share one namespace."))}),
+		ExistenceCheck:  p.exists,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.CreateOperation: p.writing("Create a role."),
+			logical.UpdateOperation: p.writing("Change the given fields of a role."),
+			logical.ReadOperation: &framework.PathOperation{
+				Callback:  p.read,
+				Summary:   "Read a role.",
+				Responses: answers("The role.", roleStored().and(nil)),
+			},
+			logical.DeleteOperation: &framework.PathOperation{
+				Callback:                    p.delete,
+				Summary:                     "Delete a role. Its leases live on and can still be revoked.",
+				Responses:                   answersNothing("The role is deleted."),
+				ForwardPerformanceStandby:   true,
+				ForwardPerformanceSecondary: true,
+			},
+		},
+	}}
+}
+
+func roleStored() described {
+	return described{
+		"config":       required(text("Name of the config that this role is a view of. Required for a new role.")),
+		"scopes":       texts("Scopes to ask for, as a list or with commas: some of the config's, where it names any. The default is the config's."),
+		"ttl":          duration("How long a lease lasts; never longer than its token. The default is the config's."),
+		"max_ttl":      duration("The most that a lease lasts, renewals included. The config's holds as well."),
+		"renewable":    flag("Whether a lease can be renewed: it then gets a new token, in the data of the answer. The default is false, so that Vault Agent reads again in time."),
+		"service":      text("The one service that this role names, of those where a personal access token works."),
+		"session_mode": text("dedicated narrows a shared config: each lease of this role has a session of its own. The default is the config's."),
+	}
+}
+
+type rolesPath struct{ roles roleKeeper }
+
+func (p rolesPath) writing(summary string) framework.OperationHandler {
+	return &framework.PathOperation{
+		Callback:                    p.write,
+		Summary:                     summary,
+		Responses:                   answersNothing("The role is stored."),
+		ForwardPerformanceStandby:   true,
+		ForwardPerformanceSecondary: true,
+	}
+}
+
+func (p rolesPath) write(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(nameField).(string)
+	err := p.roles.WriteRole(ctx, name, configs.RoleChange{
+		Config:      given[string](data, "config"),
+		Scopes:      given[[]string](data, "scopes"),
+		TTL:         givenDuration(data, "ttl"),
+		MaxTTL:      givenDuration(data, "max_ttl"),
+		Renewable:   given[bool](data, "renewable"),
+		Service:     given[string](data, "service"),
+		SessionMode: given[string](data, "session_mode"),
+	})
+	if err != nil {
+		return failure(roleSubject(name), err)
+	}
+	return nil, nil
+}
+
+func (p rolesPath) read(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(nameField).(string)
+	role, found, err := p.roles.ReadRole(ctx, name)
+	if err != nil {
+		return failure(roleSubject(name), err)
+	}
+	if !found {
+		return nil, nil
+	}
+	return &logical.Response{Data: map[string]any{
+		"config":       role.Config,
+		"scopes":       append([]string{}, role.Scopes...),
+		"ttl":          int64(role.TTL.Seconds()),
+		"max_ttl":      int64(role.MaxTTL.Seconds()),
+		"renewable":    role.Renewable,
+		"service":      role.Service,
+		"session_mode": role.SessionMode,
+	}}, nil
+}
+
+func (p rolesPath) delete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(nameField).(string)
+	if err := p.roles.DeleteRole(ctx, name); err != nil {
+		return failure(roleSubject(name), err)
+	}
+	return nil, nil
+}
+
+func (p rolesPath) exists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
+	return p.roles.RoleExists(ctx, data.Get(nameField).(string))
+}
+
+func (p rolesPath) list(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := p.roles.ListRoles(ctx)
+	if err != nil {
+		return failure("roles/", err)
+	}
+	return logical.ListResponse(names), nil
+}
+
+const (
+	rolesListSynopsis    = `List the roles.`
+	rolesListDescription = `Each role is a narrower view of a config. Its fields are explained at roles/<name>.`
+
+	rolesSynopsis    = `A narrower view of a config: fewer scopes, shorter leases.`
+	rolesDescription = `
+A role names a config and narrows what a reader of creds/<role> gets. It shares
+the config's account: its sessions where scopes agree, its budget, its one-time
+codes. Policies can then allow creds/<role> and nothing else.
+
+A config that roles use cannot be deleted.
+
+  $ vault write panta/roles/reports config=dmo scopes=openid ttl=60s
+`
+)

@@ -1,0 +1,221 @@
+package paths_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
+	"github.com/pantaindex/vault-plugin-secrets-panta/paths"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers/presets"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/store"
+)
+
+func TestMain(m *testing.M) {
+	// OpenCensus, which Vault's framework imports, starts this one and never ends it.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+}
+
+// Secrets of the tests: none may be in an answer to an operator or in the log.
+const (
+	clientSecret = "s3cret-client"
+	password     = "s3cret-password"
+	token        = "s3cret-token"
+	pat          = "s3cret-pat"
+)
+
+// house is all doors, with real configs behind them and an engine that is told
+// what to answer.
+type house struct {
+	t       *testing.T
+	doors   paths.Doors
+	engine  *engine
+	log     *bytes.Buffer
+	storage logical.Storage
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{t: t, engine: &engine{}, log: &bytes.Buffer{}, storage: &logical.InmemStorage{}}
+	logger := hclog.New(&hclog.LoggerOptions{Output: h.log, Level: hclog.Trace, Mutex: &sync.Mutex{}})
+	system := logical.TestSystemView() // default 24 h, maximum 48 h
+	system.PluginEnvironment = &logical.PluginEnvironment{VaultVersion: "1.21.0"}
+	c := configs.New(store.NewEntries(h.storage), registry{}, logger)
+	c.Serve(h.engine)
+	rooms := paths.Rooms{
+		Configs: c, Roles: c, Names: c, Sessions: h.engine, Providers: registry{}, Mount: system,
+		Build: paths.Build{Version: "v1.2.3", Commit: "abc", GoVersion: "go1"}, Logger: logger,
+	}
+	b := &framework.Backend{BackendType: logical.TypeLogical, Paths: paths.All(rooms), Secrets: paths.Secrets(rooms)}
+	require.NoError(t, b.Setup(t.Context(), &logical.BackendConfig{Logger: logger, System: system, StorageView: h.storage}))
+	h.doors = paths.Doors{Backend: b}
+	return h
+}
+
+type registry struct{}
+
+func (registry) All() []providers.Provider                     { return presets.All() }
+func (registry) Lookup(name string) (providers.Provider, bool) { return presets.Lookup(name) }
+
+// engine answers what it is told, and remembers what it was asked.
+type engine struct {
+	lease    sessions.Lease
+	err      error
+	drainErr error
+	panics   any
+
+	asked    sessions.Request
+	ref      sessions.LeaseRef
+	released int
+}
+
+func (e *engine) Acquire(_ context.Context, r sessions.Request) (sessions.Lease, error) {
+	if e.panics != nil {
+		panic(e.panics)
+	}
+	e.asked = r
+	return e.lease, e.err
+}
+
+func (e *engine) Renew(_ context.Context, ref sessions.LeaseRef, r sessions.Request) (sessions.Lease, error) {
+	e.asked, e.ref = r, ref
+	return e.lease, e.err
+}
+
+func (e *engine) Release(_ context.Context, ref sessions.LeaseRef) error {
+	e.ref = ref
+	e.released++
+	return e.err
+}
+
+func (e *engine) Verify(_ context.Context, _ sessions.Settings, r sessions.Request) error {
+	e.asked = r
+	return e.err
+}
+
+func (e *engine) Configure(context.Context, sessions.AccountID, sessions.Settings, bool) error {
+	return nil
+}
+func (e *engine) InUse(context.Context, sessions.AccountID) (int, error) { return 0, nil }
+func (e *engine) Drain(context.Context, sessions.AccountID) error        { return e.drainErr }
+
+// leaseFor is a lease on a token that lives this long yet.
+func leaseFor(life time.Duration) sessions.Lease {
+	now := time.Now()
+	return sessions.Lease{
+		Ref:       sessions.LeaseRef{Account: "acc", Session: "ses.1", Grant: "boot.1", Mode: providers.Dedicated},
+		Token:     providers.TokenResponse{AccessToken: providers.NewSecret(token), TokenType: "Bearer", ExpiresIn: life, Scope: "email openid"},
+		ExpiresAt: now.Add(life + 500*time.Millisecond),
+		Until:     now.Add(life - 5*time.Second + 500*time.Millisecond),
+	}
+}
+
+// answer is what a client of Vault gets.
+type answer struct {
+	*logical.Response
+
+	status int
+	text   string // of the error
+}
+
+func (h *house) do(op logical.Operation, path string, data map[string]any) answer {
+	h.t.Helper()
+	req := &logical.Request{Operation: op, Path: path, Data: data, Storage: h.storage}
+	return h.handle(req)
+}
+
+func (h *house) handle(req *logical.Request) answer {
+	h.t.Helper()
+	resp, err := h.doors.HandleRequest(h.t.Context(), req)
+	a := answer{Response: resp, status: 200}
+	if err != nil || resp.IsError() {
+		var failed error
+		a.status, failed = logical.RespondErrorCommon(req, resp, err)
+		logical.AdjustErrorStatusCode(&a.status, failed)
+		a.text = failed.Error()
+		return a
+	}
+	if resp == nil {
+		a.status = 204
+		return a
+	}
+	_, err = json.Marshal(resp.Data) // as it crosses the plugin's boundary
+	require.NoError(h.t, err)
+	if path := h.doors.Route(req.Path); path != nil && path.Operations[req.Operation] != nil {
+		require.Equal(h.t, 200, a.status)
+		schema.ValidateResponse(h.t, schema.GetResponseSchema(h.t, path, req.Operation), resp, true)
+	}
+	return a
+}
+
+func (h *house) write(path string, data map[string]any) answer {
+	h.t.Helper()
+	_, exists, err := h.doors.HandleExistenceCheck(h.t.Context(), &logical.Request{Operation: logical.CreateOperation, Path: path, Data: data, Storage: h.storage})
+	require.NoError(h.t, err)
+	if exists {
+		return h.do(logical.UpdateOperation, path, data)
+	}
+	return h.do(logical.CreateOperation, path, data)
+}
+
+func (h *house) mustWrite(path string, data map[string]any) {
+	h.t.Helper()
+	a := h.write(path, data)
+	require.Equal(h.t, 204, a.status, a.text)
+}
+
+func (h *house) read(path string, data map[string]any) answer {
+	h.t.Helper()
+	return h.do(logical.ReadOperation, path, data)
+}
+
+// requireNoSecret checks everything that people see.
+func (h *house) requireNoSecret(a answer) {
+	h.t.Helper()
+	seen := a.text + h.log.String()
+	if a.Response != nil {
+		seen += fmt.Sprintf("%v %v", a.Data, a.Warnings)
+	}
+	for _, secret := range []string{clientSecret, password, token, pat, "GEZDGNBV"} {
+		require.NotContains(h.t, seen, secret)
+	}
+}
+
+func panta(more map[string]any) map[string]any {
+	return with(map[string]any{
+		"provider": "panta", "environment": "dmo", "client_id": "integration", "client_secret": clientSecret,
+		"username": "paula", "password": password, "tenant_id": "4711",
+	}, more)
+}
+
+func ocp(more map[string]any) map[string]any {
+	return with(map[string]any{"provider": "ocp", "environment": "eu1", "username": "olga", "password": password}, more)
+}
+
+func personal(more map[string]any) map[string]any {
+	return with(map[string]any{"provider": "ocp", "environment": "eu1", "auth_method": "pat", "personal_access_token": pat}, more)
+}
+
+func with(base, more map[string]any) map[string]any {
+	for field, value := range more {
+		if value == nil {
+			delete(base, field)
+			continue
+		}
+		base[field] = value
+	}
+	return base
+}
