@@ -17,7 +17,8 @@ import (
 )
 
 // One test for each sentence of a rule. Crashes and random histories, which
-// search for what nobody thought of, are in crash_test.go and model_test.go.
+// search for what nobody thought of, are in crash_test.go and model_test.go;
+// rule 9 (forward before fetching) is shown at the doors, in package backend.
 
 // inWorld is a test in virtual time on a world that setup may change.
 func inWorld(t *testing.T, setup func(*world), test func(*testing.T, *world, *process)) {
@@ -36,6 +37,8 @@ func inWorld(t *testing.T, setup func(*world), test func(*testing.T, *world, *pr
 func withBudget(n int) func(*world) {
 	return func(w *world) { w.limit, w.limits.MaxSessions = n, n }
 }
+
+// rule 1: every session opened is closed.
 
 func TestRule1ASessionWhoseLeaseIsNeverRevokedIsClosedAtItsHorizon(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
@@ -114,6 +117,8 @@ func TestRule1TheEndOfAMountReportsWhatRemained(t *testing.T) {
 	})
 }
 
+// rule 2: never over budget.
+
 func TestRule2NeverOverBudget(t *testing.T) {
 	inWorld(t, withBudget(5), func(t *testing.T, w *world, p *process) {
 		var full atomic.Int64
@@ -178,6 +183,8 @@ func TestRule2ASessionThatNobodyHoldsMakesRoom(t *testing.T) {
 		require.Equal(t, 1, w.openNow())
 	})
 }
+
+// rule 3: dedicated and shared.
 
 func TestRule3TheEndOfADedicatedLeaseLogsOutItsSessionAndNoOther(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
@@ -251,6 +258,8 @@ func TestRule3TheVerifiedSessionIsKeptAMinuteForItsFirstReader(t *testing.T) {
 		require.Zero(t, w.openNow())
 	})
 }
+
+// rule 4: a lease never outlives its token.
 
 func TestRule4ALeaseNeverOutlivesItsToken(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
@@ -327,6 +336,8 @@ func TestRule4TheRenewalOfAClosedSessionSaysReadAgain(t *testing.T) {
 	})
 }
 
+// rule 5: revocation is idempotent.
+
 func TestRule5RevocationIsIdempotent(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		l, err := p.Acquire(t.Context(), dedicated)
@@ -371,6 +382,8 @@ func TestRule5AServerThatStaysDownLetsTheSessionDieOfAge(t *testing.T) {
 		require.Empty(t, w.records())
 	})
 }
+
+// rule 6: a one-time code is used once.
 
 func TestRule6AOneTimeCodeIsUsedOnce(t *testing.T) {
 	inWorld(t, withTOTP, func(t *testing.T, w *world, p *process) {
@@ -457,6 +470,8 @@ func TestRule6ATypedCodeIsRefusedWhereItCannotBeMeant(t *testing.T) {
 	})
 }
 
+// rule 7: no lock-outs by us.
+
 func TestRule7BadCredentialsCloseTheAccountForAGrowingTime(t *testing.T) {
 	inWorld(t, func(w *world) { w.config = "wrong" }, func(t *testing.T, w *world, p *process) {
 		for i, closed := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute, 15 * time.Minute} {
@@ -535,6 +550,8 @@ func TestRule7AServerThatIsDownIsAskedEverMoreSeldom(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+// rule 8: refresh once.
 
 func TestRule8ASharedTokenIsRefreshedAtHalfItsLife(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
@@ -672,6 +689,8 @@ func TestRule8ClientCredentialsGetANewTokenAtHalfLife(t *testing.T) {
 	})
 }
 
+// rule 10: deleting a config.
+
 func TestRule10DrainRefusesWhileTheServerCannotBeReached(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		_, err := p.Acquire(t.Context(), shared)
@@ -703,6 +722,8 @@ func TestRule10LeasesThatAreLeftBehindStillRevoke(t *testing.T) {
 		require.Zero(t, w.openNow())
 	})
 }
+
+// rule 12: a refused token is replaced once.
 
 func TestRule12ARejectedTokenIsReplacedOnce(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {

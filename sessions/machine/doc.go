@@ -35,7 +35,7 @@
 //	rule 1   every session opened is closed       login.go, logout.go, ledger.go, recover.go, drain.go
 //	rule 2   never over budget                    budget.go
 //	rule 3   dedicated and shared                 grants.go, login.go
-//	rule 4   a lease never outlives its token     grant.go, acquire.go
+//	rule 4   a lease never outlives its token     token.go, acquire.go
 //	rule 5   revocation is idempotent             logout.go
 //	rule 6   a one-time code is used once         codes.go
 //	rule 7   no lock-outs by us                   guard.go
