@@ -101,7 +101,7 @@ func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 // clean ends the background work and, at the end of a mount, every session.
 func clean(ctx context.Context, b *framework.Backend, engine *sessions.Engine) {
 	defer engine.Stop() //nolint:contextcheck // it has its own patience
-	if !b.System().Tainted() {
+	if !b.System().Tainted() || !b.WriteSafeReplicationState() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)

@@ -2,7 +2,6 @@ package configs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
@@ -61,9 +60,8 @@ func (c *Configs) claim(ctx context.Context, id sessions.AccountID) (store.Claim
 			continue
 		}
 		n, found, err := c.connection(ctx, *name)
-		var invalid *Refusal
 		switch {
-		case errors.As(err, &invalid): // it is there, if broken: it keeps its claim
+		case unusable(err): // it is there, if broken: it keeps its claim
 		case err != nil:
 			return store.Claim{}, err
 		case !found || n.id != id || slot(&claim, n) != name:

@@ -377,6 +377,16 @@ func TestDelete(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, s.Limits.Retired)
 	})
+	t.Run("with force leaves an account that no other client can take over", func(t *testing.T) {
+		w := newWorld(t)
+		w.write(t, "eu1", ocp(nil))
+		w.engine.drainErr = errors.New("1 session is left")
+		_, err := w.Delete(t.Context(), "eu1", true)
+		require.NoError(t, err)
+		_, err = w.Write(t.Context(), "eu1", ocp(configs.Change{"client_id": "other"}), configs.WriteOptions{Verify: new(false)})
+		require.EqualError(t, err, `field "client_id": cannot change while 1 session(s) of the account are open: their refresh tokens belong to the client that got them; revoke their leases first`)
+		w.write(t, "eu1", ocp(nil))
+	})
 	t.Run("is refused while roles use it", func(t *testing.T) {
 		w := newWorld(t)
 		w.write(t, "eu1", ocp(nil))
@@ -535,4 +545,17 @@ func retiredID(t *testing.T, w *world) string {
 		}
 	}
 	return ""
+}
+
+func TestTheLeasesOfAnUnusableConfigStillEnd(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(nil))
+	id := idOf(t, w, "eu1")
+	for _, content := range []string{`{`, `{"version":99,"entry":{}}`, `{"version":1,"entry":{"account":{"provider":"ocp"}}}`} {
+		require.NoError(t, w.storage.Storage.Put(t.Context(), &logical.StorageEntry{Key: "config/eu1", Value: []byte(content)}))
+		w.Invalidate("config/eu1")
+		s, err := w.Settings(t.Context(), sessions.AccountID(id))
+		require.NoError(t, err, content)
+		require.True(t, s.Limits.Retired)
+	}
 }

@@ -80,13 +80,16 @@ func (c *Configs) provider(name string) (providers.Provider, error) {
 // session mode.
 func checkUse(e store.Config, method providers.Method) (providers.Mode, error) {
 	if method.Name == providers.PersonalAccessToken {
-		for field, given := range map[string]bool{
-			"session_mode": e.SessionMode != "",
-			"max_sessions": e.MaxSessions != nil,
-			"linger":       e.Linger != 0,
+		for _, field := range []struct {
+			name  string
+			given bool
+		}{
+			{"session_mode", e.SessionMode != ""},
+			{"max_sessions", e.MaxSessions != nil},
+			{"linger", e.Linger != 0},
 		} {
-			if given {
-				return "", refuse(field, "is not used with auth_method=%s, which opens no session", method.Name)
+			if field.given {
+				return "", refuse(field.name, "is not used with auth_method=%s, which opens no session", method.Name)
 			}
 		}
 	}

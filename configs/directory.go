@@ -2,6 +2,7 @@ package configs
 
 import (
 	"context"
+	"errors"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
@@ -18,14 +19,27 @@ func (c *Configs) Settings(ctx context.Context, id sessions.AccountID) (sessions
 	}
 	if claim.Config != "" {
 		n, found, err := c.connection(ctx, claim.Config)
-		if err != nil {
+		switch {
+		case unusable(err):
+			// Its leases must still end: without settings their sessions end by age.
+			c.logger.Error("a stored config cannot be used; write it again. Until then nothing logs in or out for it",
+				"config", claim.Config, "error", err)
+		case err != nil:
 			return sessions.Settings{}, err
-		}
-		if found {
+		case found:
 			return n.settings, nil
 		}
 	}
 	return c.retiredSettings(ctx, id)
+}
+
+// unusable says that a stored config is corrupt or not valid any more; trying
+// again does not help.
+func unusable(err error) bool {
+	_, corrupt := errors.AsType[*store.CorruptError](err)
+	_, newer := errors.AsType[*store.NewerError](err)
+	_, invalid := errors.AsType[*Refusal](err)
+	return corrupt || newer || invalid
 }
 
 func (c *Configs) retiredSettings(ctx context.Context, id sessions.AccountID) (sessions.Settings, error) {
@@ -73,26 +87,23 @@ func (c *Configs) Closed(ctx context.Context, id sessions.AccountID) error {
 }
 
 // retire keeps what the logouts of an account need, before there is a config
-// or when there is none any more (rules 1 and 10). What is kept already stays
-// as long as sessions need it: nobody has tried the new one yet.
+// or when there is none any more (rules 1 and 10).
 func (c *Configs) retire(ctx context.Context, n *connection) error {
-	kept, found, err := c.entries.Retired.Get(ctx, string(n.id))
-	if err != nil {
-		return err
-	}
-	if found {
-		open, err := c.engine.InUse(ctx, n.id)
-		if err != nil {
-			return err
-		}
-		if open > 0 && kept.Account.ClientID != n.account.ClientID {
-			return clientBound(open)
-		}
-		if open > 0 {
-			return nil
-		}
-	}
 	return c.entries.Retired.Put(ctx, string(n.id), store.Retired{Account: withoutLogin(entryOf(n.account))})
+}
+
+// lastClient returns the client that opened the sessions of an account which
+// are still to be closed although it has no config; empty: there are none.
+func (c *Configs) lastClient(ctx context.Context, id sessions.AccountID) (client string, open int, err error) {
+	kept, found, err := c.entries.Retired.Get(ctx, string(id))
+	if err != nil || !found {
+		return "", 0, err
+	}
+	open, err = c.engine.InUse(ctx, id)
+	if err != nil || open == 0 {
+		return "", 0, err
+	}
+	return kept.Account.ClientID, open, nil
 }
 
 // unretire forgets what was kept for the logouts of an account, if there are none to come.

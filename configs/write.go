@@ -94,7 +94,7 @@ func (w *write) check(ctx context.Context) error {
 		return refuse("otp", "is not used with auth_method=%s; nothing logs in", w.next.account.AuthMethod)
 	}
 	if w.before == nil {
-		return nil
+		return w.refuseOtherClient(ctx)
 	}
 	if w.otherAccount() {
 		return w.refuseOtherAccount()
@@ -141,7 +141,7 @@ func (w *write) prove(ctx context.Context) error {
 	if w.before == nil {
 		// Written before the login: if we die after it, its session can still
 		// be closed (rule 1).
-		if err := w.retire(ctx, w.next); err != nil {
+		if err := w.retireBeforeLogin(ctx); err != nil {
 			return err
 		}
 	}
@@ -160,6 +160,26 @@ func (w *write) prove(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// refuseOtherClient refuses to bring an account back under another client while
+// sessions of the old one are still to be closed.
+func (w *write) refuseOtherClient(ctx context.Context) error {
+	client, open, err := w.lastClient(ctx, w.next.id)
+	if err != nil || open == 0 || client == w.next.account.ClientID {
+		return err
+	}
+	return clientBound(open)
+}
+
+// retireBeforeLogin keeps what the logout of the session to come needs. What is
+// kept for sessions of before stays: nobody has tried the new secret yet.
+func (w *write) retireBeforeLogin(ctx context.Context) error {
+	_, open, err := w.lastClient(ctx, w.next.id)
+	if err != nil || open > 0 {
+		return err
+	}
+	return w.retire(ctx, w.next)
 }
 
 func (w *write) verifies() bool {
