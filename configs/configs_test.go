@@ -356,7 +356,7 @@ func TestDelete(t *testing.T) {
 		before := w.keys(t)
 		w.engine.drainErr = errors.New("1 session is left")
 		_, err := w.Delete(t.Context(), "eu1", false)
-		require.EqualError(t, err, "it is not deleted, since its sessions could not be logged out: 1 session is left; try again when the server can be reached, or use force=true: then what the logouts need is kept until they are done")
+		require.EqualError(t, err, "it is not deleted: 1 session is left; try again when the server can be reached, or use force=true: then what the logouts need is kept until they are done")
 		require.Equal(t, before, w.keys(t))
 		require.False(t, w.engine.settings.Limits.Retired, "it is in force again")
 	})

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
@@ -48,7 +49,7 @@ func (c *Configs) drainAndRemove(ctx context.Context, n *connection, force bool)
 		if !force {
 			c.configureBack(ctx, n)
 			return nil, &Refusal{
-				Message: fmt.Sprintf("it is not deleted, since its sessions could not be logged out: %v", drained),
+				Message: "it is not deleted: " + whatOf(drained),
 				Advice:  "try again when the server can be reached, or use force=true: then what the logouts need is kept until they are done",
 				Err:     drained,
 			}
@@ -58,7 +59,7 @@ func (c *Configs) drainAndRemove(ctx context.Context, n *connection, force bool)
 			return nil, err
 		}
 		after = retiredSettings(n.settings.Upstream, n.account)
-		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but not all of its sessions are logged out yet: %v; that goes on in the background", n.name, drained))
+		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but not all of its sessions are logged out yet: %s; that goes on in the background", n.name, whatOf(drained)))
 	}
 	if err := c.remove(ctx, n.name, n); err != nil {
 		c.configureBack(ctx, n)
@@ -68,6 +69,14 @@ func (c *Configs) drainAndRemove(ctx context.Context, n *connection, force bool)
 		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but its account could not be retired: %v", n.name, err))
 	}
 	return warnings, nil
+}
+
+// whatOf says what the engine could not do, without its advice: a delete has its own.
+func whatOf(err error) string {
+	if refusal, ok := errors.AsType[*sessions.Error](err); ok {
+		return refusal.Message
+	}
+	return err.Error()
 }
 
 // configureBack reopens an account whose config stays after all.

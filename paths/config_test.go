@@ -124,7 +124,7 @@ func TestAConfigIsWrittenReadListedAndDeleted(t *testing.T) {
 		h.engine.drainErr = errors.New("1 session is left")
 		a := h.do(logical.DeleteOperation, "config/dmo", nil)
 		require.Equal(t, 400, a.status)
-		require.Equal(t, `config "dmo": it is not deleted, since its sessions could not be logged out: 1 session is left; try again when the server can be reached, or use force=true: then what the logouts need is kept until they are done`, a.text)
+		require.Equal(t, `config "dmo": it is not deleted: 1 session is left; try again when the server can be reached, or use force=true: then what the logouts need is kept until they are done`, a.text)
 		a = h.do(logical.DeleteOperation, "config/dmo", map[string]any{"force": "true"})
 		require.Equal(t, 200, a.status)
 		require.Equal(t, []string{`config "dmo" is deleted, but not all of its sessions are logged out yet: 1 session is left; that goes on in the background`}, a.Warnings)

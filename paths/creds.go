@@ -198,5 +198,6 @@ rejected=<session_id> of that answer.
 
   $ vault read panta/creds/dmo
   $ vault read -field=access_token panta/creds/dmo
+  $ vault write panta/creds/eu1 otp=123456   # write keeps the code out of URLs
 `
 )

@@ -88,12 +88,14 @@ type Error struct {
 
 // Error says what happened, where, and what to do next.
 func (e *Error) Error() string {
-	s := fmt.Sprintf("%s at %s: %s", e.Op, e.Host, e.Message)
-	if e.Advice != "" {
-		s += "; " + e.Advice
+	if e.Advice == "" {
+		return e.What()
 	}
-	return s
+	return e.What() + "; " + e.Advice
 }
+
+// What says what happened and where, for those who give advice of their own.
+func (e *Error) What() string { return fmt.Sprintf("%s at %s: %s", e.Op, e.Host, e.Message) }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

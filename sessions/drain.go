@@ -26,7 +26,9 @@ func (e *Engine) Drain(ctx context.Context, id AccountID) error {
 }
 
 // DrainAll drains every account of the mount, again and again what fails, until
-// ctx ends (rule 1: the end of a mount). The error joins what remained.
+// ctx ends (rule 1: the end of a mount). The error joins what remained: logouts
+// that failed, and sessions that nobody can log out because the answer to their
+// login was lost or the server offers no logout.
 func (e *Engine) DrainAll(ctx context.Context) error {
 	ids, err := e.ledger.accounts(ctx)
 	if err != nil {
@@ -51,7 +53,7 @@ func (e *Engine) drainUntil(ctx context.Context, id AccountID) error {
 	for {
 		err := e.Drain(ctx, id)
 		if err == nil {
-			return nil
+			return e.leftToAge(ctx, id)
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err
@@ -62,4 +64,12 @@ func (e *Engine) drainUntil(ctx context.Context, id AccountID) error {
 		case <-time.After(drainRetry):
 		}
 	}
+}
+
+func (e *Engine) leftToAge(ctx context.Context, id AccountID) error {
+	n, err := e.InUse(ctx, id)
+	if err != nil || n == 0 {
+		return err
+	}
+	return fmt.Errorf("account %s: sessions that cannot be logged out end by age: %d", id, n)
 }

@@ -113,11 +113,20 @@ func TestRule1TheEndOfAMountReportsWhatRemained(t *testing.T) {
 		w.setDown(true)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		require.ErrorContains(t, p.DrainAll(ctx), "1 sessions could not be logged out")
+		require.ErrorContains(t, p.DrainAll(ctx), "1 session could not be logged out: ")
 	})
 }
 
 // rule 2: never over budget.
+
+func TestRule1TheEndOfAMountReportsLoginsOfUnknownOutcome(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		p.faults.set(only("login", failAfter))
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		require.ErrorContains(t, p.DrainAll(t.Context()), "sessions that cannot be logged out end by age: 1")
+	})
+}
 
 func TestRule2NeverOverBudget(t *testing.T) {
 	inWorld(t, withBudget(5), func(t *testing.T, w *world, p *process) {
@@ -149,6 +158,18 @@ func TestRule2AFullBudgetSaysWhatToDo(t *testing.T) {
 		require.NoError(t, p.Release(t.Context(), l.Ref))
 		_, err = p.Acquire(t.Context(), dedicated)
 		require.NoError(t, err)
+	})
+}
+
+func TestRule2AFullBudgetIsSaidAtOnceAlsoWhereACodeIsSpent(t *testing.T) {
+	setup := func(w *world) { withBudget(1)(w); withTOTP(w) }
+	inWorld(t, setup, func(t *testing.T, _ *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		start := time.Now()
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.BudgetFull, reason(t, err))
+		require.Zero(t, time.Since(start))
 	})
 }
 
@@ -696,7 +717,7 @@ func TestRule10DrainRefusesWhileTheServerCannotBeReached(t *testing.T) {
 		_, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
 		w.setDown(true)
-		require.ErrorContains(t, p.Drain(t.Context(), accountID), "1 sessions could not be logged out")
+		require.ErrorContains(t, p.Drain(t.Context(), accountID), "1 session could not be logged out: ")
 		w.setDown(false)
 		require.NoError(t, p.Drain(t.Context(), accountID))
 		require.Zero(t, w.openNow())

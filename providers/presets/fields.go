@@ -14,11 +14,11 @@ func environment(names string) providers.Field {
 }
 
 func baseURL() providers.Field {
-	return providers.Field{Name: "base_url", Help: "Address of the identity server, without the path of its endpoints. Wins over the environment's."}
+	return providers.Field{Name: "base_url", Help: "Address of the identity server, without the path of its endpoints. It wins over that of an environment."}
 }
 
 func realm() providers.Field {
-	return providers.Field{Name: "realm", Help: "Keycloak realm. Wins over the environment's."}
+	return providers.Field{Name: "realm", Help: "Keycloak realm. It wins over that of an environment."}
 }
 
 func logoutURL() providers.Field {
@@ -30,7 +30,7 @@ func clientID() providers.Field {
 }
 
 func clientSecret() providers.Field {
-	return providers.Field{Name: "client_secret", Secret: true, Help: "Secret of the client; none for a public client."}
+	return providers.Field{Name: "client_secret", Secret: true, Help: "Secret of the client, unless it is a public one."}
 }
 
 func username() providers.Field {

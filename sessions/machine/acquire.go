@@ -179,6 +179,13 @@ func (a *Account) mayLogin(want Want, key string, t *trial) (code, *waitFor, *Re
 	if life, known := a.life[key]; known && t == nil && life < want.MinTTL {
 		return code{}, nil, tooShort(want.MinTTL, life)
 	}
+	ok, refusal := a.room(limits, t)
+	if refusal != nil {
+		return code{}, nil, refusal
+	}
+	if !ok {
+		return code{}, &waitFor{}, nil
+	}
 	c, freeAt := a.codeFor(limits.Capabilities, want.OTP)
 	if !freeAt.IsZero() {
 		if !want.OTP.Empty() {
@@ -190,13 +197,6 @@ func (a *Account) mayLogin(want Want, key string, t *trial) (code, *waitFor, *Re
 			}
 		}
 		return code{}, &waitFor{freeAt}, nil
-	}
-	ok, refusal := a.room(limits, t)
-	if refusal != nil {
-		return code{}, nil, refusal
-	}
-	if !ok {
-		return code{}, &waitFor{}, nil
 	}
 	return c, nil, nil
 }

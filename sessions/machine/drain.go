@@ -1,8 +1,6 @@
 package machine
 
 import (
-	"fmt"
-
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
@@ -49,8 +47,8 @@ func (a *Account) finishDrains() {
 	if pending > 0 {
 		refusal = &Refusal{
 			Reason:  Upstream,
-			Message: fmt.Sprintf("%d sessions could not be logged out: %s", pending, last.rec.LastError),
-			Advice:  "they stay in the logout queue; try again when the server can be reached",
+			Message: counted(pending, "session") + " could not be logged out: " + last.rec.LastError,
+			Advice:  "that is tried again in the background",
 			Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: last.rec.LastError},
 		}
 	}

@@ -81,8 +81,8 @@ func (a *Account) refusedBy(want Want, t *trial, c providers.Capabilities) *Refu
 	case a.now.Before(g.ClosedUntil) && t == nil:
 		return &Refusal{
 			Reason:  Guarded,
-			Message: fmt.Sprintf("the account is closed to logins until %s, after %d refused in a row: %s", stamp(g.ClosedUntil), g.Strikes, g.Reason),
-			Advice:  "correct the config (writing it reopens the account); two Vault mounts on one account with totp_secret collide on one-time codes and look the same",
+			Message: fmt.Sprintf("the account is closed to logins until %s, after %s: %s", stamp(g.ClosedUntil), counted(g.Strikes, "refused login"), g.Reason),
+			Advice:  guardAdvice(c),
 			RetryAt: g.ClosedUntil,
 		}
 	case g.AsksForCode && t == nil && want.OTP.Empty() && !c.GeneratesCode:
@@ -95,16 +95,23 @@ func (a *Account) refusedBy(want Want, t *trial, c providers.Capabilities) *Refu
 	return nil
 }
 
+func guardAdvice(c providers.Capabilities) string {
+	advice := "correct the config; writing it, even with nothing but its name, tries a login and reopens the account"
+	if c.GeneratesCode {
+		advice += ". Two Vault mounts with the totp_secret of one account use each other's codes up and look the same"
+	}
+	return advice
+}
+
 func (a *Account) pauseRefusal() *Refusal {
 	cause := a.pause.cause
-	r := &Refusal{
+	return &Refusal{
 		Reason:  Upstream,
-		Message: cause.Error(),
-		Advice:  fmt.Sprintf("the next login is tried after %s", stamp(a.pause.until)),
+		Message: "the last login failed: " + cause.What(),
+		Advice:  join(cause.Advice, "the next login is tried after "+stamp(a.pause.until)),
 		RetryAt: a.pause.until,
 		Err:     cause,
 	}
-	return r
 }
 
 // loginRefused decides how long the account rests after a failed login.
@@ -151,6 +158,22 @@ func (a *Account) strike(s *session, err *providers.Error) {
 	}
 	a.setGuard(g)
 	a.note(AccountGuarded, s, err.Error())
+}
+
+// counted prints a number of things: "1 login", "2 logins".
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// join puts advice after advice.
+func join(first, second string) string {
+	if first == "" {
+		return second
+	}
+	return first + "; " + second
 }
 
 // stamp prints a time as people read it, to the second.

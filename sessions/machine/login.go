@@ -234,7 +234,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	a.opening = nil
 	err := e.Err
 	a.loginRefused(s, err)
-	a.answerOpeners(s, &Refusal{Reason: Upstream, Message: err.Error(), RetryAt: a.pause.until, Err: err})
+	a.answerOpeners(s, &Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, RetryAt: a.pause.until, Err: err})
 	defer a.schedule(s)
 	switch {
 	case !s.durable:

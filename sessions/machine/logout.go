@@ -115,7 +115,7 @@ func (a *Account) loggedOut(e LoggedOut) {
 	a.note(LogoutPending, s, e.Err.Error())
 	s.rec.Stage = Closing
 	s.rec.Tries++
-	s.rec.LastError = e.Err.Error()
+	s.rec.LastError = e.Err.What()
 	s.logoutAt = a.now.Add(backoff(s.rec.ID, s.rec.Tries, logoutMost))
 	if len(s.releasing) > 0 {
 		s.rec.Revocations++
@@ -131,7 +131,7 @@ func (a *Account) answerReleases(s *session, err *providers.Error) {
 	if s.rec.Revocations <= visibleRevocations {
 		refusal = &Refusal{
 			Reason:  Upstream,
-			Message: "the session could not be logged out: " + err.Error(),
+			Message: "the session could not be logged out: " + err.What(),
 			Advice:  "it stays in the logout queue and is tried again until " + stamp(s.rec.DiesAt),
 			Err:     err,
 		}

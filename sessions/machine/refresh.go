@@ -147,8 +147,8 @@ func (a *Account) refreshFailed(s *session, e Refreshed) {
 	s.refreshAfter = s.refreshAt
 	s.refreshErr = &Refusal{
 		Reason:  Upstream,
-		Message: e.Err.Error(),
-		Advice:  "the next refresh is tried after " + stamp(s.refreshAt),
+		Message: e.Err.What(),
+		Advice:  join(e.Err.Advice, "the next refresh is tried after "+stamp(s.refreshAt)),
 		RetryAt: s.refreshAt,
 		Err:     e.Err,
 	}
