@@ -7,7 +7,15 @@ FUZZTIME  ?= 10s
 KEYCLOAKS ?= 26.4.7 26.7.0
 export SERVER IAM KEEP
 
+# A pipe fails with its first command.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 GO_TEST := go test -race -timeout 30m
+
+# The search of the session engine for broken rules; it prints how much it tried.
+SEARCHES := TestACrashAtEveryStep|TestRandomHistoriesKeepTheRules
+SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-keycloak test-openbao test-long fuzz lint fmt clean
@@ -22,7 +30,8 @@ demo: ## show the main job on a real Vault; IAM=keycloak, SERVER=openbao, KEEP=1
 	@scripts/with-server go run ./test/demo
 
 test: ## unit tests and end-to-end tests on a real Vault and the IAM emulator
-	@scripts/with-server $(GO_TEST) ./...
+	@scripts/with-server $(GO_TEST) -skip '^($(SEARCHES))$$' ./...
+	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions | $(SHOW_COUNTS)
 
 test-keycloak: ## the end-to-end tests on real Keycloaks, 26.4.7 and 26.7.0 (Java 17 or later)
 	@for version in $(KEYCLOAKS); do \
@@ -34,7 +43,7 @@ test-openbao: ## the end-to-end tests on a real OpenBao
 	@SERVER=openbao scripts/with-server $(GO_TEST) ./test/...
 
 test-long: ## the session engine's crash points, and a million random steps
-	@go test -race -timeout 60m -v -run 'ACrashAtEveryStep$$|RandomHistories' ./sessions -rapid.checks=1000 | grep -E '^(---|FAIL|ok|panic)|crash points|random steps|_test.go'
+	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000 | $(SHOW_COUNTS)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)

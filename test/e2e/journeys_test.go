@@ -1,0 +1,104 @@
+// Package e2e drives the real vault command, the real server and the plugin's
+// binary in it, and reads upstream how many sessions there are.
+//
+// The journeys are scripts in testdata that read like transcripts: those in
+// journeys/ run on the IAM emulator or, where KEYCLOAK names a version, on a
+// real Keycloak; those in emulator/ need what only the emulator has. What
+// takes many hands at once or a server that dies is told in Go.
+//
+// SERVER=openbao runs everything on OpenBao. Start with TestJourneys.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/internal/iam"
+	"github.com/pantaindex/vault-plugin-secrets-panta/test/servers"
+)
+
+// Each script finds the plugin enabled at a path of the script's own name. At
+// its end the mount is disabled, and then nobody may have a session any more:
+// so every script shows rule 1, whatever else it shows.
+func TestJourneys(t *testing.T) {
+	t.Parallel()
+	plugin, err := servers.Plugin(t.Context())
+	require.NoError(t, err)
+	j := &journeys{vault: servers.RunVault(t, servers.Options{})}
+	require.NoError(t, j.vault.Register(t.Context(), plugin))
+	dirs := []string{"journeys", "emulator"}
+	if version := os.Getenv("KEYCLOAK"); version != "" {
+		j.keycloak = servers.RunKeycloak(t, version)
+		dirs = []string{"journeys"}
+	}
+	t.Run("scripts", func(t *testing.T) { // returns when all scripts have ended
+		for _, dir := range dirs {
+			testscript.Run(t, testscript.Params{
+				Dir:                 filepath.Join("testdata", dir),
+				Setup:               j.setup,
+				Cmds:                scriptCommands(),
+				RequireExplicitExec: true,
+				RequireUniqueNames:  true,
+				ContinueOnError: os.Getenv("CONT")!="",
+			})
+		}
+	})
+}
+
+// journeys is what all scripts share.
+type journeys struct {
+	vault    *servers.Vault
+	keycloak *servers.Keycloak // nil: each script has an emulator
+	alone    sync.Mutex        // on Keycloak scripts run one by one: they share its users
+}
+
+func (j *journeys) setup(env *testscript.Env) error {
+	t := env.T().(testing.TB)
+	options, err := emulatorOptions(env.WorkDir)
+	if err != nil {
+		return err
+	}
+	up := newUpstream(t, options.config())
+	if j.keycloak != nil {
+		j.alone.Lock()
+		env.Defer(j.alone.Unlock)
+		up.keycloak = j.keycloak
+	}
+	env.Values[upstreamKey{}] = up
+
+	name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
+	client, err := j.vault.Client()
+	if err != nil {
+		return err
+	}
+	if err := j.vault.Enable(t.Context(), name); err != nil {
+		return err
+	}
+	env.Defer(func() {
+		up.emulator.ClearFaults()
+		if err := client.Sys().Unmount(name); err != nil {
+			t.Errorf("disable %s: %v", name, err)
+		}
+		eventually(t, 15*time.Second, "the mount is gone and no session is left", up.nobodyIsLoggedIn)
+	})
+
+	env.Setenv("PATH", j.vault.BinDir()+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Setenv("VAULT_ADDR", j.vault.Addr)
+	env.Setenv("VAULT_TOKEN", j.vault.Token)
+	env.Setenv("VAULT_MAX_RETRIES", "0") // an error is to be seen, not repeated
+	env.Setenv("IAM", up.url)
+	env.Setenv("PANTA", up.pantaURL())
+	env.Setenv("OCP", up.ocpURL())
+	env.Setenv("TOTP_PERIOD", up.period(options).String())
+	env.Setenv("TOTP_SECONDS", fmt.Sprint(up.period(options).Seconds()))
+	env.Setenv("TOTP_SECRET", iam.DemoTOTPSecret)
+	return nil
+}
