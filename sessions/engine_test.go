@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,13 +28,13 @@ var (
 
 func TestAThousandColdReadersShareOneLogin(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
-		writes := 0
-		p.faults.choose = func(op string) fault {
+		var writes atomic.Int64
+		p.faults.set(func(op string) fault {
 			if op == "put" {
-				writes++
+				writes.Add(1)
 			}
 			return none
-		}
+		})
 		answers := map[string]int{}
 		var mu sync.Mutex
 		var all sync.WaitGroup
@@ -50,7 +51,7 @@ func TestAThousandColdReadersShareOneLogin(t *testing.T) {
 		all.Wait()
 		require.Len(t, answers, 1)
 		require.Equal(t, 1, w.count(&w.logins))
-		require.Equal(t, 3, writes, "the mount's id, the intent, the open session")
+		require.EqualValues(t, 3, writes.Load(), "the mount's id, the intent, the open session")
 	})
 }
 

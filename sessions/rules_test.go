@@ -56,7 +56,7 @@ func TestRule1ASessionWhoseLeaseIsNeverRevokedIsClosedAtItsHorizon(t *testing.T)
 func TestRule1WhatCannotBeRecordedIsClosedAtOnce(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		puts := 0
-		p.faults.choose = func(op string) fault {
+		p.faults.set(func(op string) fault {
 			if op == "put" {
 				puts++
 			}
@@ -64,7 +64,7 @@ func TestRule1WhatCannotBeRecordedIsClosedAtOnce(t *testing.T) {
 				return failBefore
 			}
 			return none
-		}
+		})
 		_, err := p.Acquire(t.Context(), dedicated)
 		require.Equal(t, machine.Storage, reason(t, err))
 		time.Sleep(time.Second)
@@ -76,7 +76,7 @@ func TestRule1WhatCannotBeRecordedIsClosedAtOnce(t *testing.T) {
 
 func TestRule1ALoginWhoseAnswerWasLostCountsUntilTheServerHasDroppedIt(t *testing.T) {
 	inWorld(t, withBudget(1), func(t *testing.T, w *world, p *process) {
-		p.faults.choose = only("login", failAfter)
+		p.faults.set(only("login", failAfter))
 		_, err := p.Acquire(t.Context(), dedicated)
 		require.Equal(t, providers.Unknown, upstreamError(t, err).Outcome)
 		p.faults.set(nil)
@@ -627,7 +627,7 @@ func TestRule8ARotatedTokenIsStoredBeforeItIsHandedOut(t *testing.T) {
 	inWorld(t, func(w *world) { w.rotate = true }, func(t *testing.T, w *world, p *process) {
 		l, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
-		p.faults.choose = only("put", failBefore)
+		p.faults.set(only("put", failBefore))
 		time.Sleep(200 * time.Second)
 		require.Equal(t, 1, w.count(&w.refreshes))
 		again, err := p.Acquire(t.Context(), shared)
@@ -647,7 +647,7 @@ func TestRule8ARefusedRefreshIsLoggedOutAllTheSame(t *testing.T) {
 	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
 		_, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
-		p.faults.choose = only("refresh", failAfter) // rotated, but we never learn it
+		p.faults.set(only("refresh", failAfter)) // rotated, but we never learn it
 		time.Sleep(151 * time.Second)
 		p.faults.set(nil)
 		time.Sleep(10 * time.Second)
