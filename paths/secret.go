@@ -40,8 +40,18 @@ type tokenSecret struct {
 	logger   hclog.Logger
 }
 
-// renew refreshes the token upstream and answers the new one.
-func (p tokenSecret) renew(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+// renew refuses with plain errors: of an error response Vault prints the whole
+// structure.
+func (p tokenSecret) renew(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	resp, err := p.renewed(ctx, req, data)
+	if resp.IsError() {
+		return nil, logical.CodedError(badRequest, resp.Error().Error())
+	}
+	return resp, err
+}
+
+// renewed refreshes the token upstream and answers the new one.
+func (p tokenSecret) renewed(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	internal, err := decodeInternalData(req.Secret.InternalData)
 	if err != nil {
 		return logical.ErrorResponse("the lease cannot be renewed: %s; read creds again", err), nil

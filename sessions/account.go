@@ -77,12 +77,13 @@ func (a *account) tick() {
 	})
 }
 
-// stopTimer ends time for the account, when the engine stops.
-func (a *account) stopTimer() {
+// stop has the account begin nothing new. One that is loading begins nothing
+// either: its engine takes no requests any more.
+func (a *account) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.timer != nil {
-		a.timer.Stop()
+	if a.machine != nil {
+		a.stepLocked(machine.Stop{})
 	}
 }
 
@@ -97,16 +98,7 @@ func (a *account) tryGrant(w machine.Want) (machine.Grant, bool) {
 // the end of the request. The machine goes on without us: others may wait for
 // the same login.
 func (a *account) ask(ctx context.Context, event func(machine.WaiterID) machine.Event) (machine.Reply, error) {
-	answer := make(chan machine.Reply, 1)
-	a.mu.Lock()
-	a.lastWaiter++
-	id := a.lastWaiter
-	a.waiting[id] = answer
-	ok := a.stepLocked(event(id))
-	if !ok {
-		delete(a.waiting, id)
-	}
-	a.mu.Unlock()
+	id, answer, ok := a.begin(event)
 	if !ok {
 		return machine.Reply{}, errDropped
 	}
@@ -124,6 +116,20 @@ func (a *account) ask(ctx context.Context, event func(machine.WaiterID) machine.
 	}
 	a.abandon(id, answer)
 	return machine.Reply{}, err
+}
+
+// begin enters a request; false: the engine has dropped the account.
+func (a *account) begin(event func(machine.WaiterID) machine.Event) (machine.WaiterID, <-chan machine.Reply, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	answer := make(chan machine.Reply, 1)
+	a.lastWaiter++
+	a.waiting[a.lastWaiter] = answer
+	if !a.stepLocked(event(a.lastWaiter)) {
+		delete(a.waiting, a.lastWaiter)
+		return 0, nil, false
+	}
+	return a.lastWaiter, answer, true
 }
 
 // abandon withdraws a request. An answer that was faster than the withdrawal is

@@ -74,6 +74,7 @@ type Engine struct {
 	accounts map[AccountID]*account
 	stopping bool
 
+	mountTurn  chan struct{} // held by who reads or makes the mount's id, once
 	mount      atomic.Pointer[string]
 	sweeping   atomic.Bool
 	incomplete atomic.Bool // the ledger could not be read whole
@@ -85,12 +86,13 @@ func New(o Options) *Engine {
 		o.Now = time.Now
 	}
 	return &Engine{
-		options:  o,
-		logger:   o.Logger.Named("sessions"),
-		ledger:   newLedger(o.Storage),
-		boot:     randomID(mountIDLength),
-		crew:     newCrew(),
-		accounts: map[AccountID]*account{},
+		options:   o,
+		logger:    o.Logger.Named("sessions"),
+		ledger:    newLedger(o.Storage),
+		boot:      randomID(mountIDLength),
+		crew:      newCrew(),
+		accounts:  map[AccountID]*account{},
+		mountTurn: make(chan struct{}, 1),
 	}
 }
 
@@ -143,11 +145,10 @@ func (e *Engine) Stop() {
 	e.mu.Lock()
 	e.stopping = true
 	e.mu.Unlock()
-	e.eachAccount(func(a *account) { a.stopTimer() })
+	e.eachAccount(func(a *account) { a.stop() })
 	patience, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
 	e.crew.dismiss(patience)
-	e.eachAccount(func(a *account) { a.stopTimer() }) // those that the last answers set
 }
 
 func (e *Engine) eachAccount(f func(*account)) {
@@ -202,14 +203,16 @@ func (e *Engine) addAccount(id AccountID) *account {
 	e.accounts[id] = a
 	started := e.crew.do(func(ctx context.Context) {
 		defer close(a.ready)
+		defer func() {
+			if a.loadErr != nil {
+				e.mu.Lock()
+				delete(e.accounts, id) // the next request tries again
+				e.mu.Unlock()
+			}
+		}()
 		a.loadErr = errors.New("the plugin failed while it read the ledger, see Vault's log")
 		defer e.recoverPanic("loading an account")
 		a.loadErr = e.load(ctx, a)
-		if a.loadErr != nil {
-			e.mu.Lock()
-			delete(e.accounts, id) // the next request tries again
-			e.mu.Unlock()
-		}
 	})
 	if !started {
 		delete(e.accounts, id)
@@ -292,11 +295,16 @@ func (e *Engine) loadMountID(ctx context.Context) error {
 	if e.mount.Load() != nil {
 		return nil
 	}
+	e.mountTurn <- struct{}{}
+	defer func() { <-e.mountTurn }()
+	if e.mount.Load() != nil {
+		return nil
+	}
 	id, err := e.ledger.mountID(ctx)
 	if err != nil {
 		return fmt.Errorf("the mount's id: %w", err)
 	}
-	e.mount.CompareAndSwap(nil, &id)
+	e.mount.Store(&id)
 	return nil
 }
 

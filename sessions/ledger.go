@@ -50,7 +50,7 @@ type sessionEntry struct {
 	Horizon      time.Time      `json:"horizon,omitzero"`
 	Idle         time.Duration  `json:"idle"`
 	DiesAt       time.Time      `json:"dies_at"`
-	CodeStep     int64          `json:"code_step,omitempty"`
+	CodeEnds     time.Time      `json:"code_ends,omitzero"`
 	CodeDigest   string         `json:"code_digest,omitempty"`
 	CodeUntil    time.Time      `json:"code_until,omitzero"`
 	Revocations  int            `json:"revocations,omitempty"`
@@ -60,11 +60,13 @@ type sessionEntry struct {
 
 // guardEntry is machine.Guard as it is stored.
 type guardEntry struct {
-	ClosedUntil time.Time `json:"closed_until,omitzero"`
-	SessionFull bool      `json:"session_limit,omitempty"` // not bad credentials, but a limit that the server reported
-	Reason      string    `json:"reason,omitempty"`
-	Strikes     int       `json:"strikes,omitempty"`
-	AsksForCode bool      `json:"asks_for_code,omitempty"`
+	ClosedUntil time.Time     `json:"closed_until,omitzero"`
+	Reason      string        `json:"reason,omitempty"`
+	Strikes     int           `json:"strikes,omitempty"`
+	FullUntil   time.Time     `json:"full_until,omitzero"`
+	FullReason  string        `json:"full_reason,omitempty"`
+	AsksForCode bool          `json:"asks_for_code,omitempty"`
+	Idle        time.Duration `json:"idle,omitempty"`
 }
 
 // mountEntry is the id that marks this mount's logins.
@@ -85,7 +87,7 @@ func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error 
 		Horizon:      r.Horizon,
 		Idle:         r.Idle,
 		DiesAt:       r.DiesAt,
-		CodeStep:     r.CodeStep,
+		CodeEnds:     r.CodeEnds,
 		CodeDigest:   r.CodeDigest,
 		CodeUntil:    r.CodeUntil,
 		Revocations:  r.Revocations,
@@ -154,7 +156,7 @@ func (e sessionEntry) record(id machine.SessionID) machine.Record {
 		Horizon:     e.Horizon,
 		Idle:        e.Idle,
 		DiesAt:      e.DiesAt,
-		CodeStep:    e.CodeStep,
+		CodeEnds:    e.CodeEnds,
 		CodeDigest:  e.CodeDigest,
 		CodeUntil:   e.CodeUntil,
 		Revocations: e.Revocations,
@@ -172,14 +174,7 @@ func (l *ledger) guard(ctx context.Context, id AccountID) (machine.Guard, error)
 	if err != nil {
 		return machine.Guard{}, err
 	}
-	g := machine.Guard{ClosedUntil: e.ClosedUntil, Kind: providers.BadCredentials, Reason: e.Reason, Strikes: e.Strikes, AsksForCode: e.AsksForCode}
-	if e.SessionFull {
-		g.Kind = providers.SessionLimit
-	}
-	if e == (guardEntry{}) {
-		g = machine.Guard{}
-	}
-	return g, nil
+	return machine.Guard(e), nil
 }
 
 // putGuard stores a guard; an open account needs none.
@@ -189,13 +184,7 @@ func (l *ledger) putGuard(ctx context.Context, id AccountID, g machine.Guard) er
 	if g == (machine.Guard{}) {
 		return l.guards.Delete(ctx, string(id))
 	}
-	return l.guards.Put(ctx, string(id), guardEntry{
-		ClosedUntil: g.ClosedUntil,
-		SessionFull: g.Kind == providers.SessionLimit,
-		Reason:      g.Reason,
-		Strikes:     g.Strikes,
-		AsksForCode: g.AsksForCode,
-	})
+	return l.guards.Put(ctx, string(id), guardEntry(g))
 }
 
 // mountID reads the mount's id, or makes it.

@@ -65,16 +65,41 @@ func (e *Engine) acquire(ctx context.Context, id AccountID, want machine.Want) (
 			lease = newLease(id, grant)
 			return nil
 		}
-		reply, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
-			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
-		})
+		grant, err := a.acquire(ctx, want)
 		if err == nil {
-			lease = newLease(id, reply.Grant)
+			lease = newLease(id, grant)
 		}
 		return err
 	})
 	return lease, err
 }
+
+// acquire asks the machine for a grant. An answer can lie behind slow writes of
+// other sessions of the account until its token is too old: then it asks again,
+// once.
+func (a *account) acquire(ctx context.Context, want machine.Want) (machine.Grant, error) {
+	for range 2 {
+		reply, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
+			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
+		})
+		if err != nil {
+			return machine.Grant{}, err
+		}
+		if reply.Grant.Until.Sub(a.engine.options.Now()) >= max(time.Second, want.MinTTL)-answerPatience {
+			return reply.Grant, nil
+		}
+		a.giveBack(reply)
+	}
+	return machine.Grant{}, &Error{
+		Reason:  machine.Storage,
+		Message: "Vault's storage is so slow that tokens expire before they can be handed out",
+		Advice:  "look at the health of Vault's storage and try again",
+	}
+}
+
+// answerPatience is what an answer may take from the machine to its reader; the
+// margin at the end of each lease makes up for it.
+const answerPatience = time.Second
 
 // Renew gives a lease a newer token. For a shared session that is a reader's
 // request which will not do with the lease's own token, after which the old
@@ -174,7 +199,12 @@ func (a *account) reload(ctx context.Context) error {
 	if err != nil {
 		return &Error{Reason: machine.Storage, Message: "the account's settings cannot be read: " + err.Error(), Err: err}
 	}
-	return a.configure(settings, false)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.machine.Retired() {
+		return nil // configured meanwhile
+	}
+	return a.configureLocked(settings, false)
 }
 
 // Configure puts settings in force; reopen clears the guard.
@@ -185,6 +215,10 @@ func (e *Engine) Configure(ctx context.Context, id AccountID, s Settings, reopen
 func (a *account) configure(s Settings, reopen bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.configureLocked(s, reopen)
+}
+
+func (a *account) configureLocked(s Settings, reopen bool) error {
 	a.upstream = s.Upstream
 	if !a.stepLocked(machine.Configured{Limits: s.Limits, Reopen: reopen}) {
 		return errDropped

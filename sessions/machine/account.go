@@ -21,10 +21,10 @@ type Account struct {
 
 	waiters    []*waiter // readers without an answer, oldest first
 	draining   bool
+	stopping   bool
 	drains     []WaiterID
 	lastGrant  uint64
 	life       map[string]time.Duration // longest lease of a new token, by scopes
-	idle       time.Duration            // the last refresh_expires_in seen
 	guard      guardState
 	pause      pause
 	codes      codes
@@ -104,6 +104,7 @@ type waiter struct {
 	trial    *trial
 	// newerThan is a token that will not do for this waiter (rule 12).
 	newerThan TokenRef
+	refreshed bool // it has waited for a refresh; another would not help
 	answered  bool
 }
 
@@ -129,6 +130,8 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 		a.drain(e.Waiter)
 	case Configured:
 		a.configured(e)
+	case Stop:
+		a.stopping = true
 	case LoggedIn:
 		a.loggedIn(e)
 	case Refreshed:
@@ -172,6 +175,11 @@ func (a *Account) reply(r Reply) { a.replies = append(a.replies, r) }
 func (a *Account) configured(e Configured) {
 	a.limits = e.Limits
 	a.draining = false
+	clear(a.life) // what is known of the tokens may be out of date
+	for _, w := range a.drains {
+		a.reply(Reply{Waiter: w, Err: &Refusal{Reason: Closed, Message: "the config was written again meanwhile", Advice: "try again"}})
+	}
+	a.drains = nil
 	if e.Reopen {
 		a.reopen()
 	}

@@ -54,6 +54,10 @@ func (a *Account) serve() {
 // attendWaiter answers a waiter, or sees to it that what it needs is under way.
 func (a *Account) attendWaiter(w *waiter) {
 	switch {
+	case a.stopping:
+		if !a.answerUnderWay(w) {
+			a.refuse(w, &Refusal{Reason: Canceled, Message: "the plugin is being stopped", Advice: "try again"})
+		}
 	case a.draining || a.limits.Retired && w.trial == nil:
 		a.refuse(w, &Refusal{
 			Reason:  Closed,
@@ -67,6 +71,21 @@ func (a *Account) attendWaiter(w *waiter) {
 	default:
 		a.attendReader(w)
 	}
+}
+
+// answerUnderWay says that the waiter's login or refresh is on its way.
+func (a *Account) answerUnderWay(w *waiter) bool {
+	if o := a.opening; o != nil && (o.opener == w.id || o.rec.Mode == providers.Shared && w.readsShared(o.key)) {
+		return true
+	}
+	if s := a.current[w.key]; s != nil && w.readsShared(w.key) {
+		if s.serves(w, a.now) {
+			a.give(w, s)
+		}
+		return w.answered || s.renewing()
+	}
+	s := a.sessions[w.want.Renews.Session]
+	return s != nil && s.renewing()
 }
 
 // attendReader serves a reader of the shared session of its scopes.
@@ -95,7 +114,7 @@ func (a *Account) attendRenewal(w *waiter) {
 			Message: "the session of this lease is closed or cannot be refreshed",
 			Advice:  "read the credentials again",
 		})
-	case s.token != nil && s.published > w.want.Renews.Generation:
+	case s.token != nil && s.published > w.want.Renews.Generation && s.token.left(a.now) >= w.leaseNeeded():
 		clear(s.grants)
 		a.give(w, s)
 		s.token = nil
@@ -133,11 +152,15 @@ func (a *Account) refuse(w *waiter, r *Refusal) {
 
 // awaitRefresh begins a refresh for a waiter, unless one has just failed.
 func (a *Account) awaitRefresh(w *waiter, s *session) {
-	if a.now.Before(s.refreshAfter) {
+	switch {
+	case a.now.Before(s.refreshAfter):
 		a.refuse(w, s.refreshErr)
-		return
+	case w.refreshed: // and its token is not what is wanted
+		a.refuse(w, tooShort(w.leaseNeeded(), s.leaseLeft(a.now)))
+	default:
+		w.refreshed = true
+		a.refresh(s)
 	}
-	a.refresh(s)
 }
 
 // awaitLogin begins the login that a waiter needs, or has it wait for the one
@@ -179,12 +202,8 @@ func (a *Account) mayLogin(want Want, key string, t *trial) (code, *waitFor, *Re
 	if life, known := a.life[key]; known && t == nil && life < want.MinTTL {
 		return code{}, nil, tooShort(want.MinTTL, life)
 	}
-	ok, refusal := a.room(limits, t)
-	if refusal != nil {
+	if refusal := a.budgetRefusal(limits, t); refusal != nil {
 		return code{}, nil, refusal
-	}
-	if !ok {
-		return code{}, &waitFor{}, nil
 	}
 	c, freeAt := a.codeFor(limits.Capabilities, want.OTP)
 	if !freeAt.IsZero() {
@@ -198,7 +217,18 @@ func (a *Account) mayLogin(want Want, key string, t *trial) (code, *waitFor, *Re
 		}
 		return code{}, &waitFor{freeAt}, nil
 	}
+	if !a.makeRoom(limits) {
+		return code{}, &waitFor{}, nil
+	}
 	return c, nil, nil
+}
+
+// leaseLeft is the longest lease on the session's token, 0 if it has none.
+func (s *session) leaseLeft(now time.Time) time.Duration {
+	if s.token == nil {
+		return 0
+	}
+	return max(0, s.token.left(now))
 }
 
 func tooShort(wanted, life time.Duration) *Refusal {
@@ -228,10 +258,11 @@ func (a *Account) reject(w *waiter) {
 		a.close(s)
 		return
 	}
-	if a.current[s.key] != s {
+	if a.current[s.key] != s || !w.readsShared(s.key) {
 		return
 	}
-	underWay := s.renewing() || a.opening != nil && a.opening.key == s.key
+	o := a.opening
+	underWay := s.renewing() || o != nil && o.key == s.key && o.rec.Mode == providers.Shared && o.trial == nil
 	tooSoon := a.now.Before(s.forcedAt.Add(forcedEvery)) || s.rec.Refresh.Empty() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
 	if tooSoon && !underWay {
 		return

@@ -31,16 +31,27 @@ func (a *Account) InUse() int {
 	return n
 }
 
-// room decides whether a login fits the budget: now (true), after a logout that
-// is under way (false, nil), or not (a refusal).
-func (a *Account) room(l Limits, t *trial) (bool, *Refusal) {
-	if l.MaxSessions == 0 || a.InUse() < l.MaxSessions {
-		return true, nil
+func (a *Account) full(l Limits) bool { return l.MaxSessions > 0 && a.InUse() >= l.MaxSessions }
+
+// budgetRefusal refuses a login that does not fit the budget and for which no
+// room can be made.
+func (a *Account) budgetRefusal(l Limits, t *trial) *Refusal {
+	if !a.full(l) || a.closingSoon() || a.spare() != nil {
+		return nil
 	}
-	if a.closingSoon() || a.evict() {
-		return false, nil
+	return a.budgetFull(l, t)
+}
+
+// makeRoom sees to it that a login fits the budget; false: it will, after a
+// logout that is under way.
+func (a *Account) makeRoom(l Limits) bool {
+	if !a.full(l) {
+		return true
 	}
-	return false, a.budgetFull(l, t)
+	if s := a.spare(); s != nil && !a.closingSoon() {
+		a.close(s)
+	}
+	return false
 }
 
 // closingSoon says that a first logout is under way, which will make room.
@@ -53,16 +64,15 @@ func (a *Account) closingSoon() bool {
 	return false
 }
 
-// evict closes a session that is only kept in case somebody comes: lingering,
+// spare returns a session that is only kept in case somebody comes: lingering,
 // kept after a verification, or with leases that all have ended.
-func (a *Account) evict() bool {
+func (a *Account) spare() *session {
 	for _, s := range a.sessions {
-		if s.phase == open && a.canLogOut(s) && s.leasesEnded(a.now) {
-			a.close(s)
-			return true
+		if s.phase == open && a.canLogOut(s) && !s.renewing() && s.leasesEnded(a.now) {
+			return s
 		}
 	}
-	return false
+	return nil
 }
 
 // leasesEnded says that no lease on the session can still be running. Leases

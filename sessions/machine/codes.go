@@ -13,15 +13,15 @@ const defaultCodePeriod = 30 * time.Second
 
 // codes remembers which one-time codes are used (rule 6).
 type codes struct {
-	lastStep int64
-	typed    map[string]time.Time // digest of a typed code, until its look-around is over
+	freeAt time.Time            // when the step after the last spent one begins
+	typed  map[string]time.Time // digest of a typed code, until its look-around is over
 }
 
 // code is the one-time code of one login; the zero value sends none.
 type code struct {
 	typed  providers.Secret
-	step   int64
-	at     time.Time
+	at     time.Time // the code of this moment's step
+	ends   time.Time // of that step
 	digest string
 	until  time.Time // end of the server's look-around for it
 }
@@ -42,20 +42,27 @@ func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret) (nex
 		}
 		return code{typed: typed, digest: digest, until: a.now.Add(3 * defaultCodePeriod)}, time.Time{}
 	case c.GeneratesCode:
-		step := a.now.UnixNano() / int64(period)
-		if step <= a.codes.lastStep {
-			return code{}, time.Unix(0, (a.codes.lastStep+1)*int64(period))
+		if a.now.Before(a.codes.freeAt) {
+			return code{}, a.codes.freeAt
 		}
-		return code{step: step, at: a.now, until: time.Unix(0, (step+2)*int64(period))}, time.Time{}
+		step := a.now.UnixNano() / int64(period)
+		ends := time.Unix(0, (step+1)*int64(period))
+		return code{at: a.now, ends: ends, until: ends.Add(period)}, time.Time{}
 	}
 	return code{}, time.Time{}
 }
 
 // spend marks a code as used before it is sent.
 func (a *Account) spend(c code) {
-	a.codes.lastStep = max(a.codes.lastStep, c.step)
+	a.rememberStep(c.ends)
 	if c.digest != "" {
 		a.rememberTyped(c.digest, c.until)
+	}
+}
+
+func (a *Account) rememberStep(ends time.Time) {
+	if ends.After(a.codes.freeAt) {
+		a.codes.freeAt = ends
 	}
 }
 

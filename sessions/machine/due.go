@@ -70,7 +70,7 @@ func (a *Account) nextDue(s *session) time.Time {
 		if len(s.generations) > 0 {
 			sooner(s.generations[0].horizon)
 		}
-		if s.idle() {
+		if s.unheld() {
 			sooner(s.keepUntil)
 		} else if a.refreshesAhead(s) {
 			sooner(s.refreshAt)
@@ -113,7 +113,7 @@ func (a *Account) attendSession(s *session) {
 	switch s.phase {
 	case open:
 		a.dropExpiredGrants(s)
-		if s.idle() {
+		if s.unheld() {
 			if !a.now.Before(s.keepUntil) {
 				a.close(s)
 			}
@@ -137,6 +137,9 @@ func (a *Account) attendSession(s *session) {
 // NextWake is when the next Tick is due; zero: time alone changes nothing.
 func (a *Account) NextWake() time.Time {
 	var at time.Time
+	if a.stopping {
+		return at
+	}
 	sooner := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t

@@ -47,6 +47,10 @@ type (
 		Reopen bool
 	}
 
+	// Stop says that the engine ends: nothing new is begun, and only those still
+	// wait whose answer is under way.
+	Stop struct{}
+
 	// LoggedIn answers a Login. Got may be set along with an Err of outcome Happened.
 	LoggedIn struct {
 		Session SessionID
@@ -82,6 +86,7 @@ func (Abandon) event()     {}
 func (Release) event()     {}
 func (Drain) event()       {}
 func (Configured) event()  {}
+func (Stop) event()        {}
 func (LoggedIn) event()    {}
 func (Refreshed) event()   {}
 func (LoggedOut) event()   {}

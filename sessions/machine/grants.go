@@ -94,5 +94,5 @@ func (a *Account) lingerUntil(s *session) time.Time {
 	return a.now.Add(a.limits.Linger)
 }
 
-// idle says that nobody holds the session and nobody waits for its next token.
-func (s *session) idle() bool { return len(s.grants) == 0 && !s.renewing() }
+// unheld says that nobody holds the session and nobody waits for its next token.
+func (s *session) unheld() bool { return len(s.grants) == 0 && !s.renewing() }

@@ -56,13 +56,21 @@ func (a *Account) flushGuard() {
 	}
 }
 
-// reopen forgets what held logins back.
+// reopen forgets what held logins back for the sake of the config. What the
+// server asked for stays: its session limit, and a pause.
 func (a *Account) reopen() {
-	a.pause = pause{}
-	if a.guard.Guard != (Guard{}) {
-		a.setGuard(Guard{})
+	if !a.pause.asked() {
+		a.pause = pause{}
+	}
+	g := a.guard.Guard
+	g.ClosedUntil, g.Reason, g.Strikes, g.AsksForCode = time.Time{}, "", 0, false
+	if g != a.guard.Guard {
+		a.setGuard(g)
 	}
 }
+
+// asked says that the server itself asked for the pause.
+func (p pause) asked() bool { return p.cause != nil && p.cause.Kind == providers.Throttled }
 
 // refusedBy says whether guard or pause hold a login back now. A verification
 // passes the guard, since a config write is what reopens it, but no pause.
@@ -71,12 +79,12 @@ func (a *Account) refusedBy(want Want, t *trial, c providers.Capabilities) *Refu
 	switch {
 	case a.now.Before(a.pause.until):
 		return a.pauseRefusal()
-	case a.now.Before(g.ClosedUntil) && g.Kind == providers.SessionLimit:
+	case a.now.Before(g.FullUntil):
 		return &Refusal{
 			Reason:  BudgetFull,
-			Message: "the server reported its session limit: " + g.Reason,
-			Advice:  fmt.Sprintf("end sessions that other people or programs hold, or set max_sessions to what the server allows; the next login is tried after %s", stamp(g.ClosedUntil)),
-			RetryAt: g.ClosedUntil,
+			Message: "the server reported its session limit: " + g.FullReason,
+			Advice:  fmt.Sprintf("end sessions that other people or programs hold, or set max_sessions to what the server allows; the next login is tried after %s", stamp(g.FullUntil)),
+			RetryAt: g.FullUntil,
 		}
 	case a.now.Before(g.ClosedUntil) && t == nil:
 		return &Refusal{
@@ -123,7 +131,7 @@ func (a *Account) loginRefused(s *session, err *providers.Error) {
 		a.strike(s, err)
 	case err.Kind == providers.SessionLimit:
 		g := a.guard.Guard
-		g.ClosedUntil, g.Kind, g.Reason = a.now.Add(limitPause), err.Kind, err.Message
+		g.FullUntil, g.FullReason = a.now.Add(limitPause), err.Message
 		a.setGuard(g)
 		a.note(AccountGuarded, s, err.Error())
 	case err.Kind == providers.Throttled:
@@ -143,14 +151,29 @@ func (a *Account) rest(err *providers.Error, wait time.Duration) {
 	a.pause = pause{until: a.now.Add(wait), cause: err, tries: a.pause.tries + 1}
 }
 
+// loggedInWell forgets the failures before a login that succeeded. That the
+// account asks for codes is not forgotten: this login had one.
+func (a *Account) loggedInWell(s *session) {
+	a.pause = pause{}
+	g := a.guard.Guard
+	next := Guard{AsksForCode: g.AsksForCode && s.rec.sentCode(), Idle: g.Idle}
+	if s.trial != nil {
+		// Settings that are on trial prove nothing for those in force.
+		next = g
+	}
+	next.Idle = s.learntIdle(g.Idle)
+	if next != g {
+		a.setGuard(next)
+	}
+}
+
 // strike closes the account for a growing time. The one refusal that is no
 // strike: a login that sent no code where the server may have wanted one.
 func (a *Account) strike(s *session, err *providers.Error) {
 	g := a.guard.Guard
-	sentCode := s.rec.CodeStep != 0 || s.rec.CodeDigest != ""
 	capabilities := a.limitsOf(s.trial).Capabilities
-	g.Kind, g.Reason = err.Kind, err.Message
-	if capabilities.OneTimeCode && !sentCode && !g.AsksForCode {
+	g.Reason = err.Message
+	if capabilities.OneTimeCode && !s.rec.sentCode() && !g.AsksForCode {
 		g.AsksForCode = true
 	} else {
 		g.Strikes++

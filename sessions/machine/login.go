@@ -38,7 +38,7 @@ func (a *Account) beginLogin(want Want, key string, t *trial, opener WaiterID, c
 		OpenedAt:   a.now,
 		Idle:       a.idleTime(),
 		DiesAt:     a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
-		CodeStep:   c.step,
+		CodeEnds:   c.ends,
 		CodeDigest: c.digest,
 		CodeUntil:  c.until,
 	}
@@ -57,23 +57,39 @@ func (a *Account) beginLogin(want Want, key string, t *trial, opener WaiterID, c
 }
 
 func (a *Account) idleTime() time.Duration {
-	if a.idle > 0 {
-		return a.idle
+	if a.guard.Idle > 0 {
+		return a.guard.Idle
 	}
 	return defaultIdle
+}
+
+// learntIdle is what the account remembers of the server's idle time: what this
+// login was told, unless it was told nothing or Keycloak's default.
+func (s *session) learntIdle(before time.Duration) time.Duration {
+	const rounding = 2 * time.Second
+	switch told := s.rec.Idle; {
+	case (told - before).Abs() <= rounding:
+		return before
+	case (told - defaultIdle).Abs() <= rounding:
+		return 0
+	default:
+		return told
+	}
 }
 
 // startLogin sends the login whose intent is stored, if it is still wanted.
 func (a *Account) startLogin(s *session) {
 	late := a.now.After(s.rec.OpenedAt.Add(intentPatience))
 	unwanted := s.doomed || s.trial != nil && a.waiter(s.opener) == nil
-	if late || unwanted {
-		a.opening = nil
+	if late {
 		a.answerOpeners(s, &Refusal{
 			Reason:  Storage,
 			Message: "Vault's storage took too long to record the login, which was therefore not begun",
 			Advice:  "look at the health of Vault's storage and try again",
 		})
+	}
+	if late || unwanted || a.stopping {
+		a.opening = nil
 		a.remove(s)
 		return
 	}
@@ -93,13 +109,10 @@ func (a *Account) loggedIn(e LoggedIn) {
 		a.loginFailed(s, e)
 		return
 	}
-	a.pause = pause{}
-	if a.guard.Guard != (Guard{}) && s.trial == nil {
-		a.setGuard(Guard{})
-	}
 	s.rec.Stage = Open
 	s.rec.Generation = 1
 	token := a.takeToken(s, e.Got)
+	a.loggedInWell(s)
 	s.addGeneration(token)
 	s.phase = recording
 	if s.durable {
@@ -118,18 +131,19 @@ func (a *Account) takeToken(s *session, got providers.TokenResponse) *Token {
 	if expires.After(s.rec.Horizon) {
 		s.rec.Horizon = expires
 	}
+	left := s.rec.Idle
 	if got.RefreshExpiresIn > 0 {
-		a.observeIdle(s, got.RefreshExpiresIn)
+		left = got.RefreshExpiresIn
+		a.observeIdle(s, left)
 	}
-	s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
+	s.rec.DiesAt = a.now.Add(left + deathMargin)
 	token := &Token{
 		Ref:       TokenRef{Session: s.rec.ID, Generation: s.rec.Generation},
 		Response:  got,
-		IssuedAt:  a.now,
 		ExpiresAt: expires,
 	}
 	token.Response.RefreshToken = providers.Secret{}
-	s.refreshAt = a.now.Add(got.ExpiresIn / 2)
+	s.refreshAt = a.now.Add(min(got.ExpiresIn, left) / 2)
 	return token
 }
 
@@ -138,12 +152,11 @@ func (a *Account) takeToken(s *session, got providers.TokenResponse) *Token {
 // it shrinks, what is left of the session's maximum age is what it says.
 func (a *Account) observeIdle(s *session, left time.Duration) {
 	const rounding = 2 * time.Second
-	if s.rec.Generation > 1 && left < s.rec.Idle-rounding {
+	switch {
+	case s.rec.Generation == 1:
+		s.rec.Idle = left
+	case left < s.rec.Idle-rounding:
 		s.fadesAt = a.now.Add(left)
-	}
-	s.rec.Idle = max(left, time.Second)
-	if s.rec.Generation == 1 {
-		a.idle = left
 	}
 }
 
@@ -152,7 +165,7 @@ func (a *Account) opened(s *session) {
 	a.opening = nil
 	s.phase = open
 	s.keepUntil = a.now
-	life := s.token.life()
+	life := s.token.left(a.now)
 	a.life[s.key] = life
 	a.note(SessionOpened, s, "")
 	switch {
@@ -234,6 +247,9 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	a.opening = nil
 	err := e.Err
 	a.loginRefused(s, err)
+	if served := a.current[s.key]; served != nil && s.rec.Mode == providers.Shared && s.trial == nil {
+		served.refreshErr = &Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, Err: err}
+	}
 	a.answerOpeners(s, &Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, RetryAt: a.pause.until, Err: err})
 	defer a.schedule(s)
 	switch {
@@ -277,6 +293,8 @@ func (a *Account) answerOpeners(s *session, r *Refusal) {
 	current := a.current[s.key]
 	for _, w := range a.waiters {
 		sharer := s.rec.Mode == providers.Shared && s.trial == nil && w.readsShared(s.key)
+		// A code that somebody typed for a login of their own was not sent yet.
+		sharer = sharer && (w.want.OTP.Empty() || s.rec.sentCode())
 		served := sharer && current != nil && current.serves(w, a.now)
 		if !w.answered && !served && (sharer || w.id == s.opener) {
 			a.refuse(w, r)

@@ -27,7 +27,7 @@ func (a *Account) release(e Release) {
 	case open:
 		if s.rec.Mode == providers.Shared {
 			a.drop(s, e.Grant)
-			if len(s.grants) > 0 || a.now.Before(s.keepUntil) {
+			if !s.unheld() || a.now.Before(s.keepUntil) {
 				a.reply(Reply{Waiter: e.Waiter})
 				return
 			}
@@ -51,7 +51,9 @@ func (a *Account) awaitLogout(s *session, w WaiterID) {
 		a.reply(Reply{Waiter: w})
 		return
 	}
-	s.releasing = append(s.releasing, w)
+	if w != 0 {
+		s.releasing = append(s.releasing, w)
+	}
 }
 
 // canLogOut says that there is a way to end the session at the server.

@@ -47,15 +47,16 @@ type Record struct {
 	OpenedAt time.Time
 	// Horizon is when the newest access token expires. No lease outlives it.
 	Horizon time.Time
-	// Idle is how long the server keeps a session that is left alone; DiesAt is
-	// when it has surely dropped this one.
+	// Idle is how long the server keeps a new session that is left alone; DiesAt
+	// is when it has surely dropped this one.
 	Idle   time.Duration
 	DiesAt time.Time
 
-	// CodeStep is the step of the one-time code that this login spent, 0 if it
-	// sent none; CodeDigest is set instead for a code typed by a person.
-	// CodeUntil is when the server's look-around for it is over.
-	CodeStep   int64
+	// CodeEnds is the end of the step whose one-time code this login spent, zero
+	// if it made none: a time, since steps are counted anew where a config
+	// changes their length. CodeDigest is set instead for a code typed by a
+	// person. CodeUntil is when the server's look-around for it is over.
+	CodeEnds   time.Time
 	CodeDigest string
 	CodeUntil  time.Time
 
@@ -66,18 +67,28 @@ type Record struct {
 	LastError   string
 }
 
-// Guard is the durable part of what keeps an account from being locked out
-// (rule 7). The zero value is an open account.
+// sentCode says whether the session's login carried a one-time code.
+func (r Record) sentCode() bool { return !r.CodeEnds.IsZero() || r.CodeDigest != "" }
+
+// Guard is what is remembered of an account besides its sessions, above all
+// what keeps it from being locked out (rule 7). The zero value is an open
+// account of which nothing is known.
 type Guard struct {
-	// ClosedUntil: no login before it. Reason says why, for people.
+	// ClosedUntil: no login before it, after refused ones. Reason says why, for
+	// people; Strikes counts those refused in a row.
 	ClosedUntil time.Time
-	Kind        providers.Kind
 	Reason      string
-	// Strikes counts refused logins in a row.
-	Strikes int
+	Strikes     int
+	// FullUntil: no login before it, since the server reported its session
+	// limit. FullReason says how.
+	FullUntil  time.Time
+	FullReason string
 	// AsksForCode: a login without a one-time code was refused, so the next one
 	// needs a code (rule 6).
 	AsksForCode bool
+	// Idle is how long the server keeps a new session that is left alone, if
+	// that is not Keycloak's default; 0: as far as we know it is.
+	Idle time.Duration
 }
 
 // Limits is what a config says about the use of its account.

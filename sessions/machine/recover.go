@@ -30,16 +30,13 @@ func Recover(l Limits, g Guard, records []Record, boot string, newID func() Sess
 func (a *Account) recover(r Record) {
 	s := &session{rec: r, key: scopesKey(r.Scopes), durable: true, dueIndex: notDue}
 	a.sessions[r.ID] = s
-	a.codes.lastStep = max(a.codes.lastStep, r.CodeStep)
+	a.rememberStep(r.CodeEnds)
 	if r.CodeDigest != "" {
 		a.rememberTyped(r.CodeDigest, r.CodeUntil)
 	}
 	if r.Stage == Open || r.Stage == Closing {
 		// A refresh whose answer was lost may have kept the session alive up to
 		// this moment, whatever was stored before.
-		if r.Generation == 1 { // later ones may show what is left of the maximum age
-			a.idle = max(a.idle, r.Idle)
-		}
 		if dies := a.now.Add(r.Idle + deathMargin); dies.After(s.rec.DiesAt) {
 			s.rec.DiesAt = dies
 		}

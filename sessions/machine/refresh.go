@@ -26,7 +26,7 @@ func (a *Account) refresh(s *session) {
 // refreshesAhead says whether a background refresh is to be planned: for the
 // shared session in use, while leases hold it, unless one is under way.
 func (a *Account) refreshesAhead(s *session) bool {
-	return a.current[s.key] == s && s.token != nil && len(s.grants) > 0 && !s.renewing()
+	return a.current[s.key] == s && s.token != nil && len(s.grants) > 0 && !s.renewing() && !a.stopping
 }
 
 // renewing says that a new token is on its way: asked for, or not stored yet.
@@ -36,11 +36,11 @@ func (s *session) renewing() bool { return s.refreshing || s.unstored != nil }
 // refresh, or, where that cannot give a full new life, by a successor session.
 func (a *Account) refreshAhead(s *session) {
 	switch {
-	case a.canRefresh(s) && !s.fading(a.now, a.life[s.key]):
+	case s.canRefresh() && !s.fading(a.now, a.life[s.key]):
 		a.refresh(s)
 	case a.openSuccessor(s):
 		s.refreshAt = a.now.Add(s.patience(a.now)) // if it fails
-	case a.canRefresh(s) && s.token.ExpiresAt.Before(s.fadesAt.Add(-leaseMargin)):
+	case s.canRefresh() && s.token.ExpiresAt.Before(s.fadesAt.Add(-leaseMargin)):
 		a.refresh(s) // no room: the shorter life is better than none
 	default:
 		s.refreshAt = a.now.Add(s.patience(a.now))
@@ -59,25 +59,24 @@ func (s *session) fading(now time.Time, fullLease time.Duration) bool {
 	return !s.fadesAt.IsZero() && s.fadesAt.Sub(now)-leaseMargin < fullLease
 }
 
-func (a *Account) canRefresh(s *session) bool { return !s.rec.Refresh.Empty() }
+func (s *session) canRefresh() bool { return !s.rec.Refresh.Empty() }
 
 // refreshHelps says whether a refresh could give the waiter what it needs.
 func (a *Account) refreshHelps(s *session, w *waiter) bool {
 	switch {
-	case !a.canRefresh(s):
+	case w.refreshed || !s.canRefresh():
 		return false
-	case !s.fadesAt.IsZero():
-		return s.fadesAt.Sub(a.now)-leaseMargin >= w.leaseNeeded()
-	case s.token == nil:
-		return true
+	case !s.fadesAt.IsZero() && s.fadesAt.Sub(a.now)-leaseMargin < w.leaseNeeded():
+		return false
 	}
-	return s.token.life() >= w.leaseNeeded()
+	life, known := a.life[s.key]
+	return !known || life >= w.leaseNeeded()
 }
 
 // openSuccessor begins the login of the session that takes over, within the
 // budget, the guard and the codes.
 func (a *Account) openSuccessor(s *session) bool {
-	if a.opening != nil || a.draining || a.limits.Retired {
+	if a.opening != nil || a.draining || a.stopping || a.limits.Retired {
 		return false
 	}
 	want := Want{Mode: providers.Shared, Scopes: s.rec.Scopes}
@@ -88,7 +87,7 @@ func (a *Account) openSuccessor(s *session) bool {
 	if !freeAt.IsZero() {
 		return false
 	}
-	if a.limits.MaxSessions > 0 && s.durable && a.InUse() >= a.limits.MaxSessions {
+	if s.durable && a.full(a.limits) {
 		return false
 	}
 	a.beginLogin(want, s.key, nil, 0, c)
@@ -123,6 +122,9 @@ func (a *Account) refreshed(e Refreshed) {
 func (a *Account) publish(s *session) {
 	s.addGeneration(s.unstored)
 	s.unstored = nil
+	if life := s.token.left(a.now); s.fadesAt.IsZero() || life > a.life[s.key] {
+		a.life[s.key] = life
+	}
 }
 
 // refreshFailed: a refusal does not prove that the session is gone, so it is
@@ -142,7 +144,7 @@ func (a *Account) refreshFailed(s *session, e Refreshed) {
 		a.save(s)
 	}
 	s.refreshTries++
-	wait := max(e.Err.RetryAfter, backoff(s.rec.ID, s.refreshTries, refreshMost))
+	wait := max(min(e.Err.RetryAfter, throttleMost), backoff(s.rec.ID, s.refreshTries, refreshMost))
 	s.refreshAt = a.now.Add(wait)
 	s.refreshAfter = s.refreshAt
 	s.refreshErr = &Refusal{

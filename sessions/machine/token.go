@@ -32,12 +32,8 @@ type TokenRef struct {
 type Token struct {
 	Ref       TokenRef
 	Response  providers.TokenResponse
-	IssuedAt  time.Time
 	ExpiresAt time.Time
 }
-
-// life is the longest lease that the token could ever have carried.
-func (t *Token) life() time.Duration { return t.ExpiresAt.Sub(t.IssuedAt) - leaseMargin }
 
 // left is the longest lease that it can carry now.
 func (t *Token) left(now time.Time) time.Duration { return t.ExpiresAt.Sub(now) - leaseMargin }

@@ -136,7 +136,9 @@ func getJSON(ts *testscript.TestScript, args []string) error {
 func call(ts *testscript.TestScript, args []string) error {
 	want, file, url := args[0], args[1], args[2]
 	var answer struct {
-		Data struct{ Headers map[string]string }
+		Data struct {
+			Headers map[string]string `json:"headers"`
+		} `json:"data"`
 	}
 	if err := json.Unmarshal([]byte(ts.ReadFile(file)), &answer); err != nil {
 		return err

@@ -10,6 +10,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,7 +48,6 @@ func TestJourneys(t *testing.T) {
 				Cmds:                scriptCommands(),
 				RequireExplicitExec: true,
 				RequireUniqueNames:  true,
-				ContinueOnError: os.Getenv("CONT")!="",
 			})
 		}
 	})
@@ -58,6 +58,7 @@ type journeys struct {
 	vault    *servers.Vault
 	keycloak *servers.Keycloak // nil: each script has an emulator
 	alone    sync.Mutex        // on Keycloak scripts run one by one: they share its users
+	lastCode string            // what the authenticator showed when the last one ended
 }
 
 func (j *journeys) setup(env *testscript.Env) error {
@@ -69,8 +70,14 @@ func (j *journeys) setup(env *testscript.Env) error {
 	up := newUpstream(t, options.config())
 	if j.keycloak != nil {
 		j.alone.Lock()
-		env.Defer(j.alone.Unlock)
+		env.Defer(func() {
+			j.lastCode, _ = up.code(servers.TOTPPeriod)
+			j.alone.Unlock()
+		})
 		up.keycloak = j.keycloak
+		if err := j.awaitNewCode(up); err != nil {
+			return err
+		}
 	}
 	env.Values[upstreamKey{}] = up
 
@@ -101,4 +108,16 @@ func (j *journeys) setup(env *testscript.Env) error {
 	env.Setenv("TOTP_SECONDS", fmt.Sprint(up.period(options).Seconds()))
 	env.Setenv("TOTP_SECRET", iam.DemoTOTPSecret)
 	return nil
+}
+
+// awaitNewCode waits until the authenticator of the one user with a second
+// factor shows a code that no script before can have used.
+func (j *journeys) awaitNewCode(up *upstream) error {
+	return until(2*servers.TOTPPeriod, func() error {
+		code, err := up.code(servers.TOTPPeriod)
+		if err == nil && code == j.lastCode {
+			err = errors.New("the authenticator shows the same code")
+		}
+		return err
+	})
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/hashicorp/vault/api"
@@ -78,9 +79,7 @@ func (m *mount) writeEU1(more map[string]any) {
 		"username": iam.DemoOCPUser, "password": iam.DemoOCPPassword,
 		"totp_secret": iam.DemoTOTPSecret, "totp_period": m.upstream.cfg.Realms[1].OTP.Period.String(),
 	}
-	for field, value := range more {
-		data[field] = value
-	}
+	maps.Copy(data, more)
 	m.write("config/eu1", data)
 }
 

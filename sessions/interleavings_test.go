@@ -1,0 +1,520 @@
+package sessions_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+// What a review of the rules found: interleavings that no story and no random
+// history had come across.
+
+var _ = hclog.NewNullLogger
+var _ = assert.True
+var _ sync.Mutex
+var _ = synctest.Wait
+var _ sessions.Request
+var _ machine.Reason
+
+func TestRule4AnUnmeetableMinTTLOnAnAgeingSessionIsRefusedWithoutAStorm(t *testing.T) {
+	setup := func(w *world) { withBudget(1)(w); w.maxAge = 40 * time.Minute }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		for range 15 {
+			_, err := p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+		}
+		before := w.count(&w.refreshes)
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		r := shared
+		r.MinTTL = 10 * time.Minute
+		_, err := p.Acquire(ctx, r)
+		t.Logf("err %v, refreshes for one read: %d", err, w.count(&w.refreshes)-before)
+		require.LessOrEqual(t, w.count(&w.refreshes)-before, 2)
+	})
+}
+
+func TestRule4AMinTTLOfTheWholeLifeIsRefusedWithoutAStorm(t *testing.T) {
+	for _, request := range []sessions.Request{shared, dedicated} {
+		inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+			p.faults.onStep = func(op string) {
+				if op == "put" {
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+			defer cancel()
+			r := request
+			r.MinTTL = 295 * time.Second
+			for range 3 {
+				_, err := p.Acquire(ctx, r)
+				t.Logf("err %v, refreshes: %d logins %d", err, w.count(&w.refreshes), w.count(&w.logins))
+			}
+			assert.LessOrEqual(t, w.count(&w.refreshes)+w.count(&w.logins), 2)
+		})
+	}
+}
+
+func TestRule6ALongerCodePeriodDoesNotLockTheAccount(t *testing.T) {
+	inWorld(t, withTOTP, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		w.mu.Lock()
+		w.codePeriod, w.limits.Capabilities.CodePeriod = time.Minute, time.Minute
+		w.mu.Unlock()
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		time.Sleep(time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		_, err = p.Acquire(ctx, dedicated)
+		require.NoError(t, err)
+	})
+}
+
+func TestRule1TheServersIdleTimeIsRememberedOverARestart(t *testing.T) {
+	for _, name := range []string{"nothing left in ledger", "generation two"} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) { withBudget(2)(w); w.idle = 8 * time.Hour }, func(t *testing.T, w *world, p *process) {
+				l, err := p.Acquire(t.Context(), shared)
+				require.NoError(t, err)
+				if name == "generation two" {
+					_, err = p.Renew(t.Context(), l.Ref, shared)
+					require.NoError(t, err)
+				} else {
+					require.NoError(t, p.Release(t.Context(), l.Ref))
+				}
+				p.restart()
+				p.faults.choose = only("login", failAfter)
+				_, err = p.Acquire(t.Context(), dedicated)
+				require.Error(t, err)
+				p.faults.set(nil)
+				time.Sleep(40 * time.Minute)
+				require.Empty(t, w.unlisted(), "open at the server, unknown to the ledger")
+			})
+		})
+	}
+}
+
+func TestRule7AConfigWriteDoesNotEndTheMinuteAfterASessionLimit(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		w.limit = 1
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		_, _ = p.Acquire(t.Context(), dedicated)
+		require.Equal(t, 1, w.count(&w.denials), "two in a row lock the user out")
+	})
+}
+
+func TestRule6ThatAnAccountAsksForCodesIsNotForgotten(t *testing.T) {
+	setup := func(w *world) { w.codePeriod = 30 * time.Second; w.limits.Capabilities.OneTimeCode = true }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		r := dedicated
+		r.OTP = providers.NewSecret("123456")
+		_, err = p.Acquire(t.Context(), r)
+		require.NoError(t, err)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.CodeNeeded, reason(t, err))
+		require.Equal(t, 1, w.count(&w.refused))
+	})
+}
+
+func TestRule6ATypedCodeIsNotRefusedForTheCodelessLoginOfAnother(t *testing.T) {
+	setup := func(w *world) { w.codePeriod = 30 * time.Second; w.limits.Capabilities.OneTimeCode = true }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		go func() { _, _ = p.Acquire(t.Context(), shared) }()
+		time.Sleep(10 * time.Millisecond)
+		r := shared
+		r.OTP = providers.NewSecret("123456")
+		_, err := p.Acquire(t.Context(), r)
+		require.NoError(t, err)
+	})
+}
+
+func TestStopBeginsNoLogin(t *testing.T) {
+	inWorld(t, func(w *world) { w.latency = 6 * time.Second }, func(t *testing.T, w *world, p *process) {
+		begun, stopped := 0, false
+		var mu sync.Mutex
+		p.faults.mu.Lock()
+		p.faults.onStep = func(op string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if op == "login" && stopped {
+				begun++
+			}
+		}
+		p.faults.mu.Unlock()
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() { _, _ = p.Acquire(t.Context(), dedicated) })
+		}
+		time.Sleep(time.Second)
+		mu.Lock()
+		stopped = true
+		mu.Unlock()
+		start := time.Now()
+		p.Stop()
+		all.Wait()
+		t.Logf("Stop took %s, logins begun after it %d, records %d", time.Since(start), begun, len(w.records()))
+		require.Zero(t, begun)
+	})
+}
+
+func TestTheMountsIDIsMadeOnce(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		p.Stop()
+		require.NoError(t, w.storage.Delete(t.Context(), "mount/id"))
+		n := 0
+		var mu sync.Mutex
+		p.faults.onStep = func(op string) {
+			if op == "get" || op == "put" {
+				mu.Lock()
+				n++
+				d := time.Duration(n) * time.Millisecond
+				if op == "put" && n%2 == 1 {
+					d = 50 * time.Millisecond
+				}
+				mu.Unlock()
+				time.Sleep(d)
+			}
+		}
+		p.Engine = p.newEngine()
+		p.Start()
+		puts := 0
+		p.faults.mu.Lock()
+		p.faults.choose = func(op string) fault {
+			if op == "put" {
+				puts++
+			}
+			return none
+		}
+		p.faults.mu.Unlock()
+		var all sync.WaitGroup
+		for _, id := range []sessions.AccountID{"a1", "a2", "a3"} {
+			all.Go(func() { _, _ = p.InUse(t.Context(), id) })
+		}
+		all.Wait()
+		require.Equal(t, 1, puts, "one mount, one id")
+	})
+}
+
+func TestRule8ASuccessorIsOpenedInTimeAlsoAfterARestart(t *testing.T) {
+	setup := func(w *world) { withBudget(2)(w); w.maxAge = 20 * time.Minute }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		for range 8 {
+			_, err := p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+		}
+		p.restart()
+		shortest := time.Hour
+		for range 120 {
+			l, err := p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+			shortest = min(shortest, time.Until(l.Until))
+			time.Sleep(7 * time.Second)
+		}
+		t.Logf("shortest %s refreshes %d logins %d", shortest, w.count(&w.refreshes), w.count(&w.logins))
+		require.Greater(t, shortest, 60*time.Second)
+	})
+}
+
+func TestRule3TheLastReleaseLeavesTheSessionToAReaderWhoWaitsForIt(t *testing.T) {
+	inWorld(t, withTOTP, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		time.Sleep(40 * time.Second)
+		r := shared
+		r.MinTTL = 290 * time.Second
+		done := make(chan error)
+		go func() { _, err := p.Acquire(t.Context(), r); done <- err }()
+		time.Sleep(10 * time.Millisecond)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		require.NoError(t, <-done)
+		require.Equal(t, 1, w.count(&w.logins))
+	})
+}
+
+func TestRule12AReaderOfSomethingElseCannotUseTheForcedRefreshUp(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		r := dedicated
+		r.Rejected = l.Ref.Session
+		_, err = p.Acquire(t.Context(), r)
+		require.NoError(t, err)
+		r = shared
+		r.Rejected = l.Ref.Session
+		newer, err := p.Acquire(t.Context(), r)
+		require.NoError(t, err)
+		require.NotEqual(t, l.Ref.Session, newer.Ref.Session)
+	})
+}
+
+func TestRule12AnotherLoginDoesNotUnlockForcedRefreshes(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		stop := time.Now().Add(9 * time.Second)
+		go func() {
+			for time.Now().Before(stop) {
+				d, err := p.Acquire(t.Context(), dedicated)
+				if err == nil {
+					_ = p.Release(t.Context(), d.Ref)
+				}
+			}
+		}()
+		for time.Now().Before(stop) {
+			r := shared
+			r.Rejected = l.Ref.Session
+			l, err = p.Acquire(t.Context(), r)
+			require.NoError(t, err)
+			time.Sleep(time.Millisecond)
+		}
+		t.Logf("forced refreshes in 9 s: %d", w.count(&w.refreshes))
+		require.LessOrEqual(t, w.count(&w.refreshes), 1)
+	})
+}
+
+func TestRule4TooShortIsForgottenWhenTheConfigIsWritten(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		r := shared
+		r.MinTTL = 10 * time.Minute
+		_, err := p.Acquire(t.Context(), r)
+		require.Equal(t, machine.TooShort, reason(t, err))
+		w.mu.Lock()
+		w.tokenLife = time.Hour
+		w.mu.Unlock()
+		time.Sleep(24 * time.Hour)
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		_, err = p.Acquire(t.Context(), r)
+		require.NoError(t, err)
+	})
+}
+
+func TestRule4ARenewalNeverGetsAnOldToken(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		_, err = p.Renew(ctx, l.Ref, dedicated)
+		cancel()
+		require.Error(t, err)
+		time.Sleep(time.Until(l.Until) - 100*time.Millisecond)
+		n, err := p.Renew(t.Context(), l.Ref, dedicated)
+		require.NoError(t, err)
+		t.Logf("left %s", time.Until(n.Until))
+		require.Greater(t, time.Until(n.Until), time.Second)
+	})
+}
+
+func TestRule10ADrainIsAnsweredAlsoIfTheConfigIsWrittenMeanwhile(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- p.Drain(ctx, accountID) }()
+		time.Sleep(10 * time.Millisecond)
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), false))
+		for range 20 {
+			_, err = p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+		}
+		require.EqualError(t, <-done, "the config was written again meanwhile; try again")
+	})
+}
+
+func TestRule7ASessionLimitDoesNotShortenTheGuard(t *testing.T) {
+	inWorld(t, func(w *world) { w.config = "wrong" }, func(t *testing.T, w *world, p *process) {
+		for _, closed := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute} {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.Equal(t, machine.Upstream, reason(t, err))
+			time.Sleep(closed + time.Second)
+		}
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.Upstream, reason(t, err)) // closed for 8 min
+		w.mu.Lock()
+		w.limit = 1
+		w.sessions["person"] = &upstreamSession{started: time.Now(), used: time.Now(), lost: true}
+		w.mu.Unlock()
+		trial := p.settings()
+		w.setConfig("right")
+		trial = p.settings()
+		w.setConfig("wrong")
+		require.Error(t, p.Verify(t.Context(), trial, dedicated))
+		refused := w.count(&w.refused)
+		time.Sleep(2 * time.Minute)
+		_, err = p.Acquire(t.Context(), dedicated)
+		t.Logf("%v", err)
+		require.Equal(t, refused, w.count(&w.refused), "no login while the guard is closed")
+	})
+}
+
+type panicDirectory struct {
+	*process
+	once *sync.Once
+}
+
+func (d panicDirectory) Settings(ctx context.Context, id sessions.AccountID) (s sessions.Settings, err error) {
+	d.once.Do(func() { panic("directory") })
+	return d.process.Settings(ctx, id)
+}
+
+func TestAPanicWhileLoadingIsAnErrorOnce(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		e := sessions.New(sessions.Options{Storage: w.storage, Directory: panicDirectory{p, &sync.Once{}}, Logger: hclog.NewNullLogger(), Version: "1"})
+		e.Start()
+		defer e.Stop()
+		_, err := e.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		time.Sleep(time.Hour)
+		e.Nudge()
+		_, err = e.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
+type slowDirectory struct {
+	*process
+	delay time.Duration
+	n     *int
+}
+
+func (d slowDirectory) Settings(ctx context.Context, id sessions.AccountID) (s sessions.Settings, err error) {
+	s, err = d.process.Settings(ctx, id)
+	*d.n++
+	if *d.n > 1 {
+		time.Sleep(d.delay)
+	}
+	return s, err
+}
+
+func TestAVerificationDoesNotUndoAConfigure(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		w.retire()
+		n := 0
+		e := sessions.New(sessions.Options{Storage: w.storage, Directory: slowDirectory{p, time.Second, &n}, Logger: hclog.NewNullLogger(), Version: "1"})
+		defer e.Stop()
+		_, _ = e.InUse(t.Context(), accountID)
+		var all sync.WaitGroup
+		trial := p.settings()
+		trial.Limits.Retired = false
+		all.Go(func() { _ = e.Verify(t.Context(), trial, shared) })
+		time.Sleep(100 * time.Millisecond)
+		w.reinstate()
+		require.NoError(t, e.Configure(t.Context(), accountID, p.settings(), true))
+		all.Wait()
+		_, err := e.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+	})
+}
+
+func TestRule4AnAnswerBehindASlowWriteIsStillGood(t *testing.T) {
+	inWorld(t, func(w *world) { w.tokenLife = 20 * time.Second }, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		slow := true
+		p.faults.mu.Lock()
+		p.faults.onStep = func(op string) {
+			if op == "put" && slow {
+				slow = false
+				time.Sleep(25 * time.Second)
+			}
+		}
+		p.faults.mu.Unlock()
+		go func() { _, _ = p.Acquire(t.Context(), dedicated) }()
+		time.Sleep(10 * time.Millisecond)
+		r := shared
+		r.Rejected = sessions.Lease{}.Ref.Session
+		r.Rejected = "unknown.1" // anything that is not the hot path
+		l, err := p.Acquire(t.Context(), r)
+		if err == nil {
+			t.Logf("left %s", time.Until(l.Until))
+			require.Greater(t, time.Until(l.Until), time.Second)
+		}
+	})
+}
+
+func TestRule3AKeptSessionDoesNotMakeRoomForALoginThatIsRefused(t *testing.T) {
+	setup := func(w *world) { withTOTP(w); withBudget(1)(w) }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		require.NoError(t, p.Verify(t.Context(), p.settings(), shared))
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := p.Acquire(ctx, dedicated)
+		require.Equal(t, machine.CodeSpent, reason(t, err))
+		require.Equal(t, 1, w.openNow(), "the verified session is kept for its first reader")
+		_, err = p.Acquire(ctx, shared)
+		require.NoError(t, err)
+	})
+}
+
+func TestRule10ALoginThatADrainStoppedDoesNotRefuseTheNextReaders(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_, err := p.InUse(t.Context(), accountID) // loaded
+		require.NoError(t, err)
+		p.faults.mu.Lock()
+		p.faults.onStep = func(op string) {
+			if op == "put" {
+				time.Sleep(time.Second)
+			}
+		}
+		p.faults.mu.Unlock()
+		go func() { _, _ = p.Acquire(t.Context(), shared) }()
+		time.Sleep(10 * time.Millisecond)
+		go func() {
+			ctx, c := context.WithTimeout(t.Context(), 30*time.Second)
+			defer c()
+			_ = p.Drain(ctx, accountID)
+		}()
+		time.Sleep(10 * time.Millisecond)
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), false))
+		_, err = p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+	})
+}
+
+func TestRule8ARefreshComesBeforeTheRefreshTokenDies(t *testing.T) {
+	inWorld(t, func(w *world) { w.tokenLife, w.idle = 2*time.Hour, 30*time.Minute }, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		time.Sleep(100 * time.Minute)
+		t.Logf("refreshes %d logins %d", w.count(&w.refreshes), w.count(&w.logins))
+		require.True(t, w.live(l.Token.AccessToken))
+	})
+}
+
+func TestRule8ClientCredentialsSayThatTheirServerIsDown(t *testing.T) {
+	setup := func(w *world) {
+		w.noSessions = true
+		w.limits.Capabilities.Sessions, w.limits.Capabilities.Logout = false, false
+	}
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		w.setDown(true)
+		time.Sleep(200 * time.Second)
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.NotEmpty(t, l.Warning)
+	})
+}
