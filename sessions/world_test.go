@@ -523,3 +523,10 @@ func reason(tb testing.TB, err error) machine.Reason {
 	require.ErrorAs(tb, err, &refusal)
 	return refusal.Reason
 }
+
+// watch has f told of each crossing before it.
+func (f *faults) watch(onStep func(op string)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.onStep = onStep
+}

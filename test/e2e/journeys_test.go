@@ -33,8 +33,7 @@ func TestJourneys(t *testing.T) {
 	t.Parallel()
 	plugin, err := servers.Plugin(t.Context())
 	require.NoError(t, err)
-	j := &journeys{vault: servers.RunVault(t, servers.Options{})}
-	require.NoError(t, j.vault.Register(t.Context(), plugin))
+	j := &journeys{plugin: plugin}
 	dirs := []string{"journeys", "emulator"}
 	if version := os.Getenv("KEYCLOAK"); version != "" {
 		j.keycloak = servers.RunKeycloak(t, version)
@@ -55,7 +54,7 @@ func TestJourneys(t *testing.T) {
 
 // journeys is what all scripts share.
 type journeys struct {
-	vault    *servers.Vault
+	plugin   string
 	keycloak *servers.Keycloak // nil: each script has an emulator
 	alone    sync.Mutex        // on Keycloak scripts run one by one: they share its users
 	lastCode string            // what the authenticator showed when the last one ended
@@ -82,11 +81,17 @@ func (j *journeys) setup(env *testscript.Env) error {
 	env.Values[upstreamKey{}] = up
 
 	name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
-	client, err := j.vault.Client()
+	// A server of its own: where mounts share one process of the plugin, Vault
+	// may end it when one of them is disabled, in the middle of another's request.
+	vault := servers.RunVault(t, servers.Options{})
+	client, err := vault.Client()
 	if err != nil {
 		return err
 	}
-	if err := j.vault.Enable(t.Context(), name); err != nil {
+	if err := vault.Register(t.Context(), j.plugin); err != nil {
+		return err
+	}
+	if err := vault.Enable(t.Context(), name); err != nil {
 		return err
 	}
 	env.Defer(func() {
@@ -97,9 +102,9 @@ func (j *journeys) setup(env *testscript.Env) error {
 		eventually(t, 15*time.Second, "the mount is gone and no session is left", up.nobodyIsLoggedIn)
 	})
 
-	env.Setenv("PATH", j.vault.BinDir()+string(os.PathListSeparator)+env.Getenv("PATH"))
-	env.Setenv("VAULT_ADDR", j.vault.Addr)
-	env.Setenv("VAULT_TOKEN", j.vault.Token)
+	env.Setenv("PATH", vault.BinDir()+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Setenv("VAULT_ADDR", vault.Addr)
+	env.Setenv("VAULT_TOKEN", vault.Token)
 	env.Setenv("VAULT_MAX_RETRIES", "0") // an error is to be seen, not repeated
 	env.Setenv("IAM", up.url)
 	env.Setenv("PANTA", up.pantaURL())
