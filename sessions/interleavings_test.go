@@ -419,7 +419,7 @@ func TestAVerificationDoesNotUndoAConfigure(t *testing.T) {
 }
 
 func TestRule4AnAnswerBehindASlowWriteIsStillGood(t *testing.T) {
-	inWorld(t, func(w *world) { w.tokenLife = 20 * time.Second }, func(t *testing.T, w *world, p *process) {
+	inWorld(t, func(w *world) { w.tokenLife = 20 * time.Second }, func(t *testing.T, _ *world, p *process) {
 		_, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
 		slow := true
@@ -456,7 +456,7 @@ func TestRule3AKeptSessionDoesNotMakeRoomForALoginThatIsRefused(t *testing.T) {
 }
 
 func TestRule10ALoginThatADrainStoppedDoesNotRefuseTheNextReaders(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
 		_, err := p.InUse(t.Context(), accountID) // loaded
 		require.NoError(t, err)
 		p.faults.watch(func(op string) {
