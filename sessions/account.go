@@ -98,7 +98,7 @@ func (a *account) tryGrant(w machine.Want) (machine.Grant, bool) {
 // the end of the request. The machine goes on without us: others may wait for
 // the same login.
 func (a *account) ask(ctx context.Context, event func(machine.WaiterID) machine.Event) (machine.Reply, error) {
-	id, answer, ok := a.begin(event)
+	id, answer, ok := a.enter(event)
 	if !ok {
 		return machine.Reply{}, errDropped
 	}
@@ -118,8 +118,8 @@ func (a *account) ask(ctx context.Context, event func(machine.WaiterID) machine.
 	return machine.Reply{}, err
 }
 
-// begin enters a request; false: the engine has dropped the account.
-func (a *account) begin(event func(machine.WaiterID) machine.Event) (machine.WaiterID, <-chan machine.Reply, bool) {
+// enter takes a request in; false: the engine has dropped the account.
+func (a *account) enter(event func(machine.WaiterID) machine.Event) (machine.WaiterID, <-chan machine.Reply, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	answer := make(chan machine.Reply, 1)

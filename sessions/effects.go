@@ -21,24 +21,44 @@ func (a *account) perform(ctx context.Context, effect machine.Effect) {
 	defer a.engine.recoverPanic("an effect")
 	switch e := effect.(type) {
 	case machine.Put:
-		err := a.engine.ledger.put(ctx, a.id, e.Record)
+		err := a.write(func() error { return a.engine.ledger.put(ctx, a.id, e.Record) })
 		a.step(machine.Stored{Session: e.Record.ID, Err: err})
 	case machine.Remove:
-		err := a.engine.ledger.remove(ctx, a.id, e.Session)
+		err := a.write(func() error { return a.engine.ledger.remove(ctx, a.id, e.Session) })
 		a.step(machine.Stored{Session: e.Session, Err: err})
 	case machine.PutGuard:
-		a.step(machine.GuardStored{Err: a.engine.ledger.putGuard(ctx, a.id, e.Guard)})
+		err := a.write(func() error { return a.engine.ledger.putGuard(ctx, a.id, e.Guard) })
+		a.step(machine.GuardStored{Err: err})
 	case machine.Login:
-		a.engine.crew.do(func(ctx context.Context) { a.login(ctx, e) })
+		a.begin(func(ctx context.Context) { a.login(ctx, e) })
 	case machine.Refresh:
-		a.engine.crew.do(func(ctx context.Context) { a.refresh(ctx, e) })
+		a.begin(func(ctx context.Context) { a.refresh(ctx, e) })
 	case machine.Logout:
-		a.engine.crew.do(func(ctx context.Context) { a.logout(ctx, e) })
+		a.begin(func(ctx context.Context) { a.logout(ctx, e) })
 	case machine.Reply:
 		a.deliver(e)
 	case machine.Note:
 		a.log(e)
 	}
+}
+
+// write makes an error of a panic in the storage: the machine waits for an answer.
+func (a *account) write(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.engine.logger.Error("panic in Vault's storage: please report this", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = errors.New("the plugin failed while it wrote, see Vault's log")
+		}
+	}()
+	return f()
+}
+
+// begin does something beside the other effects.
+func (a *account) begin(f func(context.Context)) {
+	a.engine.crew.do(func(ctx context.Context) {
+		defer a.engine.recoverPanic("a call to an identity server")
+		f(ctx)
+	})
 }
 
 func (a *account) login(ctx context.Context, e machine.Login) {
