@@ -90,6 +90,23 @@ func TestRule1ALoginWhoseAnswerWasLostCountsUntilTheServerHasDroppedIt(t *testin
 	})
 }
 
+func TestRule1ALoginWhoseAnswerIsOfNoUseIsLoggedOut(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		settings := p.settings()
+		answer := &failing{
+			err: &providers.Error{Kind: providers.Protocol, Outcome: providers.Happened},
+			got: providers.TokenResponse{RefreshToken: providers.NewSecret("rt-useless")},
+		}
+		settings.Upstream = answer
+		require.NoError(t, p.Configure(t.Context(), accountID, settings, false))
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, providers.Happened, upstreamError(t, err).Outcome)
+		synctest.Wait()
+		require.Equal(t, []string{"rt-useless"}, answer.loggedOut)
+		require.Empty(t, w.records())
+	})
+}
+
 func TestRule1TheEndOfAMountLogsEverySessionOut(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		for range 5 {
@@ -572,6 +589,50 @@ func TestRule7AServerThatIsDownIsAskedEverMoreSeldom(t *testing.T) {
 	})
 }
 
+func TestRule7DuringAPauseNoCallGoesOut(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		calls := p.countLogins()
+		w.setDown(true)
+		for range 10 {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.Equal(t, providers.Unavailable, upstreamError(t, err).Kind)
+		}
+		require.EqualValues(t, 1, calls.Load())
+		for range 3600 {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.Error(t, err)
+			time.Sleep(time.Second)
+		}
+		require.Less(t, calls.Load(), int64(3600/20), "ever more seldom, up to half a minute and a spread")
+	})
+}
+
+func TestRule7AThrottledAccountWaitsAsTold(t *testing.T) {
+	for told, waits := range map[time.Duration]time.Duration{
+		0:               5 * time.Second,
+		2 * time.Minute: 2 * time.Minute,
+		24 * time.Hour:  15 * time.Minute,
+	} {
+		inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+			settings := p.settings()
+			answer := &failing{err: &providers.Error{Kind: providers.Throttled, Outcome: providers.DidNotHappen, RetryAfter: told}}
+			settings.Upstream = answer
+			require.NoError(t, p.Configure(t.Context(), accountID, settings, false))
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.Error(t, err)
+			time.Sleep(waits - time.Second)
+			require.NoError(t, p.Configure(t.Context(), accountID, settings, true), "a config write does not end it")
+			_, err = p.Acquire(t.Context(), dedicated)
+			require.Equal(t, providers.Throttled, upstreamError(t, err).Kind)
+			require.EqualValues(t, 1, answer.logins.Load())
+			time.Sleep(2 * time.Second)
+			_, err = p.Acquire(t.Context(), dedicated)
+			require.Error(t, err)
+			require.EqualValues(t, 2, answer.logins.Load())
+		})
+	}
+}
+
 // rule 8: refresh once.
 
 func TestRule8ASharedTokenIsRefreshedAtHalfItsLife(t *testing.T) {
@@ -848,4 +909,42 @@ func upstreamError(tb testing.TB, err error) *providers.Error {
 	var failure *providers.Error
 	require.ErrorAs(tb, err, &failure)
 	return failure
+}
+
+// failing is an upstream whose logins all fail alike.
+type failing struct {
+	err       *providers.Error
+	got       providers.TokenResponse
+	logins    atomic.Int64
+	loggedOut []string
+}
+
+func (f *failing) Capabilities() providers.Capabilities {
+	return providers.Capabilities{Sessions: true, Logout: true}
+}
+
+func (f *failing) Login(context.Context, providers.LoginRequest) (providers.TokenResponse, error) {
+	f.logins.Add(1)
+	return f.got, f.err
+}
+
+func (f *failing) Refresh(context.Context, providers.Secret) (providers.TokenResponse, error) {
+	return providers.TokenResponse{}, f.err
+}
+
+func (f *failing) Logout(_ context.Context, token providers.Secret) error {
+	f.loggedOut = append(f.loggedOut, token.Reveal())
+	return nil
+}
+
+// countLogins counts the calls that go out for a login, answered or not.
+func (p *process) countLogins() *atomic.Int64 {
+	var calls atomic.Int64
+	p.faults.set(func(op string) fault {
+		if op == "login" {
+			calls.Add(1)
+		}
+		return none
+	})
+	return &calls
 }
