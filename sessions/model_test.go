@@ -240,9 +240,7 @@ func (m *model) do(s step) {
 	case killPlugin:
 		p.faults.kill()
 	case stepTheClock:
-		m.world.mu.Lock()
-		m.world.ahead = time.Duration(s.Pick) * 25 * time.Second / 9 // less than a code's look-around
-		m.world.mu.Unlock()
+		m.world.stepClock(time.Duration(s.Pick) * 25 * time.Second / 9) // less than a code's look-around
 		p.restart()
 	case justWait:
 	case waitVeryLong:
@@ -314,6 +312,13 @@ func (m *model) checkLeases() {
 				l.Ref, token.Reveal(), l.Until, m.now(), m.world.trail[max(0, len(m.world.trail)-15):])
 		}
 	}
+}
+
+func (w *world) stepClock(ahead time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.setBack = max(w.setBack, w.ahead-ahead)
+	w.ahead = ahead
 }
 
 func (w *world) setPassword(password string) {

@@ -42,7 +42,7 @@ type world struct {
 
 	// The clock of Vault's host is ahead of the server's; it is stepped only
 	// between two lives of the plugin: within one, Go's clocks are monotonic.
-	ahead time.Duration
+	ahead, setBack time.Duration
 
 	// Vault's storage and the config.
 	storage  logical.Storage
@@ -207,8 +207,9 @@ func (w *world) expire() {
 		}
 		gone := now.After(end)
 		troubled := w.down || end.Before(w.trouble.Add(logoutPatience))
-		// The token of a lease was good up to the very end of the session.
-		leased := !s.expires.Before(end)
+		// The token of a lease was good up to the very end of the session; on a
+		// host whose clock was set back, by that much longer.
+		leased := !s.expires.Add(w.setBack).Before(end)
 		unclosable := s.lost || troubled || leased || w.deaths > 0 && !w.recorded[s.attempt]
 		if gone && !unclosable {
 			w.agedOut++
