@@ -108,13 +108,13 @@ func (a *Account) attendReader(w *waiter) {
 func (a *Account) attendRenewal(w *waiter) {
 	s := a.sessions[w.want.Renews.Session]
 	switch {
-	case s == nil || s.phase != open || s.rec.Refresh.Empty():
+	case s == nil || s.phase != open || !s.canRefresh():
 		a.refuse(w, &Refusal{
 			Reason:  LeaseGone,
 			Message: "the session of this lease is closed or cannot be refreshed",
 			Advice:  "read the credentials again",
 		})
-	case s.token != nil && s.published > w.want.Renews.Generation && s.token.left(a.now) >= w.leaseNeeded():
+	case s.token != nil && s.published > w.want.Renews.Generation && s.token.left(a.now) >= w.want.leaseNeeded():
 		clear(s.grants)
 		a.give(w, s)
 		s.token = nil
@@ -126,16 +126,13 @@ func (a *Account) attendRenewal(w *waiter) {
 
 // serves says whether the session's token is what the waiter wants.
 func (s *session) serves(w *waiter, now time.Time) bool {
-	return s.token != nil && s.token.Ref != w.newerThan && s.token.left(now) >= w.leaseNeeded()
+	return s.token != nil && s.token.Ref != w.newerThan && s.token.left(now) >= w.want.leaseNeeded()
 }
 
 // readsShared says that the waiter reads the shared session of these scopes.
 func (w *waiter) readsShared(key string) bool {
 	return w.trial == nil && w.want.Mode == providers.Shared && w.want.Renews.Session == "" && w.key == key
 }
-
-// leaseNeeded is the shortest lease that will do.
-func (w *waiter) leaseNeeded() time.Duration { return max(minLease, w.want.MinTTL) }
 
 // give answers a waiter with a grant.
 func (a *Account) give(w *waiter, s *session) {
@@ -156,7 +153,7 @@ func (a *Account) awaitRefresh(w *waiter, s *session) {
 	case a.now.Before(s.refreshAfter):
 		a.refuse(w, s.refreshErr)
 	case w.refreshed: // and its token is not what is wanted
-		a.refuse(w, tooShort(w.leaseNeeded(), s.leaseLeft(a.now)))
+		a.refuse(w, tooShort(w.want.leaseNeeded(), s.leaseLeft(a.now)))
 	default:
 		w.refreshed = true
 		a.refresh(s)
@@ -263,7 +260,7 @@ func (a *Account) reject(w *waiter) {
 	}
 	o := a.opening
 	underWay := s.renewing() || o != nil && o.key == s.key && o.rec.Mode == providers.Shared && o.trial == nil
-	tooSoon := a.now.Before(s.forcedAt.Add(forcedEvery)) || s.rec.Refresh.Empty() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
+	tooSoon := a.now.Before(s.forcedAt.Add(forcedEvery)) || !s.canRefresh() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
 	if tooSoon && !underWay {
 		return
 	}

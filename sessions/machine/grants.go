@@ -14,7 +14,7 @@ func (a *Account) TryGrant(w Want, now time.Time) (Grant, bool) {
 		return Grant{}, false
 	}
 	s := a.current[scopesKey(w.Scopes)]
-	if s == nil || s.token == nil || len(s.grants) == 0 || s.token.left(now) < max(minLease, w.MinTTL) {
+	if s == nil || s.token == nil || len(s.grants) == 0 || s.token.left(now) < w.leaseNeeded() {
 		return Grant{}, false
 	}
 	if a.refreshesAhead(s) && !now.Before(s.refreshAt) {
@@ -69,9 +69,7 @@ func (a *Account) dropExpiredGrants(s *session) {
 			delete(s.grants, id)
 		}
 	}
-	if len(s.grants) == 0 {
-		s.keepUntil = a.lingerUntil(s)
-	}
+	a.lingerIfLast(s)
 }
 
 // drop removes one lease from a shared session; a second time changes nothing.
@@ -80,18 +78,19 @@ func (a *Account) drop(s *session, id GrantID) {
 		return
 	}
 	delete(s.grants, id.N)
-	if len(s.grants) == 0 {
-		s.keepUntil = a.lingerUntil(s)
-	}
+	a.lingerIfLast(s)
 }
 
-// lingerUntil is how long a session without leases is kept (rule 3): only one
-// that readers can still find.
-func (a *Account) lingerUntil(s *session) time.Time {
-	if a.current[s.key] != s {
-		return a.now
+// lingerIfLast keeps a session for a while after its last lease (rule 3), if
+// readers can still find it.
+func (a *Account) lingerIfLast(s *session) {
+	if len(s.grants) > 0 {
+		return
 	}
-	return a.now.Add(a.limits.Linger)
+	s.keepUntil = a.now
+	if a.current[s.key] == s {
+		s.keepUntil = a.now.Add(a.limits.Linger)
+	}
 }
 
 // unheld says that nobody holds the session and nobody waits for its next token.

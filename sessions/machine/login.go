@@ -16,6 +16,8 @@ const (
 	// intentPatience is how long the write of an intent may take; after that its
 	// DiesAt would not hold and the login is not begun.
 	intentPatience = 30 * time.Second
+	// rounding is what two answers about the same lifetime may differ by.
+	rounding = 2 * time.Second
 )
 
 // beginLogin records the intent of a login, spent code included, in one write
@@ -66,7 +68,6 @@ func (a *Account) idleTime() time.Duration {
 // learntIdle is what the account remembers of the server's idle time: what this
 // login was told, unless it was told nothing or Keycloak's default.
 func (s *session) learntIdle(before time.Duration) time.Duration {
-	const rounding = 2 * time.Second
 	switch told := s.rec.Idle; {
 	case (told - before).Abs() <= rounding:
 		return before
@@ -151,7 +152,6 @@ func (a *Account) takeToken(s *session, got providers.TokenResponse) *Token {
 // session. As long as it stays the same, a refresh prolongs the session; once
 // it shrinks, what is left of the session's maximum age is what it says.
 func (a *Account) observeIdle(s *session, left time.Duration) {
-	const rounding = 2 * time.Second
 	switch {
 	case s.rec.Generation == 1:
 		s.rec.Idle = left
@@ -215,7 +215,7 @@ func (a *Account) openedForOne(s *session) {
 		if w.answered || w.trial != nil || w.want.Mode != providers.Dedicated || w.key != s.key || w.want.Renews.Session != "" {
 			continue
 		}
-		if life := s.token.left(a.now); life < w.leaseNeeded() {
+		if life := s.token.left(a.now); life < w.want.leaseNeeded() {
 			a.refuse(w, tooShort(w.want.MinTTL, life))
 			continue
 		}

@@ -66,11 +66,11 @@ func (a *Account) refreshHelps(s *session, w *waiter) bool {
 	switch {
 	case w.refreshed || !s.canRefresh():
 		return false
-	case !s.fadesAt.IsZero() && s.fadesAt.Sub(a.now)-leaseMargin < w.leaseNeeded():
+	case !s.fadesAt.IsZero() && s.fadesAt.Sub(a.now)-leaseMargin < w.want.leaseNeeded():
 		return false
 	}
 	life, known := a.life[s.key]
-	return !known || life >= w.leaseNeeded()
+	return !known || life >= w.want.leaseNeeded()
 }
 
 // openSuccessor begins the login of the session that takes over, within the

@@ -63,3 +63,6 @@ type Want struct {
 	// Renews is the token of a dedicated session's lease that is to be renewed.
 	Renews TokenRef
 }
+
+// leaseNeeded is the shortest lease that will do.
+func (w Want) leaseNeeded() time.Duration { return max(minLease, w.MinTTL) }
