@@ -22,6 +22,9 @@ const (
 	Unavailable
 	// SessionGone: the refresh token's session is not there any more.
 	SessionGone
+	// NotAllowed: the server does not let this account do that. Only said of the
+	// calls of a SessionLister; a refused login is BadCredentials.
+	NotAllowed
 )
 
 // String names the kind, as docs and metrics do.
@@ -39,6 +42,8 @@ func (k Kind) String() string {
 		return "unavailable"
 	case SessionGone:
 		return "session gone"
+	case NotAllowed:
+		return "not allowed"
 	}
 	return fmt.Sprintf("kind %d", int(k))
 }
@@ -76,7 +81,10 @@ type Error struct {
 	Outcome Outcome
 	// RetryAfter is what the server asked for (HTTP Retry-After); 0: nothing.
 	RetryAfter time.Duration
-	Op         string // "login", "refresh", "logout"
+	// ServerTime is the server's clock as the header Date of its answer has it, to
+	// the second; zero: there was no answer, or it does not say.
+	ServerTime time.Time
+	Op         string // "login", "refresh", "logout", "list sessions", "end session"
 	Host       string // whom we called
 	Message    string // what happened, one clause without a full stop
 	Advice     string // what the operator should do next

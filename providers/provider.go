@@ -171,6 +171,9 @@ type Capabilities struct {
 	GeneratesCode bool
 	// CodePeriod is the length of a code's step; 0 where OneTimeCode is false.
 	CodePeriod time.Duration
+	// ListsSessions: the upstream is a SessionLister. Whether the server lets this
+	// account list its sessions only a try can tell.
+	ListsSessions bool
 }
 
 // Upstream reaches one account. Its methods make one call to the server each,
@@ -192,6 +195,35 @@ type Upstream interface {
 	Refresh(ctx context.Context, refreshToken Secret) (TokenResponse, error)
 	// Logout ends the session. One that is gone already is a success.
 	Logout(ctx context.Context, refreshToken Secret) error
+}
+
+// SessionLister is an Upstream whose server can tell an account's sessions and
+// end one by its id: Keycloak's Account REST API. Its calls are made with an
+// access token of the account, and keep the rules of Upstream's.
+type SessionLister interface {
+	// ListSessions returns all sessions that the server holds of the account,
+	// that of the access token among them. The error's kind is NotAllowed where
+	// the server refuses the token: the account may not use this API, or the
+	// token's session has ended meanwhile.
+	ListSessions(ctx context.Context, accessToken Secret) ([]ServerSession, error)
+	// EndSession ends one session. One that is gone already is a success.
+	EndSession(ctx context.Context, accessToken Secret, serverID string) error
+}
+
+// ServerSession is a session as the server lists it.
+type ServerSession struct {
+	// ID is the server's own: the sid of its tokens (TokenResponse.ServerID).
+	ID string
+	// UserAgent is what the server kept of the login's: our mark, where it kept it.
+	UserAgent string
+	// Clients are the OAuth 2.0 clients that use it.
+	Clients   []string
+	IPAddress string
+	// StartedAt and LastAccess are by the server's clock, to the second;
+	// ExpiresAt is the end of its maximum age.
+	StartedAt, LastAccess, ExpiresAt time.Time
+	// Current: it is the session of the access token that was used.
+	Current bool
 }
 
 // LoginRequest is what varies from one login of an account to the next.
@@ -219,6 +251,13 @@ type TokenResponse struct {
 	// RefreshExpiresIn is how long the server keeps the session if it is left
 	// alone (Keycloak's refresh_expires_in); 0 where it did not say.
 	RefreshExpiresIn time.Duration
+	// ServerID is the server's id of the session: Keycloak's session_state, else
+	// the access token's claim sid; empty where neither is there. It is not
+	// verified: it only serves to find the session in the server's own list.
+	ServerID string
+	// ServerTime is the server's clock when it answered, to the second: the
+	// header Date, else the access token's claim iat; zero where neither is there.
+	ServerTime time.Time
 	// Scope is space-separated, RFC 6749 section 3.3. Where the server did not
 	// say, it is what the access token itself claims, else what was asked for.
 	Scope string
