@@ -3,6 +3,7 @@ package sessions
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -30,6 +31,10 @@ type account struct {
 	timer      *time.Timer
 	wakeAt     time.Time
 	retired    bool // dropped by the engine: ask it for the account again
+
+	// loginTook is how long the last call of a login took, for a check. An account's
+	// logins come one after the other.
+	loginTook atomic.Int64
 }
 
 // step tells the machine an event; false: the engine has dropped the account.

@@ -35,6 +35,10 @@ func (a *account) perform(ctx context.Context, effect machine.Effect) {
 		a.begin(func(ctx context.Context) { a.refresh(ctx, e) })
 	case machine.Logout:
 		a.begin(func(ctx context.Context) { a.logout(ctx, e) })
+	case machine.List:
+		a.begin(func(ctx context.Context) { a.list(ctx, e) })
+	case machine.End:
+		a.begin(func(ctx context.Context) { a.end(ctx, e) })
 	case machine.Reply:
 		a.deliver(e)
 	case machine.Note:
@@ -72,11 +76,13 @@ func (a *account) login(ctx context.Context, e machine.Login) {
 		OTP:       e.OTP,
 		CodeAt:    e.CodeAt,
 	}
+	began := a.engine.options.Now()
 	var got providers.TokenResponse
 	err := a.call(ctx, "login", e.Deadline, upstream, func(ctx context.Context) (err error) {
 		got, err = upstream.Login(ctx, request)
 		return err
 	})
+	a.loginTook.Store(int64(a.engine.options.Now().Sub(began)))
 	a.step(machine.LoggedIn{Session: e.Session, Got: got, Err: err})
 }
 
@@ -96,6 +102,37 @@ func (a *account) logout(ctx context.Context, e machine.Logout) {
 		return upstream.Logout(ctx, e.Token)
 	})
 	a.step(machine.LoggedOut{Session: e.Session, Err: err})
+}
+
+func (a *account) list(ctx context.Context, e machine.List) {
+	upstream := a.currentUpstream()
+	var listed []providers.ServerSession
+	err := a.call(ctx, "list sessions", e.Deadline, upstream, func(ctx context.Context) (err error) {
+		lister, ok := upstream.(providers.SessionLister)
+		if !ok {
+			return noList("list sessions")
+		}
+		listed, err = lister.ListSessions(ctx, e.Token)
+		return err
+	})
+	a.step(machine.Listed{Sessions: listings(a.engine.mountID(), listed), Err: err})
+}
+
+func (a *account) end(ctx context.Context, e machine.End) {
+	upstream := a.currentUpstream()
+	err := a.call(ctx, "end session", e.Deadline, upstream, func(ctx context.Context) error {
+		lister, ok := upstream.(providers.SessionLister)
+		if !ok {
+			return noList("end session")
+		}
+		return lister.EndSession(ctx, e.Token, e.ServerID)
+	})
+	a.step(machine.Ended{Session: e.Session, ServerID: e.ServerID, Err: err})
+}
+
+// noList: the settings changed to those of another server in between.
+func noList(op string) error {
+	return &providers.Error{Kind: providers.NotAllowed, Outcome: providers.DidNotHappen, Op: op, Message: "this server has no list of sessions"}
 }
 
 // call makes one call to the server within its deadline. Whatever goes wrong,
@@ -153,8 +190,11 @@ func (a *account) log(n machine.Note) {
 	switch n.What {
 	case machine.SessionOpened, machine.SessionClosed:
 		a.engine.logger.Debug(string(n.What), fields...)
+	case machine.OrphanClosed, machine.BookClosed:
+		a.engine.logger.Info(string(n.What), fields...)
 	case machine.LogoutPending, machine.SessionAgedOut, machine.LoginLost, machine.LoginFailed,
-		machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost:
+		machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost,
+		machine.StrayFound, machine.SessionVanished, machine.CompareFailed:
 		a.engine.logger.Warn(string(n.What), fields...)
 	}
 }

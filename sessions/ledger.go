@@ -45,6 +45,7 @@ type sessionEntry struct {
 	Mode         providers.Mode `json:"mode"`
 	Scopes       []string       `json:"scopes,omitempty"`
 	RefreshToken string         `json:"refresh_token,omitempty"`
+	ServerID     string         `json:"server_id,omitempty"`
 	Generation   int            `json:"generation,omitempty"`
 	OpenedAt     time.Time      `json:"opened_at"`
 	Horizon      time.Time      `json:"horizon,omitzero"`
@@ -82,6 +83,7 @@ func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error 
 		Mode:         r.Mode,
 		Scopes:       r.Scopes,
 		RefreshToken: r.Refresh.Reveal(),
+		ServerID:     r.ServerID,
 		Generation:   r.Generation,
 		OpenedAt:     r.OpenedAt,
 		Horizon:      r.Horizon,
@@ -151,6 +153,7 @@ func (e sessionEntry) record(id machine.SessionID) machine.Record {
 		Mode:        e.Mode,
 		Scopes:      e.Scopes,
 		Refresh:     providers.NewSecret(e.RefreshToken),
+		ServerID:    e.ServerID,
 		Generation:  e.Generation,
 		OpenedAt:    e.OpenedAt,
 		Horizon:     e.Horizon,

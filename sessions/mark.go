@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
@@ -18,6 +19,8 @@ const (
 
 var numericVersion = regexp.MustCompile(`^\d+(\.\d+){0,2}`)
 
+const markName = "vault-plugin-secrets-panta"
+
 // userAgent is what a login sends, and the mark that Keycloak lists with the
 // session: whose mount and which login attempt opened it. Its version can hold
 // three numbers and nothing else.
@@ -26,7 +29,26 @@ func userAgent(mount string, attempt machine.SessionID, version string) string {
 	if number == "" {
 		number = "0"
 	}
-	return "vault-plugin-secrets-panta-" + mount + "-" + string(attempt) + "-bot/" + number
+	return markName + "-" + mount + "-" + string(attempt) + "-bot/" + number
+}
+
+var mark = regexp.MustCompile(`^` + markName + `-([a-z2-7]+)-([a-z2-7]+)-bot(/|$)`)
+
+// listings reads the marks of the sessions that a server lists.
+func listings(mount string, listed []providers.ServerSession) []machine.Listing {
+	all := make([]machine.Listing, len(listed))
+	for i, s := range listed {
+		l := machine.Listing{ServerSession: s}
+		if parts := mark.FindStringSubmatch(s.UserAgent); parts != nil {
+			l.Mount, l.Attempt = parts[1], machine.SessionID(parts[2])
+			l.Owner = machine.OtherMount
+			if l.Mount == mount {
+				l.Owner = machine.ThisMount
+			}
+		}
+		all[i] = l
+	}
+	return all
 }
 
 // randomID returns n random characters of a-z and 2-7.

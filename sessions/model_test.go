@@ -240,6 +240,7 @@ func (m *model) do(s step) {
 	case killPlugin:
 		p.faults.kill()
 	case stepTheClock:
+		p.Stop()                                                        // within one life of the plugin clocks are monotonic
 		m.world.stepClock(time.Duration(s.Pick) * 25 * time.Second / 9) // less than a code's look-around
 		p.restart()
 	case justWait:

@@ -948,3 +948,11 @@ func (p *process) countLogins() *atomic.Int64 {
 	})
 	return &calls
 }
+
+// upstreamKind is the kind of a refusal of the server's.
+func upstreamKind(t *testing.T, err error) providers.Kind {
+	t.Helper()
+	var upstream *providers.Error
+	require.ErrorAs(t, err, &upstream)
+	return upstream.Kind
+}

@@ -36,6 +36,11 @@ type world struct {
 	latency                 time.Duration
 	down                    bool
 	noSessions              bool // client credentials
+	emptyLists              bool
+	noRoles                 bool          // the account may not list its sessions
+	marksLost               bool          // something on the way changes the User-Agent
+	listDelay               time.Duration // between the look at the sessions and the answer
+	foreign                 map[string]*foreignSession
 	sessions                map[string]*upstreamSession
 	usedSteps               map[int64]bool
 	usedTyped               map[string]bool
@@ -54,6 +59,7 @@ type world struct {
 
 	// Witnesses.
 	logins, refreshes, logouts, refused, denials, codeReuses, peak int
+	listed, ended                                                  int
 	agedOut                                                        int             // ended by age although they could have been closed
 	recorded                                                       map[string]bool // attempts whose refresh token was stored
 	deaths                                                         int             // of the plugin
@@ -62,6 +68,7 @@ type world struct {
 }
 
 type upstreamSession struct {
+	userAgent  string
 	attempt    string
 	generation int
 	started    time.Time
@@ -69,6 +76,13 @@ type upstreamSession struct {
 	expires    time.Time // of the newest access token
 	dead       bool      // refresh token reused: counts until logged out
 	lost       bool      // the answer to its login never arrived
+}
+
+// foreignSession is one that somebody else opened with the same account.
+type foreignSession struct {
+	userAgent string
+	used      time.Time
+	ended     bool // by us: never
 }
 
 // judge is the part of testing.TB that the world needs: the model test brings
@@ -90,6 +104,7 @@ func newWorld(t judge) *world {
 		isConfig:  true,
 		latency:   50 * time.Millisecond,
 		sessions:  map[string]*upstreamSession{},
+		foreign:   map[string]*foreignSession{},
 		usedSteps: map[int64]bool{},
 		usedTyped: map[string]bool{},
 		recorded:  map[string]bool{},
@@ -200,6 +215,7 @@ const logoutPatience = 7 * time.Minute
 // expire ends what has been left alone too long or is too old.
 func (w *world) expire() {
 	now := time.Now()
+	maps.DeleteFunc(w.foreign, func(_ string, f *foreignSession) bool { return now.After(f.used.Add(w.idle)) })
 	maps.DeleteFunc(w.sessions, func(id string, s *upstreamSession) bool {
 		end := s.used.Add(w.idle)
 		if oldest := s.started.Add(w.maxAge); oldest.Before(end) {
@@ -262,6 +278,25 @@ func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (provide
 
 func (u *upstream) Refresh(ctx context.Context, token providers.Secret) (providers.TokenResponse, error) {
 	return u.process.call(ctx, "refresh", func() (providers.TokenResponse, *providers.Error) { return u.process.refresh(token.Reveal()) })
+}
+
+// ListSessions implements providers.SessionLister.
+func (u *upstream) ListSessions(ctx context.Context, token providers.Secret) ([]providers.ServerSession, error) {
+	var list []providers.ServerSession
+	_, err := u.process.call(ctx, "list", func() (_ providers.TokenResponse, failure *providers.Error) {
+		list, failure = u.process.list(token)
+		return providers.TokenResponse{}, failure
+	})
+	time.Sleep(u.process.delayOfLists())
+	return list, err
+}
+
+// EndSession implements providers.SessionLister.
+func (u *upstream) EndSession(ctx context.Context, token providers.Secret, id string) error {
+	_, err := u.process.call(ctx, "end", func() (providers.TokenResponse, *providers.Error) {
+		return providers.TokenResponse{}, u.process.end(token, id)
+	})
+	return err
 }
 
 func (u *upstream) Logout(ctx context.Context, token providers.Secret) error {
@@ -354,7 +389,7 @@ func (w *world) login(password string, r providers.LoginRequest) (providers.Toke
 		}
 		w.usedSteps[step], w.usedTyped[typed] = true, true
 	}
-	if w.limit > 0 && len(w.sessions) >= w.limit {
+	if w.limit > 0 && len(w.sessions)+len(w.foreign) >= w.limit {
 		w.denials++
 		return refuse(providers.SessionLimit, "session limit exceeded")
 	}
@@ -364,9 +399,9 @@ func (w *world) login(password string, r providers.LoginRequest) (providers.Toke
 		return providers.TokenResponse{AccessToken: providers.NewSecret("at-" + id + ".1"), TokenType: "Bearer", ExpiresIn: w.tokenLife}, nil
 	}
 	attempt := strings.Split(r.UserAgent, "-")
-	s := &upstreamSession{attempt: attempt[len(attempt)-2], started: time.Now()}
+	s := &upstreamSession{userAgent: r.UserAgent, attempt: attempt[len(attempt)-2], started: time.Now()}
 	w.sessions[id] = s
-	w.peak = max(w.peak, len(w.sessions))
+	w.peak = max(w.peak, len(w.sessions)+len(w.foreign))
 	return w.tokens(id, s), nil
 }
 
@@ -380,6 +415,7 @@ func (w *world) tokens(id string, s *upstreamSession) providers.TokenResponse {
 	return providers.TokenResponse{
 		AccessToken: providers.NewSecret("at-" + name), TokenType: "Bearer", ExpiresIn: min(w.tokenLife, left),
 		RefreshToken: providers.NewSecret("rt-" + name), RefreshExpiresIn: min(w.idle, left),
+		ServerID: id, ServerTime: time.Now().Truncate(time.Second),
 	}
 }
 
@@ -411,6 +447,83 @@ func (w *world) logout(token string) (providers.TokenResponse, *providers.Error)
 		delete(w.sessions, id)
 	}
 	return providers.TokenResponse{}, nil
+}
+
+// list is the server's own list of the account's sessions.
+func (w *world) list(token providers.Secret) ([]providers.ServerSession, *providers.Error) {
+	w.expire()
+	w.listed++
+	if refusal := w.mayList(token, "list sessions"); refusal != nil {
+		return nil, refusal
+	}
+	var list []providers.ServerSession
+	if w.emptyLists {
+		return nil, nil
+	}
+	for id, s := range w.sessions {
+		userAgent := s.userAgent
+		if w.marksLost {
+			userAgent = "Other/Unknown"
+		}
+		list = append(list, providers.ServerSession{
+			ID: id, UserAgent: userAgent, StartedAt: s.started, LastAccess: s.used, ExpiresAt: s.started.Add(w.maxAge),
+			Current: id == sessionOf(token),
+		})
+	}
+	for id, f := range w.foreign {
+		list = append(list, providers.ServerSession{ID: id, UserAgent: f.userAgent, StartedAt: f.used, LastAccess: f.used, ExpiresAt: f.used.Add(w.maxAge)})
+	}
+	return list, nil
+}
+
+func (w *world) delayOfLists() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.listDelay
+}
+
+func (w *world) mayList(token providers.Secret, op string) *providers.Error {
+	if s := w.sessions[sessionOf(token)]; s == nil || s.dead || w.noRoles {
+		return &providers.Error{Kind: providers.NotAllowed, Outcome: providers.DidNotHappen, Op: op, Message: "the server answered 401"}
+	}
+	return nil
+}
+
+func (w *world) end(token providers.Secret, id string) *providers.Error {
+	w.expire()
+	if refusal := w.mayList(token, "end session"); refusal != nil {
+		return refusal
+	}
+	w.ended++
+	if f := w.foreign[id]; f != nil {
+		f.ended = true
+	}
+	delete(w.foreign, id)
+	delete(w.sessions, id)
+	return nil
+}
+
+// markOf is the mark that a login of the mount would have with another attempt.
+func (w *world) markOf(l sessions.Lease, attempt string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ours := w.sessions[sessionOf(l.Token.AccessToken)]
+	return strings.Replace(ours.userAgent, ours.attempt, attempt, 1)
+}
+
+// logInSomebody opens a session that is not the plugin's.
+func (w *world) logInSomebody(id, userAgent string) *foreignSession {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := &foreignSession{userAgent: userAgent, used: time.Now()}
+	w.foreign[id] = f
+	return f
+}
+
+func (w *world) logOutSomebody(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.foreign, id)
 }
 
 // fault is what happens at one boundary.

@@ -29,8 +29,13 @@ type Account struct {
 	pause      pause
 	codes      codes
 	codeWakeAt time.Time // a waiter waits for this step of the one-time code
+	book       book
+	clock      clock
+
+	orphansEnded uint64 // since the start
 
 	// Of the Step under way.
+	steps   uint64 // it and those before
 	now     time.Time
 	effects []Effect
 	replies []Effect
@@ -62,6 +67,12 @@ type session struct {
 	refreshAfter time.Time // no refresh for a reader before, after one failed
 	forcedAt     time.Time // the last refresh that a rejected token asked for
 	fadesAt      time.Time // when the server ends it whatever we do; zero: not known
+
+	// changedIn is the Step in which the server's side of it changed last: a list
+	// that was asked for before says nothing about it.
+	changedIn uint64
+	searchAt  time.Time // of a lost login: when the list is asked for again
+	searches  int
 
 	loggingOut bool
 	logoutAt   time.Time // next try of a pending logout
@@ -116,6 +127,7 @@ func scopesKey(scopes []string) string { return strings.Join(scopes, " ") }
 // Step takes one event and returns what is to be done about it, in order.
 func (a *Account) Step(ev Event, now time.Time) []Effect {
 	a.now = now
+	a.steps++
 	a.effects, a.replies = nil, nil
 	switch e := ev.(type) {
 	case Acquire:
@@ -126,6 +138,8 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 		a.abandon(e.Waiter)
 	case Release:
 		a.release(e)
+	case Compare:
+		a.compareWith(e)
 	case Drain:
 		a.drain(e.Waiter)
 	case Configured:
@@ -138,6 +152,10 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 		a.refreshed(e)
 	case LoggedOut:
 		a.loggedOut(e)
+	case Listed:
+		a.listed(e)
+	case Ended:
+		a.ended(e)
 	case Stored:
 		a.stored(e)
 	case GuardStored:
@@ -152,6 +170,7 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 func (a *Account) settle() {
 	a.serve()
 	a.passTime() // after serve: only what nobody took is idle
+	a.compare()
 	a.finishDrains()
 	a.flushGuard()
 }
@@ -159,11 +178,15 @@ func (a *Account) settle() {
 func (a *Account) emit(e Effect) { a.effects = append(a.effects, e) }
 
 func (a *Account) note(what Occurrence, s *session, detail string) {
-	n := Note{What: what, Detail: detail}
+	var id SessionID
 	if s != nil {
-		n.Session = s.rec.ID
+		id = s.rec.ID
 	}
-	a.emit(n)
+	a.noteID(what, id, detail)
+}
+
+func (a *Account) noteID(what Occurrence, id SessionID, detail string) {
+	a.emit(Note{What: what, Session: id, Detail: detail})
 }
 
 // reply answers after everything else of the batch: what an answer promises is
@@ -176,6 +199,9 @@ func (a *Account) configured(e Configured) {
 	a.limits = e.Limits
 	a.draining = false
 	clear(a.life) // what is known of the tokens may be out of date
+	if e.Reopen {
+		a.book.forget()
+	}
 	for _, w := range a.drains {
 		a.reply(Reply{Waiter: w, Err: &Refusal{Reason: Closed, Message: "the config was written again meanwhile", Advice: "try again"}})
 	}

@@ -32,6 +32,7 @@ func (a *Account) verify(e Verify) {
 func (a *Account) abandon(id WaiterID) {
 	a.waiters = slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.id == id })
 	a.drains = slices.DeleteFunc(a.drains, func(d WaiterID) bool { return d == id })
+	a.book.askers = slices.DeleteFunc(a.book.askers, func(w asker) bool { return w.waiter == id })
 	for _, s := range a.sessions {
 		if len(s.releasing) > 0 {
 			s.releasing = slices.DeleteFunc(s.releasing, func(r WaiterID) bool { return r == id })
@@ -200,6 +201,9 @@ func (a *Account) mayLogin(want Want, key string, t *trial) (code, *waitFor, *Re
 		return code{}, nil, tooShort(want.MinTTL, life)
 	}
 	if refusal := a.budgetRefusal(limits, t); refusal != nil {
+		if a.comparesFirst() {
+			return code{}, &waitFor{}, nil
+		}
 		return code{}, nil, refusal
 	}
 	c, freeAt := a.codeFor(limits.Capabilities, want.OTP)

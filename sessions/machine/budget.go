@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,7 +32,17 @@ func (a *Account) InUse() int {
 	return n
 }
 
-func (a *Account) full(l Limits) bool { return l.MaxSessions > 0 && a.InUse() >= l.MaxSessions }
+// taken counts what holds a place in the budget: our sessions, and those of people
+// and other mounts that the server listed (rule 11).
+func (a *Account) taken() int { return a.InUse() + len(a.othersNow()) }
+
+// othersNow are the listed sessions of others that the server has not dropped yet.
+func (a *Account) othersNow() []other {
+	a.book.others = slices.DeleteFunc(a.book.others, func(o other) bool { return !a.now.Before(o.until) })
+	return a.book.others
+}
+
+func (a *Account) full(l Limits) bool { return l.MaxSessions > 0 && a.taken() >= l.MaxSessions }
 
 // budgetRefusal refuses a login that does not fit the budget and for which no
 // room can be made.
@@ -88,34 +99,106 @@ func (s *session) leasesEnded(now time.Time) bool {
 	return !now.Before(newest.horizon.Add(-leaseMargin))
 }
 
-// budgetFull says how many of how many, in which state, when the next frees,
-// and what to change.
-func (a *Account) budgetFull(l Limits, t *trial) *Refusal {
-	count := map[string]int{}
-	var frees time.Time
+// Use is how the budget stands.
+type Use struct {
+	Limit int // 0: none
+	// Of this mount, by what the ledger holds.
+	Open, Opening, Unknown, Closing int
+	// Of others, as the server listed them at ListedAt, less those that it must have
+	// dropped since. Strays have this mount's mark, but no place in its ledger.
+	OtherMounts, People, Strays int
+	ListedAt                    time.Time // zero: never
+	// FreesAt is when the next place is free at the latest; zero: not known.
+	FreesAt time.Time
+}
+
+// Taken is how many places are in use.
+func (u Use) Taken() int {
+	return u.Open + u.Opening + u.Unknown + u.Closing + u.OtherMounts + u.People + u.Strays
+}
+
+// String lists what takes the places: "2 open, 1 of people".
+func (u Use) String() string {
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		name string
+	}{
+		{u.Open, "open"},
+		{u.Opening, "opening"},
+		{u.Unknown, "unknown"},
+		{u.Closing, "waiting for logout"},
+		{u.OtherMounts, "of other mounts"},
+		{u.Strays, "stray"},
+		{u.People, "of people"},
+	} {
+		if part.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.name))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Use says how the account's budget stands.
+func (a *Account) Use(now time.Time) Use {
+	a.now = now
+	return a.useOf(a.limits)
+}
+
+func (a *Account) useOf(l Limits) Use {
+	u := Use{Limit: l.MaxSessions, ListedAt: a.book.listedAt}
+	sooner := func(at time.Time) {
+		if !at.IsZero() && (u.FreesAt.IsZero() || at.Before(u.FreesAt)) {
+			u.FreesAt = at
+		}
+	}
 	for _, s := range a.sessions {
 		if !s.counts() {
 			continue
 		}
-		count[s.phase.String()]++
-		if at := s.freesAt(); !at.IsZero() && (frees.IsZero() || at.Before(frees)) {
-			frees = at
+		sooner(s.freesAt())
+		switch s.phase {
+		case intending, loggingIn, recording:
+			u.Opening++
+		case open:
+			u.Open++
+		case lost:
+			u.Unknown++
+		case closing:
+			u.Closing++
+		case spent, removing:
 		}
 	}
-	var states []string
-	for _, name := range []string{"open", "opening", "unknown", "waiting for logout"} {
-		if n := count[name]; n > 0 {
-			states = append(states, fmt.Sprintf("%d %s", n, name))
+	for _, o := range a.othersNow() {
+		sooner(o.until)
+		switch o.owner {
+		case OtherMount:
+			u.OtherMounts++
+		case ThisMount:
+			u.Strays++
+		case People:
+			u.People++
 		}
 	}
+	return u
+}
+
+// budgetFull says how many of how many, in which state, when the next frees,
+// and what to change.
+func (a *Account) budgetFull(l Limits, t *trial) *Refusal {
+	use := a.useOf(l)
 	r := &Refusal{
 		Reason:  BudgetFull,
-		Message: fmt.Sprintf("the session budget is full: %d of %d in use (%s)", a.InUse(), l.MaxSessions, strings.Join(states, ", ")),
+		Message: fmt.Sprintf("the session budget is full: %d of %d in use (%s)", use.Taken(), use.Limit, use),
 		Advice:  "revoke leases that are not needed, use session_mode=shared, or raise max_sessions if the server allows more",
 	}
-	if !frees.IsZero() {
-		r.RetryAt = frees
-		r.Message += ", the next is free at the latest at " + stamp(frees)
+	if use.OtherMounts+use.People+use.Strays > 0 {
+		r.Message += ", as the server listed them at " + stamp(use.ListedAt)
+		r.Advice += "; have people log out what they do not need"
+	}
+	if !use.FreesAt.IsZero() {
+		r.RetryAt = use.FreesAt
+		r.Message += ", the next is free at the latest at " + stamp(use.FreesAt)
 	}
 	if t != nil {
 		r.Advice += "; verify=false stores the config without a login"

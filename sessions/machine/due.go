@@ -84,6 +84,9 @@ func (a *Account) nextDue(s *session) time.Time {
 		}
 	case lost:
 		sooner(s.rec.DiesAt)
+		if !s.searchAt.IsZero() {
+			sooner(s.searchAt)
+		}
 	case spent:
 		if !s.storing {
 			sooner(s.rec.CodeUntil)
@@ -125,6 +128,9 @@ func (a *Account) attendSession(s *session) {
 	case lost:
 		if !a.now.Before(s.rec.DiesAt) {
 			a.end(s)
+		} else if !s.searchAt.IsZero() && !a.now.Before(s.searchAt) {
+			s.searchAt = time.Time{}
+			a.book.wanted = true
 		}
 	case spent:
 		if !a.now.Before(s.rec.CodeUntil) {
@@ -149,6 +155,9 @@ func (a *Account) NextWake() time.Time {
 		sooner(a.due[0].dueAt)
 	}
 	sooner(a.codeWakeAt)
+	if at, can := a.compareDue(); can {
+		sooner(at)
+	}
 	sooner(a.guard.saveAt)
 	return at
 }

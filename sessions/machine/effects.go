@@ -45,15 +45,32 @@ type (
 		Deadline time.Time
 	}
 
-	// Reply answers a waiter: with a grant, with nothing (a release, a drain, a
-	// verification), or with a refusal.
+	// List asks the server for its list of the account's sessions; answered by
+	// Listed. Session is that of the token.
+	List struct {
+		Session  SessionID
+		Token    providers.Secret
+		Deadline time.Time
+	}
+	// End ends a session by the id that the server's list has for it; answered by
+	// Ended. Token is of another session.
+	End struct {
+		Session  SessionID
+		ServerID string
+		Token    providers.Secret
+		Deadline time.Time
+	}
+
+	// Reply answers a waiter: with a grant, with a comparison, with nothing (a
+	// release, a drain, a verification), or with a refusal.
 	Reply struct {
 		Waiter  WaiterID
 		Session SessionID
 		Grant   Grant
 		// Renewal: the grant is that of a lease which holds the session already.
-		Renewal bool
-		Err     *Refusal
+		Renewal  bool
+		Compared Comparison
+		Err      *Refusal
 	}
 	// Note tells people what happened: a log line.
 	Note struct {
@@ -69,6 +86,8 @@ func (PutGuard) effect() {}
 func (Login) effect()    {}
 func (Refresh) effect()  {}
 func (Logout) effect()   {}
+func (List) effect()     {}
+func (End) effect()      {}
 func (Reply) effect()    {}
 func (Note) effect()     {}
 
@@ -86,4 +105,9 @@ const (
 	RefreshFailed   Occurrence = "refresh failed"
 	AccountGuarded  Occurrence = "account closed to logins"
 	LedgerWriteLost Occurrence = "ledger write failed"
+	OrphanClosed    Occurrence = "orphan closed"
+	StrayFound      Occurrence = "a session with this mount's mark that the ledger never held"
+	SessionVanished Occurrence = "session ended at the server by somebody else"
+	CompareFailed   Occurrence = "comparing with the server's list of sessions failed"
+	BookClosed      Occurrence = "the server does not let this account list its sessions"
 )

@@ -38,6 +38,12 @@ type (
 		Session SessionID
 		Grant   GrantID
 	}
+	// Compare says that a check wants the server's list of sessions, and with EndStrays
+	// that those of our mark which the ledger never held are ended (rule 11).
+	Compare struct {
+		Waiter    WaiterID
+		EndStrays bool
+	}
 	// Drain asks to log out everything and to refuse readers until Configured.
 	Drain struct{ Waiter WaiterID }
 	// Configured says that other limits or credentials are in force.
@@ -68,6 +74,17 @@ type (
 		Session SessionID
 		Err     *providers.Error
 	}
+	// Listed answers a List.
+	Listed struct {
+		Sessions []Listing
+		Err      *providers.Error
+	}
+	// Ended answers an End.
+	Ended struct {
+		Session  SessionID
+		ServerID string
+		Err      *providers.Error
+	}
 	// Stored answers a Put or a Remove. After an Err it may have landed or not.
 	Stored struct {
 		Session SessionID
@@ -84,12 +101,15 @@ func (Acquire) event()     {}
 func (Verify) event()      {}
 func (Abandon) event()     {}
 func (Release) event()     {}
+func (Compare) event()     {}
 func (Drain) event()       {}
 func (Configured) event()  {}
 func (Stop) event()        {}
 func (LoggedIn) event()    {}
 func (Refreshed) event()   {}
 func (LoggedOut) event()   {}
+func (Listed) event()      {}
+func (Ended) event()       {}
 func (Stored) event()      {}
 func (GuardStored) event() {}
 func (Tick) event()        {}

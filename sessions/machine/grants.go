@@ -47,8 +47,9 @@ func (a *Account) grant(s *session) Grant {
 const namelessGrant = 0
 
 // addGeneration counts a new token in: its leases die at its horizon.
-func (s *session) addGeneration(t *Token) {
+func (a *Account) addGeneration(s *session, t *Token) {
 	s.token = t
+	a.book.see(t)
 	s.published = t.Ref.Generation
 	s.generations = append(s.generations, generation{t.Ref.Generation, t.ExpiresAt})
 }

@@ -86,7 +86,7 @@ func (a *Account) refusedBy(want Want, t *trial, c providers.Capabilities) *Refu
 			Advice:  fmt.Sprintf("end sessions that other people or programs hold, or set max_sessions to what the server allows; the next login is tried after %s", stamp(g.FullUntil)),
 			RetryAt: g.FullUntil,
 		}
-	case a.now.Before(g.ClosedUntil) && t == nil:
+	case a.now.Before(g.ClosedUntil) && t == nil && !want.Force:
 		return &Refusal{
 			Reason:  Guarded,
 			Message: fmt.Sprintf("the account is closed to logins until %s, after %s: %s", stamp(g.ClosedUntil), counted(g.Strikes, "refused login"), g.Reason),
@@ -133,6 +133,7 @@ func (a *Account) loginRefused(s *session, err *providers.Error) {
 		g := a.guard.Guard
 		g.FullUntil, g.FullReason = a.now.Add(limitPause), err.Message
 		a.setGuard(g)
+		a.book.wanted = true
 		a.note(AccountGuarded, s, err.Error())
 	case err.Kind == providers.Throttled:
 		wait := throttlePause
@@ -172,7 +173,7 @@ func (a *Account) loggedInWell(s *session) {
 func (a *Account) strike(s *session, err *providers.Error) {
 	g := a.guard.Guard
 	capabilities := a.limitsOf(s.trial).Capabilities
-	g.Reason = err.Message
+	g.Reason = join(err.Message, a.clockRemark(s, err))
 	if capabilities.OneTimeCode && !s.rec.sentCode() && !g.AsksForCode {
 		g.AsksForCode = true
 	} else {
@@ -191,10 +192,13 @@ func counted(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// join puts advice after advice.
+// join puts one clause after another; either may be empty.
 func join(first, second string) string {
 	if first == "" {
 		return second
+	}
+	if second == "" {
+		return first
 	}
 	return first + "; " + second
 }

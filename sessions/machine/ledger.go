@@ -105,6 +105,9 @@ func (a *Account) storeFailed(s *session, cause error) {
 func (a *Account) forget(s *session) {
 	s.phase = removing
 	s.dirty, s.storing = false, false
+	if c := a.book.asking; c != nil {
+		c.left[s.rec.ID] = true
+	}
 	delete(a.sessions, s.rec.ID)
 	a.schedule(s)
 }

@@ -106,15 +106,18 @@ func (a *Account) loggedIn(e LoggedIn) {
 	if s == nil || s.phase != loggingIn {
 		return
 	}
+	a.readClock(e.Got, e.Err)
+	s.changedIn = a.steps
 	if e.Err != nil {
 		a.loginFailed(s, e)
 		return
 	}
 	s.rec.Stage = Open
 	s.rec.Generation = 1
+	s.rec.ServerID = e.Got.ServerID
 	token := a.takeToken(s, e.Got)
 	a.loggedInWell(s)
-	s.addGeneration(token)
+	a.addGeneration(s, token)
 	s.phase = recording
 	if s.durable {
 		a.save(s)
@@ -168,6 +171,8 @@ func (a *Account) opened(s *session) {
 	life := s.token.left(a.now)
 	a.life[s.key] = life
 	a.note(SessionOpened, s, "")
+	s.changedIn = a.steps
+	a.book.wanted = a.book.wanted || a.limits.MaxSessions > 0
 	switch {
 	case s.doomed:
 		a.close(s)
@@ -250,7 +255,9 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	if served := a.current[s.key]; served != nil && s.rec.Mode == providers.Shared && s.trial == nil {
 		served.refreshErr = &Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, Err: err}
 	}
-	a.answerOpeners(s, &Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, RetryAt: a.pause.until, Err: err})
+	a.answerOpeners(s, &Refusal{
+		Reason: Upstream, Message: err.What(), Advice: join(a.clockRemark(s, err), err.Advice), RetryAt: a.pause.until, Err: err,
+	})
 	defer a.schedule(s)
 	switch {
 	case !s.durable:
@@ -271,6 +278,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 		// dated from now: the end of its deadline, or of its answer.
 		s.phase = lost
 		s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
+		a.book.wanted = true
 		a.note(LoginLost, s, err.Error())
 	}
 }

@@ -108,6 +108,7 @@ func (a *Account) loggedOut(e LoggedOut) {
 		return
 	}
 	s.loggingOut = false
+	a.readClock(providers.TokenResponse{}, e.Err)
 	defer a.schedule(s)
 	if e.Err == nil || e.Err.Kind == providers.SessionGone {
 		a.note(SessionClosed, s, "")
@@ -164,6 +165,7 @@ func (a *Account) end(s *session) {
 		a.reply(Reply{Waiter: w, Session: s.rec.ID})
 	}
 	s.releasing = nil
+	s.changedIn = a.steps
 	if a.now.Before(s.rec.CodeUntil) {
 		s.phase = spent
 		a.schedule(s)

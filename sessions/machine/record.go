@@ -40,6 +40,9 @@ type Record struct {
 	// Refresh is the newest refresh token that was stored. A superseded one
 	// still logs out at Keycloak, so it is always good enough to close.
 	Refresh providers.Secret
+	// ServerID is the server's id of it, to find it in the server's list; empty:
+	// not known.
+	ServerID string
 	// Generation counts the tokens of this session: 1 from the login, one more
 	// from each refresh.
 	Generation int

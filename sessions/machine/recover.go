@@ -18,6 +18,7 @@ func Recover(l Limits, g Guard, records []Record, boot string, newID func() Sess
 		current:  map[string]*session{},
 		life:     map[string]time.Duration{},
 		guard:    guardState{Guard: g},
+		book:     book{wanted: true},
 		now:      now,
 	}
 	for _, r := range records {

@@ -13,6 +13,7 @@ const refreshMost = 30 * time.Second
 // while one is under way or its token is not stored.
 func (a *Account) refresh(s *session) {
 	s.refreshing = true
+	s.changedIn = a.steps
 	deadline := a.now.Add(a.limits.RequestTimeout)
 	// Even if the answer is lost, the server may count the session's idle time
 	// from this call.
@@ -101,6 +102,8 @@ func (a *Account) refreshed(e Refreshed) {
 		return
 	}
 	s.refreshing = false
+	s.changedIn = a.steps
+	a.readClock(e.Got, e.Err)
 	defer a.schedule(s)
 	if e.Err != nil {
 		a.refreshFailed(s, e)
@@ -120,7 +123,7 @@ func (a *Account) refreshed(e Refreshed) {
 // publish hands the refreshed token out, now that the ledger holds the refresh
 // token that came with it.
 func (a *Account) publish(s *session) {
-	s.addGeneration(s.unstored)
+	a.addGeneration(s, s.unstored)
 	s.unstored = nil
 	if life := s.token.left(a.now); s.fadesAt.IsZero() || life > a.life[s.key] {
 		a.life[s.key] = life

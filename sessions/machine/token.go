@@ -58,6 +58,8 @@ type Want struct {
 	MinTTL time.Duration
 	// OTP is a one-time code typed by a person.
 	OTP providers.Secret
+	// Force passes the guard, for a check that an operator insists on.
+	Force bool
 	// Rejected is a token that an API refused (rule 12).
 	Rejected TokenRef
 	// Renews is the token of a dedicated session's lease that is to be renewed.

@@ -1,0 +1,269 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// The server's book wins (rule 11): the ledger is what we believe, the server's
+// own list of the account's sessions is what is. This file decides when to ask
+// for that list; compare.go says what it means.
+
+const (
+	// compareEvery is the least time between two lists that nobody asked for.
+	compareEvery = 10 * time.Second
+	// compareMost is the longest pause after lists that failed, and between two
+	// searches for a session whose login had no answer.
+	compareMost = 5 * time.Minute
+	// deniedFor is how long a server's "not allowed" is believed: somebody may give
+	// the account the roles.
+	deniedFor = time.Hour
+)
+
+// Access says whether an account may list its sessions at the server.
+type Access int
+
+// The answers to that.
+const (
+	// AccessUnknown: nobody has asked yet.
+	AccessUnknown Access = iota
+	// AccessNone: there is no list, or the server does not let this account see it.
+	// The ledger alone counts, as an upper bound.
+	AccessNone
+	// AccessGranted: the last list came.
+	AccessGranted
+)
+
+// String names the answer, as check/ and metrics do.
+func (a Access) String() string {
+	switch a {
+	case AccessNone:
+		return "not allowed"
+	case AccessGranted:
+		return "allowed"
+	case AccessUnknown:
+	}
+	return "not known yet"
+}
+
+// book is what is known from the server's lists.
+type book struct {
+	access Access
+	token  *Token // the newest that was seen: an access token is needed to ask
+	wanted bool   // a list is wanted as soon as a token and notBefore allow
+	asking *comparison
+	askers []asker // checks that wait for a list of their own
+	others []other // listed sessions that the ledger does not hold
+	// listedAt is when the last list came; zero: never.
+	listedAt time.Time
+	// notBefore bounds the lists that no check asked for.
+	notBefore time.Time
+	failures  int      // in a row
+	kept      *session // not drained yet, since its token asks for the list
+}
+
+// comparison is one list under way, and the ends that follow from it.
+type comparison struct {
+	with     *Token
+	askedIn  uint64             // the Step that asked
+	left     map[SessionID]bool // what the ledger has forgotten since: the list may still show it
+	ending   int                // ends under way
+	checked  *asker             // the check that it is for; nil: none
+	compared Comparison
+}
+
+// asker is a check that waits for a list.
+type asker struct {
+	waiter     WaiterID
+	endStrays  bool
+	refusedFor *Refusal
+}
+
+// compareWith queues a check's list: it is asked for whatever was asked before.
+func (a *Account) compareWith(e Compare) {
+	a.book.askers = append(a.book.askers, asker{waiter: e.Waiter, endStrays: e.EndStrays})
+}
+
+// forget takes back what was believed of the list: a config was written.
+func (b *book) forget() {
+	b.access, b.others, b.failures, b.notBefore = AccessUnknown, nil, 0, time.Time{}
+}
+
+// see keeps the newest access token, for the next list.
+func (b *book) see(t *Token) { b.token = t }
+
+// bookToken returns an access token that the server should still take; nil: we
+// hold none, and never log in for the list alone.
+func (a *Account) bookToken() *Token {
+	if a.usableForBook(a.book.token) {
+		return a.book.token
+	}
+	for _, s := range a.current {
+		if a.usableForBook(s.token) {
+			return s.token
+		}
+	}
+	return nil
+}
+
+func (a *Account) usableForBook(t *Token) bool {
+	if t == nil || t.left(a.now) <= 0 {
+		return false
+	}
+	s := a.sessions[t.Ref.Session]
+	return s != nil && s.phase == open
+}
+
+// lists says that the server has a list which the account may see, as far as we know.
+func (a *Account) lists() bool {
+	return a.limits.Capabilities.ListsSessions && !a.limits.Retired &&
+		(a.book.access != AccessNone || !a.now.Before(a.book.notBefore))
+}
+
+// compareDue is when a wanted list can be asked for; false: not as things stand.
+func (a *Account) compareDue() (time.Time, bool) {
+	b := &a.book
+	can := b.wanted && b.asking == nil && !a.stopping && a.limits.Capabilities.ListsSessions && !a.limits.Retired && a.bookToken() != nil
+	return b.notBefore, can
+}
+
+// compare asks for the list that somebody wants, if it can be had now.
+func (a *Account) compare() {
+	b := &a.book
+	if b.asking != nil {
+		return
+	}
+	if len(b.askers) > 0 {
+		first := b.askers[0]
+		b.askers = b.askers[1:]
+		a.ask(&first)
+		return
+	}
+	if at, can := a.compareDue(); can && !a.now.Before(at) {
+		a.ask(nil)
+		return
+	}
+	a.drainKept()
+}
+
+// ask sends for the list.
+func (a *Account) ask(check *asker) {
+	token := a.bookToken()
+	switch {
+	case check == nil:
+	case !a.limits.Capabilities.ListsSessions:
+		a.reply(Reply{Waiter: check.waiter, Err: &Refusal{Reason: Invalid, Message: "this server has no list of an account's sessions"}})
+		return
+	case token == nil || a.stopping:
+		a.reply(Reply{Waiter: check.waiter, Err: &Refusal{
+			Reason: LeaseGone, Message: "no access token is held that could ask for the list", Advice: "try again",
+		}})
+		return
+	}
+	b := &a.book
+	b.wanted = false
+	b.notBefore = a.now.Add(compareEvery)
+	b.asking = &comparison{with: token, askedIn: a.steps, left: map[SessionID]bool{}, checked: check}
+	a.emit(List{Session: token.Ref.Session, Token: token.Response.AccessToken, Deadline: a.now.Add(a.requestTimeout())})
+}
+
+// comparesFirst says that the list is asked for before a budget is called full:
+// what the ledger counts may be gone, and so may people.
+func (a *Account) comparesFirst() bool {
+	b := &a.book
+	if b.asking != nil {
+		return true
+	}
+	if !a.lists() || a.stopping || a.bookToken() == nil || a.now.Before(b.notBefore) {
+		return false
+	}
+	b.wanted = true
+	return true
+}
+
+// listFailed decides when to ask again.
+func (a *Account) listFailed(err *providers.Error) {
+	b := &a.book
+	c := b.asking
+	if err.Kind == providers.NotAllowed {
+		// With a token whose session has ended the server says the same.
+		if a.usableForBook(c.with) {
+			b.access, b.failures, b.others = AccessNone, 0, nil
+			b.notBefore = a.now.Add(deniedFor)
+			a.note(BookClosed, nil, err.Error())
+		} else {
+			b.wanted = true
+		}
+	} else {
+		b.failures++
+		b.wanted = true
+		b.notBefore = a.now.Add(max(compareEvery, backoff(c.with.Ref.Session, b.failures+3, compareMost)))
+		a.note(CompareFailed, nil, err.Error())
+	}
+	if c.checked != nil {
+		c.checked.refusedFor = &Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, Err: err}
+	}
+	a.finishComparison()
+}
+
+// finishComparison ends a comparison once nothing of it is under way.
+func (a *Account) finishComparison() {
+	c := a.book.asking
+	if c == nil || c.ending > 0 {
+		return
+	}
+	a.book.asking = nil
+	if c.checked != nil {
+		a.reply(Reply{Waiter: c.checked.waiter, Compared: c.compared, Err: c.checked.refusedFor})
+	}
+}
+
+// keepForBook keeps the session whose token can find the sessions of lost logins
+// out of a drain, until it has (rule 1): nothing else can close those.
+func (a *Account) keepForBook() {
+	token := a.bookToken()
+	if token == nil || !a.lists() || !a.anyLost() {
+		return
+	}
+	a.book.kept = a.sessions[token.Ref.Session]
+	a.book.wanted, a.book.notBefore = true, a.now
+}
+
+// drainKept closes the session that a drain had kept for the list.
+func (a *Account) drainKept() {
+	s := a.book.kept
+	if s == nil {
+		return
+	}
+	a.book.kept = nil
+	if a.draining {
+		a.close(s)
+		a.schedule(s)
+	}
+}
+
+func (a *Account) anyLost() bool {
+	for _, s := range a.sessions {
+		if s.phase == lost {
+			return true
+		}
+	}
+	return false
+}
+
+// searchLater plans the next search for a session that the list does not show: the
+// server may still be at work on its login.
+func (a *Account) searchLater(s *session) {
+	s.searches++
+	s.searchAt = a.now.Add(max(compareEvery, backoff(s.rec.ID, s.searches+3, compareMost)))
+	a.schedule(s)
+}
+
+// ListAccess says whether the account may list its sessions at the server.
+func (a *Account) ListAccess() Access {
+	if !a.limits.Capabilities.ListsSessions {
+		return AccessNone
+	}
+	return a.book.access
+}

@@ -1,0 +1,275 @@
+package machine
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// Owner says whose a listed session is.
+type Owner int
+
+// The owners.
+const (
+	// People: there is no mark of this plugin on it.
+	People Owner = iota
+	// OtherMount: it has the mark of another mount. To each other mounts are people.
+	OtherMount
+	// ThisMount: it has our mark, or the id that our token has.
+	ThisMount
+)
+
+// String names the owner, as check/ does.
+func (o Owner) String() string {
+	switch o {
+	case OtherMount:
+		return "another mount"
+	case ThisMount:
+		return "this mount"
+	case People:
+	}
+	return "people"
+}
+
+// Standing is what the ledger says of a listed session.
+type Standing int
+
+// The standings.
+const (
+	// Foreign: it is not ours, is counted, and is never touched.
+	Foreign Standing = iota
+	// Known: the ledger holds it.
+	Known
+	// Orphan: its login had no answer. It is ended.
+	Orphan
+	// Stray: it has our mark, and the ledger never held its attempt: this storage
+	// went back in time, or is a copy of another's. It is reported, and ended only
+	// where an operator asks for it.
+	Stray
+)
+
+// String names the standing, as check/ does.
+func (s Standing) String() string {
+	switch s {
+	case Known:
+		return "known"
+	case Orphan:
+		return "orphan"
+	case Stray:
+		return "stray"
+	case Foreign:
+	}
+	return "foreign"
+}
+
+// Listing is a session as the server lists it.
+type Listing struct {
+	providers.ServerSession
+
+	Owner Owner
+	// Mount and Attempt are what its mark says; empty: it has none.
+	Mount   string
+	Attempt SessionID
+	// Standing is set by the machine.
+	Standing Standing
+	// Ended: it was ended in this comparison.
+	Ended bool
+}
+
+// Comparison is what one list said.
+type Comparison struct {
+	At       time.Time
+	Sessions []Listing
+}
+
+// other is a listed session that the ledger does not hold: it takes a place.
+type other struct {
+	serverID string
+	owner    Owner
+	// until is when the server drops it if it is left alone.
+	until time.Time
+}
+
+// listed compares the server's list with the ledger.
+func (a *Account) listed(e Listed) {
+	c := a.book.asking
+	if c == nil {
+		return
+	}
+	switch {
+	case e.Err != nil:
+		a.listFailed(e.Err)
+		return
+	case !a.holdsAsker(e.Sessions, c.with):
+		a.listFailed(&providers.Error{
+			Kind: providers.Protocol, Outcome: providers.Happened, Op: "list sessions",
+			Message: "the list does not hold the session whose token asked for it",
+			Advice:  "look whether something between here and the server keeps or changes answers",
+		})
+		return
+	}
+	b := &a.book
+	b.access, b.failures, b.listedAt = AccessGranted, 0, a.now
+	b.notBefore = a.now.Add(compareEvery)
+	ours := a.byServerID()
+	seen := make(map[SessionID]bool, len(e.Sessions))
+	strays := b.strays()
+	b.others = nil
+	for i := range e.Sessions {
+		a.judge(&e.Sessions[i], ours, seen, strays)
+	}
+	c.compared = Comparison{At: a.now, Sessions: e.Sessions}
+	a.buryUnlisted(seen)
+	a.finishComparison()
+}
+
+// holdsAsker says that the list has the session of the token that asked for it. A
+// session that ended meanwhile need not be there.
+func (a *Account) holdsAsker(list []Listing, with *Token) bool {
+	s := a.sessions[with.Ref.Session]
+	return s == nil || s.phase != open || slices.ContainsFunc(list, func(l Listing) bool {
+		return l.Current || l.Attempt == s.rec.ID || l.ID == s.rec.ServerID
+	})
+}
+
+func (a *Account) byServerID() map[string]*session {
+	ours := make(map[string]*session, len(a.sessions))
+	for _, s := range a.sessions {
+		if s.rec.ServerID != "" {
+			ours[s.rec.ServerID] = s
+		}
+	}
+	return ours
+}
+
+// judge says whose one listed session is, and ends what is an orphan.
+func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID]bool, strays map[string]bool) {
+	s := ours[l.ID]
+	if s == nil && l.Owner == ThisMount {
+		s = a.sessions[l.Attempt]
+	}
+	switch {
+	case s != nil:
+		seen[s.rec.ID] = true
+		l.Owner, l.Standing = ThisMount, Known
+		if a.isOrphan(s) {
+			l.Standing = Orphan
+			a.endListed(l, s.rec.ID)
+		}
+	case l.Owner == ThisMount && a.book.asking.left[l.Attempt]:
+		l.Standing = Known
+	case l.Owner == ThisMount:
+		l.Standing = Stray
+		a.count(l)
+		if !strays[l.ID] {
+			a.noteID(StrayFound, l.Attempt, "the ledger never held it: this storage went back in time or is a copy of another's; check/ with end_orphans=true ends it")
+		}
+		if check := a.book.asking.checked; check != nil && check.endStrays {
+			a.endListed(l, l.Attempt)
+		}
+	default:
+		l.Standing = Foreign
+		a.count(l)
+	}
+}
+
+// isOrphan says that a listed session of ours should not be open: nobody had the
+// answer to its login, or it ended before the list was asked for.
+func (a *Account) isOrphan(s *session) bool {
+	return s.phase == lost || s.phase == spent && s.changedIn < a.book.asking.askedIn
+}
+
+// count enters a session that the ledger does not hold into the budget.
+func (a *Account) count(l *Listing) {
+	// Times in the list are the server's.
+	until := l.LastAccess.Add(a.idleTime() + deathMargin)
+	if l.LastAccess.IsZero() {
+		until = a.clock.there(a.now).Add(a.idleTime() + deathMargin)
+	}
+	if !l.ExpiresAt.IsZero() && l.ExpiresAt.Before(until) {
+		until = l.ExpiresAt
+	}
+	a.book.others = append(a.book.others, other{serverID: l.ID, owner: l.Owner, until: a.clock.here(until)})
+}
+
+// endListed ends a session by its id in the list.
+func (a *Account) endListed(l *Listing, id SessionID) {
+	c := a.book.asking
+	c.ending++
+	a.emit(End{
+		Session: id, ServerID: l.ID, Token: c.with.Response.AccessToken,
+		Deadline: a.now.Add(a.requestTimeout()),
+	})
+}
+
+// ended takes the answer to an End.
+func (a *Account) ended(e Ended) {
+	c := a.book.asking
+	if c == nil {
+		return
+	}
+	c.ending--
+	if e.Err != nil {
+		a.book.wanted = true
+		a.noteID(CompareFailed, e.Session, e.Err.Error())
+		if c.checked != nil {
+			c.checked.refusedFor = &Refusal{Reason: Upstream, Message: e.Err.What(), Advice: e.Err.Advice, Err: e.Err}
+		}
+	} else {
+		a.endedAtServer(e)
+	}
+	a.finishComparison()
+}
+
+func (a *Account) endedAtServer(e Ended) {
+	b := &a.book
+	for i := range b.asking.compared.Sessions {
+		if l := &b.asking.compared.Sessions[i]; l.ID == e.ServerID {
+			l.Ended = true
+		}
+	}
+	b.others = slices.DeleteFunc(b.others, func(o other) bool { return o.serverID == e.ServerID })
+	a.orphansEnded++
+	a.noteID(OrphanClosed, e.Session, "")
+	if s := a.sessions[e.Session]; s != nil && s.phase == lost {
+		a.end(s)
+		a.schedule(s)
+	}
+}
+
+// buryUnlisted ends what the list shows to be gone: sessions that were open before
+// it was asked for, and are unchanged since. An unknown login that is not listed
+// still counts, since the server may yet be at work on it; it is looked for again.
+func (a *Account) buryUnlisted(seen map[SessionID]bool) {
+	c := a.book.asking
+	for id, s := range a.sessions {
+		if seen[id] {
+			continue
+		}
+		was := s.rec.ServerID != "" && s.changedIn < c.askedIn
+		switch {
+		case s.phase == lost:
+			a.searchLater(s)
+		case s.phase == open && was && !s.renewing():
+			a.note(SessionVanished, s, "the server does not list it any more")
+			a.close(s)
+			a.schedule(s)
+		case s.phase == closing && was && !s.loggingOut:
+			a.note(SessionClosed, s, "the server does not list it any more")
+			a.end(s)
+			a.schedule(s)
+		}
+	}
+}
+
+// strays returns the server's ids of the strays that are known already.
+func (b *book) strays() map[string]bool {
+	known := map[string]bool{}
+	for _, o := range b.others {
+		if o.owner == ThisMount {
+			known[o.serverID] = true
+		}
+	}
+	return known
+}
