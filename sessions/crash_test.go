@@ -101,6 +101,13 @@ func (v *vault) verify(p *process, r sessions.Request) {
 	_ = p.Verify(ctx, p.settings(), r)
 }
 
+// check is a read of check/.
+func (v *vault) check(p *process) {
+	ctx, cancel := v.request()
+	defer cancel()
+	_, _ = p.Check(ctx, sessions.CheckRequest{Account: accountID})
+}
+
 // read is a read of creds/; what it hands out becomes a lease.
 func (v *vault) read(p *process, r sessions.Request) (sessions.Lease, error) {
 	ctx, cancel := v.request()
@@ -194,7 +201,10 @@ func (v *vault) checkCounts() {
 	if w.limit > 0 && w.peak > w.limit {
 		v.t.Errorf("rule 2: %d sessions at once, %d are allowed", w.peak, w.limit)
 	}
-	if w.denials > 0 {
+	if w.foreignEnded > 0 {
+		v.t.Errorf("rule 11: %d sessions of others were ended", w.foreignEnded)
+	}
+	if w.denials > 0 && !w.sharedWithPeople {
 		v.t.Errorf("rule 2: the server had to deny %d sessions", w.denials)
 	}
 	if w.codeReuses > 0 {

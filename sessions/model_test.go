@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -62,6 +63,12 @@ var kinds = []accountKind{
 	}},
 	{"short maximum age", func(w *world) { w.maxAge, w.limit, w.limits.MaxSessions = 20*time.Minute, 3, 3 }},
 	{"slow server", func(w *world) { w.latency = 9 * time.Second }},
+	{"a list, no limit", func(w *world) { withList(0)(w); w.limit = 0 }},
+	{"a list, people, one-time codes", func(w *world) { withList(4)(w); withTOTP(w); w.sharedWithPeople = true }},
+	{"a list, people, a slow server", func(w *world) {
+		withList(3)(w)
+		w.latency, w.listDelay, w.sharedWithPeople = 4*time.Second, 4*time.Second, true
+	}},
 }
 
 // step is one thing that happens.
@@ -96,13 +103,17 @@ const (
 	waitVeryLong   action = "a long time passes"
 	stepTheClock   action = "the host's clock is stepped, the plugin is restarted"
 	drainTheConfig action = "the config is drained and written again"
+	loseALogin     action = "the answer to a login gets lost"
+	personLogsIn   action = "a person logs in"
+	personLogsOut  action = "a person logs out"
+	checkTheConfig action = "check"
 )
 
 var actions = []action{
 	readShared, readShared, readShared, readDedicated, readDedicated, readOther, readTogether, readImpatient, readRejected,
 	renewLease, revokeLease, revokeLease, revokeLease, revokeLease, verifyConfig, goDown, comeUp, comeUp, killSessions,
 	breakPassword, correctConfig, correctConfig, faultyWeather, goodWeather, goodWeather, restartPlugin, killPlugin,
-	justWait, waitVeryLong, drainTheConfig, stepTheClock,
+	justWait, waitVeryLong, drainTheConfig, stepTheClock, loseALogin, personLogsIn, personLogsIn, personLogsOut, checkTheConfig,
 }
 
 func drawStep(t *rapid.T) step {
@@ -183,6 +194,7 @@ func (m *model) newFaults() *faults {
 func (m *model) reborn() *process {
 	m.world.mu.Lock()
 	m.world.deaths++
+	m.world.deniedAt = time.Time{} // it may have died before it could write that down
 	m.world.mu.Unlock()
 	m.process.Stop()
 	return m.world.startWith(m.newFaults())
@@ -243,6 +255,14 @@ func (m *model) do(s step) {
 		p.Stop()                                                        // within one life of the plugin clocks are monotonic
 		m.world.stepClock(time.Duration(s.Pick) * 25 * time.Second / 9) // less than a code's look-around
 		p.restart()
+	case loseALogin:
+		m.world.loseNextLogin()
+	case personLogsIn:
+		m.world.personLogsIn()
+	case personLogsOut:
+		m.world.logOutSomebody("person-" + strconv.Itoa(s.Pick%3))
+	case checkTheConfig:
+		m.check(p)
 	case justWait:
 	case waitVeryLong:
 		sleep(p, 20*time.Minute)
@@ -319,7 +339,19 @@ func (w *world) stepClock(ahead time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.setBack = max(w.setBack, w.ahead-ahead)
+	w.deniedAt = time.Time{} // the host counts a minute otherwise
 	w.ahead = ahead
+}
+
+// personLogsIn is refused like everybody where the server is full.
+func (w *world) personLogsIn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expire()
+	if !w.sharedWithPeople || len(w.sessions)+len(w.foreign) >= w.limit {
+		return
+	}
+	w.foreign["person-"+strconv.Itoa(len(w.foreign)%3)] = &foreignSession{userAgent: person, used: time.Now()}
 }
 
 func (w *world) setPassword(password string) {

@@ -173,6 +173,43 @@ var stories = []story{
 		_ = p.Configure(v.t.Context(), accountID, p.settings(), true)
 		_, _ = v.read(p, shared)
 	}},
+	{name: "a login whose answer is lost, found by its mark", budget: 3, setup: withList(3), run: func(v *vault, p *process) {
+		l, err := v.read(p, shared)
+		v.pass(p, 20*time.Second)
+		v.world.loseNextLogin()
+		_, _ = v.read(p, other("email"))
+		v.pass(p, 20*time.Second)
+		_, _ = v.read(p, other("email"))
+		if err == nil {
+			v.revoke(p, l)
+		}
+	}},
+	{name: "a full budget that the list frees", budget: 2, setup: withList(2), run: func(v *vault, p *process) {
+		v.world.loseNextLogin()
+		_, _ = v.read(p, other("email"))
+		v.pass(p, 20*time.Second)
+		_, _ = v.read(p, shared)
+		_, _ = v.read(p, dedicated)
+	}},
+	{name: "a drain with an orphan", budget: 3, setup: withList(3), run: func(v *vault, p *process) {
+		_, _ = v.read(p, shared)
+		v.pass(p, 20*time.Second)
+		v.world.loseNextLogin()
+		_, _ = v.read(p, other("email"))
+		ctx, cancel := v.request()
+		defer cancel()
+		_ = p.Drain(ctx, accountID)
+		_ = p.Configure(ctx, accountID, p.settings(), false)
+	}},
+	{name: "a check, on an account that people use too", budget: 4, setup: func(w *world) {
+		withList(4)(w)
+		withTOTP(w)
+		w.logInSomebody("person", person)
+	}, run: func(v *vault, p *process) {
+		_, _ = v.read(p, shared)
+		v.pass(p, 20*time.Second)
+		v.check(p)
+	}},
 	{name: "delete the config with live sessions", budget: 3, run: func(v *vault, p *process) {
 		_, _ = v.read(p, shared)
 		_, _ = v.read(p, dedicated)

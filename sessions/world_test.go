@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,12 +36,15 @@ type world struct {
 	password                string
 	latency                 time.Duration
 	down                    bool
+	clockAhead              time.Duration
+	losing                  bool // the answer to the next login gets lost
 	noSessions              bool // client credentials
 	emptyLists              bool
 	noRoles                 bool          // the account may not list its sessions
 	marksLost               bool          // something on the way changes the User-Agent
 	listDelay               time.Duration // between the look at the sessions and the answer
 	foreign                 map[string]*foreignSession
+	sharedWithPeople        bool // who come and go while nobody compares
 	sessions                map[string]*upstreamSession
 	usedSteps               map[int64]bool
 	usedTyped               map[string]bool
@@ -55,11 +59,14 @@ type world struct {
 	config   string // the password that the config has
 	isConfig bool
 
+	expectsStrays atomic.Bool
+
 	trail []string // the calls that the server answered, for a failure's message
 
 	// Witnesses.
 	logins, refreshes, logouts, refused, denials, codeReuses, peak int
-	listed, ended                                                  int
+	listed, ended, foreignEnded                                    int
+	deniedAt                                                       time.Time
 	agedOut                                                        int             // ended by age although they could have been closed
 	recorded                                                       map[string]bool // attempts whose refresh token was stored
 	deaths                                                         int             // of the plugin
@@ -142,9 +149,23 @@ func (w *world) startWith(f *faults) *process {
 
 func (p *process) newEngine() *sessions.Engine {
 	return sessions.New(sessions.Options{
-		Storage: &faultyStorage{Storage: p.storage, process: p}, Directory: p, Logger: hclog.NewNullLogger(), Version: "1.2.3",
+		Storage: &faultyStorage{Storage: p.storage, process: p}, Directory: p, Logger: p.logger(), Version: "1.2.3",
 		Now: p.hostClock(),
 	})
+}
+
+// logger hears of strays: there is one storage, and it never goes back in time, so
+// each would be a mistake.
+func (w *world) logger() hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: w})
+}
+
+// Write implements io.Writer.
+func (w *world) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte(machine.StrayFound)) && !w.expectsStrays.Load() {
+		w.t.Errorf("rule 11: %s", line)
+	}
+	return len(line), nil
 }
 
 // hostClock is the clock of Vault's host as it is set now.
@@ -283,7 +304,7 @@ func (u *upstream) Refresh(ctx context.Context, token providers.Secret) (provide
 // ListSessions implements providers.SessionLister.
 func (u *upstream) ListSessions(ctx context.Context, token providers.Secret) ([]providers.ServerSession, error) {
 	var list []providers.ServerSession
-	_, err := u.process.call(ctx, "list", func() (_ providers.TokenResponse, failure *providers.Error) {
+	_, err := u.process.call(ctx, "list sessions", func() (_ providers.TokenResponse, failure *providers.Error) {
 		list, failure = u.process.list(token)
 		return providers.TokenResponse{}, failure
 	})
@@ -293,7 +314,7 @@ func (u *upstream) ListSessions(ctx context.Context, token providers.Secret) ([]
 
 // EndSession implements providers.SessionLister.
 func (u *upstream) EndSession(ctx context.Context, token providers.Secret, id string) error {
-	_, err := u.process.call(ctx, "end", func() (providers.TokenResponse, *providers.Error) {
+	_, err := u.process.call(ctx, "end session", func() (providers.TokenResponse, *providers.Error) {
 		return providers.TokenResponse{}, u.process.end(token, id)
 	})
 	return err
@@ -320,9 +341,12 @@ func (p *process) call(ctx context.Context, op string, serve func() (providers.T
 		p.trail = append(p.trail, fmt.Sprintf("%s %s %v %v %s", time.Now().Format(time.TimeOnly), op, got.RefreshToken.Reveal(), failure, fault))
 		p.mu.Unlock()
 	}
+	if op == "login" && failure == nil && p.takeLoss() {
+		fault = failAfter
+	}
 	if fault == failAfter || fault == dieAfter || ctx.Err() != nil {
-		if op == "login" && failure == nil {
-			p.markLost(got.RefreshToken)
+		if op == "login" {
+			p.markLost(got.RefreshToken, failure)
 		}
 		return providers.TokenResponse{}, &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Op: op, Message: "no answer"}
 	}
@@ -330,6 +354,21 @@ func (p *process) call(ctx context.Context, op string, serve func() (providers.T
 		return providers.TokenResponse{}, failure
 	}
 	return got, nil
+}
+
+// loseNextLogin has the answer to the next login that happens get lost.
+func (w *world) loseNextLogin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.losing = true
+}
+
+func (w *world) takeLoss() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lost := w.losing
+	w.losing = false
+	return lost
 }
 
 func (w *world) markTrouble() {
@@ -355,9 +394,13 @@ func (w *world) pause(ctx context.Context) {
 	}
 }
 
-func (w *world) markLost(refresh providers.Secret) {
+func (w *world) markLost(refresh providers.Secret, failure *providers.Error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if failure != nil {
+		w.deniedAt = time.Time{} // nobody heard of it
+		return
+	}
 	if s := w.sessions[sessionOf(refresh)]; s != nil {
 		s.lost = true
 	}
@@ -373,7 +416,9 @@ func (w *world) login(password string, r providers.LoginRequest) (providers.Toke
 	w.expire()
 	refuse := func(kind providers.Kind, message string) (providers.TokenResponse, *providers.Error) {
 		w.refused++
-		return providers.TokenResponse{}, &providers.Error{Kind: kind, Outcome: providers.DidNotHappen, Op: "login", Message: message}
+		return providers.TokenResponse{}, &providers.Error{
+			Kind: kind, Outcome: providers.DidNotHappen, Op: "login", Message: message, ServerTime: w.serverTime(),
+		}
 	}
 	if password != w.password {
 		return refuse(providers.BadCredentials, "Invalid user credentials")
@@ -391,6 +436,10 @@ func (w *world) login(password string, r providers.LoginRequest) (providers.Toke
 	}
 	if w.limit > 0 && len(w.sessions)+len(w.foreign) >= w.limit {
 		w.denials++
+		if w.deniedAt.After(w.trouble) && time.Since(w.deniedAt) < time.Minute {
+			w.t.Errorf("rule 7: a second denial %s after the first: two in a row lock a user out; the last calls: %v", time.Since(w.deniedAt), w.trail[max(0, len(w.trail)-15):])
+		}
+		w.deniedAt = time.Now()
 		return refuse(providers.SessionLimit, "session limit exceeded")
 	}
 	w.logins++
@@ -415,9 +464,12 @@ func (w *world) tokens(id string, s *upstreamSession) providers.TokenResponse {
 	return providers.TokenResponse{
 		AccessToken: providers.NewSecret("at-" + name), TokenType: "Bearer", ExpiresIn: min(w.tokenLife, left),
 		RefreshToken: providers.NewSecret("rt-" + name), RefreshExpiresIn: min(w.idle, left),
-		ServerID: id, ServerTime: time.Now().Truncate(time.Second),
+		ServerID: id, ServerTime: w.serverTime(),
 	}
 }
+
+// serverTime is what the server's answers show of its clock.
+func (w *world) serverTime() time.Time { return time.Now().Add(w.clockAhead).Truncate(time.Second) }
 
 func (w *world) find(refresh string) (string, *upstreamSession, bool) {
 	id, number, _ := strings.Cut(strings.TrimPrefix(refresh, "rt-"), ".")
@@ -497,6 +549,7 @@ func (w *world) end(token providers.Secret, id string) *providers.Error {
 	w.ended++
 	if f := w.foreign[id]; f != nil {
 		f.ended = true
+		w.foreignEnded++
 	}
 	delete(w.foreign, id)
 	delete(w.sessions, id)
