@@ -11,7 +11,7 @@ type accountSession struct {
 	IPAddress  string          `json:"ipAddress"`
 	Started    int64           `json:"started"`
 	LastAccess int64           `json:"lastAccess"`
-	Expires    int64           `json:"expires"`
+	Expires    int64           `json:"expires"` // the end of its maximum age, however idle it is
 	Clients    []accountClient `json:"clients"`
 	Browser    string          `json:"browser"`
 	Current    bool            `json:"current"`
@@ -39,7 +39,7 @@ func (s *Server) listOwnSessions(w http.ResponseWriter, r *http.Request, rl *rea
 	for _, ss := range rl.sessionsOf(current.user, now) {
 		list = append(list, accountSession{
 			ID: ss.id, IPAddress: ss.ip, Browser: browser(ss.userAgent), Current: ss == current,
-			Started: ss.started.Unix(), LastAccess: ss.lastAccess.Unix(), Expires: rl.expires(ss).Unix(),
+			Started: ss.started.Unix(), LastAccess: ss.lastAccess.Unix(), Expires: ss.started.Add(rl.SessionMax).Unix(),
 			Clients: []accountClient{{ss.client}},
 		})
 	}

@@ -11,9 +11,15 @@ import (
 // Config is everything that a Server starts from and returns to on Reset.
 type Config struct {
 	// Now is the server's clock; nil: time.Now.
-	Now      func() time.Time
-	Realms   []Realm
-	Partners []Partner
+	Now func() time.Time
+	// ClockShift is how far that clock is ahead: a server whose clock is wrong.
+	// Server.ShiftClock changes it.
+	ClockShift time.Duration
+	// DateHeader sends the clock in the header Date, as a proxy in front of
+	// Keycloak does. Keycloak alone sends none.
+	DateHeader bool
+	Realms     []Realm
+	Partners   []Partner
 }
 
 // Realm is a Keycloak realm. Names are unique within a Server.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,10 +42,10 @@ const maxBody = 1 << 20
 // Server emulates the identity servers of one Config. It is an http.Handler
 // and safe for concurrent use.
 type Server struct {
-	cfg Config
-	now func() time.Time
-	key []byte // signs the tokens
-	mux *http.ServeMux
+	cfg   Config
+	shift atomic.Int64 // nanoseconds by which the clock is ahead
+	key   []byte       // signs the tokens
+	mux   *http.ServeMux
 
 	mu       sync.Mutex
 	realms   map[string]*realm
@@ -58,9 +59,9 @@ type Server struct {
 
 // New returns a server with the realms and partners of cfg and no sessions.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, now: cfg.Now, mux: http.NewServeMux(), unhang: make(chan struct{})}
-	if s.now == nil {
-		s.now = time.Now
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), unhang: make(chan struct{})}
+	if s.cfg.Now == nil {
+		s.cfg.Now = time.Now
 	}
 	s.key = make([]byte, 32)
 	_, _ = rand.Read(s.key) // never fails
@@ -73,6 +74,7 @@ func New(cfg Config) *Server {
 // codes, no lock-outs.
 func (s *Server) Reset() {
 	s.ClearFaults()
+	s.ShiftClock(s.cfg.ClockShift)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.realms = map[string]*realm{}
@@ -84,10 +86,19 @@ func (s *Server) Reset() {
 	s.accounts = map[accountKey]*AccountStats{}
 }
 
+// ShiftClock sets how far the server's clock is ahead (behind, if negative) of
+// Config.Now. It moves at once what lives by it: tokens, sessions, codes, lock-outs.
+func (s *Server) ShiftClock(ahead time.Duration) { s.shift.Store(int64(ahead)) }
+
+func (s *Server) now() time.Time { return s.cfg.Now().Add(time.Duration(s.shift.Load())) }
+
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Keycloak alone sends no Date header, so a client must not lean on one.
-	w.Header()["Date"] = nil
+	w.Header()["Date"] = nil // keeps net/http from adding one
+	if s.cfg.DateHeader {
+		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+	}
 	s.mux.ServeHTTP(w, r)
 }
 

@@ -85,7 +85,9 @@ func (t transport) serve(rec *recorder, r *http.Request) (aborted bool) {
 // response turns the recorded answer into a client's.
 func (rec *recorder) response(req *http.Request) *http.Response {
 	status := max(rec.status, http.StatusOK)
-	delete(rec.header, "Date")
+	if rec.header["Date"] == nil {
+		delete(rec.header, "Date")
+	}
 	length := int64(rec.body.Len())
 	var body io.Reader = &rec.body
 	if promised, err := strconv.ParseInt(rec.header.Get("Content-Length"), 10, 64); err == nil && promised > length {

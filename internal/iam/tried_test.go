@@ -319,6 +319,30 @@ func TestKeycloakAloneSendsNoDateHeaderAndTheIatOfATokenShowsItsClock(t *testing
 	require.NotContains(t, c.login("password", "wrong").header, "Date")
 }
 
+func TestAProxyInFrontSendsTheDateOfItsClock(t *testing.T) {
+	clock := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	server := iam.New(iam.Config{
+		Now: func() time.Time { return clock }, ClockShift: -time.Minute, DateHeader: true,
+		Realms: []iam.Realm{plain()},
+	})
+	for _, c := range []*caller{onSocket(t, server), callerOf(t, server)} {
+		open := c.open()
+		require.Equal(t, "Wed, 02 Jan 2030 03:03:05 GMT", open.header.Get("Date"))
+		require.EqualValues(t, clock.Add(-time.Minute).Unix(), claimsOf(t, open.str("access_token"))["iat"])
+		server.ShiftClock(4 * time.Minute)
+		require.Equal(t, "Wed, 02 Jan 2030 03:08:05 GMT", c.login("password", "wrong").header.Get("Date"))
+		server.Reset()
+		require.Equal(t, "Wed, 02 Jan 2030 03:03:05 GMT", c.login("password", "wrong").header.Get("Date"))
+	}
+}
+
+func TestACodeIsRefusedByAServerWhoseClockIsMinutesOff(t *testing.T) {
+	c := newCaller(t, withTOTP())
+	c.server.ShiftClock(3 * time.Minute)
+	c.invalidGrant(c.login("otp", c.code(time.Now())), "Invalid user credentials")
+	c.open("otp", c.code(time.Now().Add(3*time.Minute)))
+}
+
 func TestAUserWithTheAccountRolesListsAndEndsItsOwnSessions(t *testing.T) {
 	c := newCaller(t, plain())
 	first, second := c.open(), c.open()
@@ -330,7 +354,7 @@ func TestAUserWithTheAccountRolesListsAndEndsItsOwnSessions(t *testing.T) {
 		require.Equal(t, "127.0.0.1", entry["ipAddress"])
 		require.Equal(t, []any{map[string]any{"clientId": clientID}}, entry["clients"])
 		require.Equal(t, entry["id"] == second.str("session_state"), entry["current"])
-		require.InDelta(t, 1800, entry["expires"].(float64)-entry["lastAccess"].(float64), 0)
+		require.InDelta(t, 36000, entry["expires"].(float64)-entry["started"].(float64), 0)
 		require.Contains(t, entry, "started")
 	}
 	require.Equal(t, 204, c.account("DELETE", "/"+first.str("session_state"), second.str("access_token")).status)

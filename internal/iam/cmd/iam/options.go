@@ -17,6 +17,8 @@ type options struct {
 	otpPeriod    time.Duration
 	sessionLimit int
 	rotate       bool
+	clockShift   time.Duration
+	dateHeader   bool
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -29,6 +31,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.DurationVar(&o.otpPeriod, "otp-period", 30*time.Second, "step of one-time codes, whole seconds")
 	flags.IntVar(&o.sessionLimit, "session-limit", iam.DemoSessionLimit, "sessions per user of the OCP realms; 0: no limit")
 	flags.BoolVar(&o.rotate, "rotate", false, "rotate refresh tokens: each works once")
+	flags.DurationVar(&o.clockShift, "clock-shift", 0, "how far the servers' clock is ahead; negative: behind")
+	flags.BoolVar(&o.dateHeader, "date-header", false, "send the header Date, as a proxy in front of Keycloak does")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
@@ -58,6 +62,7 @@ func wholeSeconds(d time.Duration) bool { return d > 0 && d%time.Second == 0 }
 // config is the demo with the options applied.
 func (o options) config() iam.Config {
 	cfg := iam.Demo()
+	cfg.ClockShift, cfg.DateHeader = o.clockShift, o.dateHeader
 	for i := range cfg.Realms {
 		realm := &cfg.Realms[i]
 		realm.TokenLife = o.tokenLife
