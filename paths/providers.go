@@ -41,13 +41,14 @@ func Providers(c catalogue) []*framework.Path {
 				Callback: p.read,
 				Summary:  "Read what can be configured for a provider.",
 				Responses: answers("What can be configured.", fields{
-					nameField:         required(text("Name of the provider.")),
-					"summary":         required(text("What it is, in a line.")),
-					"environments":    required(object("The named presets, each with its base_url and realm.")),
-					"token_endpoint":  required(text("Where logins go: a template of base_url and realm.")),
-					"logout_endpoint": required(text("Where logouts go; empty: there are none.")),
-					"default_method":  required(text("The auth_method of a config that names none.")),
-					"auth_methods":    required(object("By auth_method: its fields (required, secret, default, description), its default session_mode and max_sessions, and the services of a personal access token.")),
+					nameField:          required(text("Name of the provider.")),
+					"summary":          required(text("What it is, in a line.")),
+					"environments":     required(object("The named presets, each with its base_url and realm.")),
+					"token_endpoint":   required(text("Where logins go: a template of base_url and realm.")),
+					"logout_endpoint":  required(text("Where logouts go; empty: there are none.")),
+					"account_endpoint": required(text("Where an account's sessions are listed and ended (Keycloak's Account REST API); empty: the server cannot.")),
+					"default_method":   required(text("The auth_method of a config that names none.")),
+					"auth_methods":     required(object("By auth_method: its fields (required, secret, default, description), its default session_mode and max_sessions, and the services of a personal access token.")),
 				}),
 			},
 		},
@@ -80,13 +81,14 @@ func (p providersPath) read(_ context.Context, _ *logical.Request, data *framewo
 		methods[string(m.Name)] = describeMethod(m)
 	}
 	return &logical.Response{Data: map[string]any{
-		nameField:         d.Name,
-		"summary":         d.Summary,
-		"environments":    environments,
-		"token_endpoint":  d.TokenEndpoint,
-		"logout_endpoint": d.LogoutEndpoint,
-		"default_method":  string(d.Methods[0].Name),
-		"auth_methods":    methods,
+		nameField:          d.Name,
+		"summary":          d.Summary,
+		"environments":     environments,
+		"token_endpoint":   d.TokenEndpoint,
+		"logout_endpoint":  d.LogoutEndpoint,
+		"account_endpoint": d.AccountEndpoint,
+		"default_method":   string(d.Methods[0].Name),
+		"auth_methods":     methods,
 	}}, nil
 }
 

@@ -124,6 +124,9 @@ type Description struct {
 	// Endpoints are templates such as "{base_url}/api/oauth/token".
 	TokenEndpoint  string
 	LogoutEndpoint string // empty: none
+	// AccountEndpoint is where sessions are listed and ended; empty: the server
+	// cannot, and no upstream of this provider is a SessionLister.
+	AccountEndpoint string
 	// Methods, the default one first.
 	Methods []Method
 }

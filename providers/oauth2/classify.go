@@ -29,7 +29,8 @@ import (
 //	2xx, JSON object, tokens of no use      protocol           happened
 //	2xx, else: HTML, empty, too big, cut    protocol           unknown
 //	2xx, cut by the time limit              unavailable        unknown
-//	logout: 2xx that is not a page          –                  (success)
+//	logout, end: 2xx that is not a page     –                  (success)
+//	end: 404                                –                  (success)
 //	3xx                                     protocol           did not happen
 //	429                                     throttled          did not happen
 //	4xx                                     by FailureRule     did not happen
@@ -140,8 +141,12 @@ func (t attempt) tokens(a answer) (providers.TokenResponse, *providers.Error) {
 	return got, nil
 }
 
-// loggedOut reads the answer to a logout; nil: the session is ended.
+// loggedOut reads the answer to a logout, or to the end of a session by its id;
+// nil: the session is ended.
 func (t attempt) loggedOut(a answer) *providers.Error {
+	if t.op == End && a.status == http.StatusNotFound {
+		return nil
+	}
 	if a.status/100 != 2 {
 		return t.refused(a)
 	}
@@ -156,13 +161,16 @@ func (t attempt) loggedOut(a answer) *providers.Error {
 // unreadable is a success by its status that cannot be believed.
 func (t attempt) unreadable(a answer) *providers.Error {
 	what := "something that is not a JSON object"
+	if t.op == List {
+		what = "something that is not a list of sessions"
+	}
 	switch {
 	case errors.Is(a.cut, context.Canceled), errors.Is(a.cut, context.DeadlineExceeded):
 		failure := t.failed(providers.Unavailable, providers.Unknown, "the answer did not come to its end in time", t.unknownAdvice())
 		failure.Err = a.cut
 		return failure
 	case errors.Is(a.cut, errTooBig):
-		what = "more than the " + strconv.Itoa(maxAnswer>>10) + " KiB that an answer may have"
+		what = "more than the " + strconv.Itoa(t.limit>>10) + " KiB that an answer may have"
 	case a.cut != nil:
 		what = "an answer that breaks off"
 	case isPage(a):

@@ -45,12 +45,13 @@ func (p *Provider) Describe() providers.Description {
 		methods[i] = m.Method
 	}
 	return providers.Description{
-		Name:           p.preset.Name,
-		Summary:        p.preset.Summary,
-		Environments:   p.preset.Environments,
-		TokenEndpoint:  p.preset.TokenEndpoint,
-		LogoutEndpoint: p.preset.LogoutEndpoint,
-		Methods:        methods,
+		Name:            p.preset.Name,
+		Summary:         p.preset.Summary,
+		Environments:    p.preset.Environments,
+		TokenEndpoint:   p.preset.TokenEndpoint,
+		LogoutEndpoint:  p.preset.LogoutEndpoint,
+		AccountEndpoint: p.preset.AccountEndpoint,
+		Methods:         methods,
 	}
 }
 
@@ -67,7 +68,7 @@ func (p *Provider) Connect(a providers.Account) (providers.Upstream, error) {
 		method:    method,
 		logout:    p.preset.Logout,
 		logoutURL: a.LogoutURL,
-		rules:     slices.Concat(p.preset.Failures, commonRules()),
+		rules:     slices.Concat(listerRules(), p.preset.Failures, commonRules()),
 		transport: p.transport,
 	}
 	if c.logout == Revocation {
@@ -75,6 +76,9 @@ func (p *Provider) Connect(a providers.Account) (providers.Upstream, error) {
 	}
 	if c.transport == nil {
 		c.transport = newTransport(a)
+	}
+	if p.preset.AccountEndpoint != "" && method.Sessions {
+		return &lister{client: c, endpoint: place(p.preset.AccountEndpoint, a)}, nil
 	}
 	return c, nil
 }
@@ -198,10 +202,16 @@ func (c *client) Logout(ctx context.Context, refreshToken providers.Secret) erro
 	if failure != nil {
 		return failure
 	}
-	if failure := try.loggedOut(a); failure != nil {
-		return failure
+	return asError(a, try.loggedOut(a))
+}
+
+// asError notes the server's clock in the failure that an answer was.
+func asError(a answer, failure *providers.Error) error {
+	if failure == nil {
+		return nil
 	}
-	return nil
+	failure.ServerTime = a.date()
+	return failure
 }
 
 // token makes a call to the token endpoint and reads its answer.
@@ -218,13 +228,16 @@ func (c *client) token(ctx context.Context, try attempt, params map[string]strin
 		got.RefreshToken = providers.Secret{}
 	}
 	if failure != nil {
+		failure.ServerTime = a.date()
 		return got, failure
 	}
-	if got.Scope == "" {
-		got.Scope = claimedScope(got.AccessToken)
-	}
+	got.ServerTime = a.date()
+	fillFromClaims(&got)
 	if got.Scope == "" {
 		got.Scope = params["scope"]
+	}
+	if !c.method.Sessions {
+		got.ServerID = ""
 	}
 	return got, nil
 }
@@ -248,6 +261,7 @@ func (c *client) attempt(op Op, endpoint string, sent providers.Secret) attempt 
 		account:  a,
 		method:   c.method,
 		rules:    c.rules,
+		limit:    maxAnswer,
 		mask:     newMask(a.ClientSecret, a.Password, a.TOTPSecret, a.PersonalAccessToken, sent),
 	}
 }
@@ -268,6 +282,7 @@ type attempt struct {
 	rules    []FailureRule
 	code     codeOrigin
 	mask     mask
+	limit    int // of the answer's body, in bytes
 }
 
 // failed makes the error of a call. message may hold what the server sent: it is
@@ -299,6 +314,8 @@ func (t attempt) endpointField() string {
 		return "revocation_url"
 	case t.op == Logout && t.method.uses("logout_url"):
 		return "base_url or logout_url"
+	case t.op == List, t.op == End:
+		return "base_url or realm"
 	case t.method.uses("token_url"):
 		return "token_url"
 	default:

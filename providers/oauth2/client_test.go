@@ -78,10 +78,8 @@ func TestClientCredentialsGoAsJSONWhereTheProviderWantsThat(t *testing.T) {
 
 func TestClientCredentialsGoAsAFormElsewhere(t *testing.T) {
 	rt := &roundTrip{status: 200, body: granted}
-	a := providers.Account{
-		AuthMethod: providers.ClientCredentials, BaseURL: "https://login.example.com", Realm: "staff",
-		ClientID: "app", ClientSecret: providers.NewSecret(testClientSecret), Scopes: []string{"b", "a"},
-	}
+	a := service()
+	a.Scopes = []string{"b", "a"}
 	got, err := do(t.Context(), connect(t, a, "keycloak", rt), "login")
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"grant_type": "client_credentials", "client_id": "app", "client_secret": testClientSecret, "scope": "a b"}, form(t, rt))
@@ -142,12 +140,13 @@ func TestCapabilitiesSayWhatAnAccountCanDo(t *testing.T) {
 		account  providers.Account
 		want     providers.Capabilities
 	}{
-		{"panta", "panta", account("panta"), providers.Capabilities{Sessions: true, Logout: true}},
-		{"ocp", "ocp", account("ocp"), providers.Capabilities{Sessions: true, Logout: true, OneTimeCode: true, CodePeriod: 30 * time.Second}},
-		{"ocp that makes codes", "ocp", generates, providers.Capabilities{Sessions: true, Logout: true, OneTimeCode: true, GeneratesCode: true, CodePeriod: 60 * time.Second}},
+		{"panta", "panta", account("panta"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true}},
+		{"ocp", "ocp", account("ocp"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, OneTimeCode: true, CodePeriod: 30 * time.Second}},
+		{"ocp that makes codes", "ocp", generates, providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, OneTimeCode: true, GeneratesCode: true, CodePeriod: 60 * time.Second}},
 		{"ocp pat", "ocp", pat(), providers.Capabilities{}},
 		{"partner", "partner", account("partner"), providers.Capabilities{}},
-		{"keycloak", "keycloak", account("keycloak"), providers.Capabilities{Sessions: true, Logout: true, OneTimeCode: true, CodePeriod: 30 * time.Second}},
+		{"keycloak", "keycloak", account("keycloak"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, OneTimeCode: true, CodePeriod: 30 * time.Second}},
+		{"keycloak client credentials", "keycloak", service(), providers.Capabilities{}},
 		{"oauth2", "oauth2", account("oauth2"), providers.Capabilities{Sessions: true, Logout: true}},
 		{"oauth2 without revocation_url", "oauth2", noRevocation, providers.Capabilities{Sessions: true}},
 	} {
@@ -155,6 +154,8 @@ func TestCapabilitiesSayWhatAnAccountCanDo(t *testing.T) {
 			rt := &roundTrip{}
 			up := connect(t, c.account, c.provider, rt)
 			assert.Equal(t, c.want, up.Capabilities())
+			_, lists := up.(providers.SessionLister)
+			assert.Equal(t, c.want.ListsSessions, lists)
 			for op, can := range map[string]bool{
 				"login":   c.account.AuthMethod != providers.PersonalAccessToken,
 				"refresh": c.want.Sessions,
@@ -170,6 +171,13 @@ func TestCapabilitiesSayWhatAnAccountCanDo(t *testing.T) {
 			}
 			assert.Zero(t, rt.calls)
 		})
+	}
+}
+
+func service() providers.Account {
+	return providers.Account{
+		AuthMethod: providers.ClientCredentials, BaseURL: "https://login.example.com", Realm: "staff",
+		ClientID: "app", ClientSecret: providers.NewSecret(testClientSecret),
 	}
 }
 

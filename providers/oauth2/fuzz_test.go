@@ -1,7 +1,9 @@
 package oauth2
 
 import (
+	"encoding/json"
 	"errors"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -37,10 +39,57 @@ func FuzzDecodeTokens(f *testing.F) {
 		assert.Greater(t, got.ExpiresIn, time.Duration(0))
 		assert.LessOrEqual(t, got.ExpiresIn, maxLife)
 		assert.GreaterOrEqual(t, got.RefreshExpiresIn, time.Duration(0))
-		for _, scope := range append(strings.Fields(got.Scope), strings.Fields(claimedScope(got.AccessToken))...) {
-			assert.True(t, providers.ValidScope(scope))
+		claimed := providers.TokenResponse{AccessToken: got.AccessToken}
+		fillFromClaims(&claimed)
+		for _, read := range []providers.TokenResponse{got, claimed} {
+			for scope := range strings.FieldsSeq(read.Scope) {
+				assert.True(t, providers.ValidScope(scope))
+			}
+			assert.Equal(t, url.PathEscape(read.ServerID), read.ServerID)
+			assertSane(t, read.ServerTime)
 		}
 	})
+}
+
+func FuzzDecodeSessions(f *testing.F) {
+	for _, seed := range []string{
+		`[{"id":"6d4e82a1-2d6d-402a-9d52-f3f99d7a477c","ipAddress":"127.0.0.1","started":1764084000,"lastAccess":1764084000,"expires":1764120000,"clients":[{"clientId":"ocp","clientName":""}],"browser":"a-bot/1.0.0","current":true}]`,
+		`[]`, `[null]`, `[{}]`, `[{"id":""}]`, `[{"id":".."}]`, `[{"id":"a/b"}]`, `[{"id":7}]`, `null`, `{}`, ``, `[`,
+		`[{"id":"a","started":-1,"expires":1e400,"lastAccess":"soon","clients":[null,{"clientId":5}],"browser":"a\u0000\u202e","current":"yes"}]`,
+		`[{"id":"a","clients":{}},{"id":"a"}]`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		list, err := decodeSessions(text)
+		if err != nil {
+			assert.Nil(t, list, "a list of which a part is missing is no list")
+			return
+		}
+		var entries []json.RawMessage
+		require.NoError(t, json.Unmarshal(text, &entries))
+		assert.Len(t, list, len(entries), "no session is left out")
+		for _, s := range list {
+			assert.NotEmpty(t, s.ID)
+			assert.Equal(t, url.PathEscape(s.ID), s.ID)
+			assert.NotContains(t, []string{".", ".."}, s.ID)
+			for _, shown := range append(s.Clients, s.UserAgent, s.IPAddress) {
+				assert.Equal(t, printable(shown, maxListedText+1), shown)
+			}
+			assert.LessOrEqual(t, len(s.Clients), maxListedClients)
+			for _, at := range []time.Time{s.StartedAt, s.LastAccess, s.ExpiresAt} {
+				assertSane(t, at)
+			}
+		}
+	})
+}
+
+// assertSane wants an instant that can be stored, to the second, or none.
+func assertSane(t *testing.T, at time.Time) {
+	t.Helper()
+	_, err := at.MarshalJSON()
+	require.NoError(t, err)
+	assert.True(t, at.IsZero() || at.Unix() > 0 && at.Nanosecond() == 0)
 }
 
 func FuzzParseOTPAuth(f *testing.F) {

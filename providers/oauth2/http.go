@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-cleanhttp"
 
@@ -20,6 +21,7 @@ import (
 
 const (
 	maxAnswer = 1 << 20  // bytes of an answer's body
+	maxList   = 8 << 20  // of a list of sessions: some 25,000 of them
 	maxHeader = 64 << 10 // bytes of an answer's header
 )
 
@@ -67,17 +69,38 @@ type answer struct {
 	cut    error // why the body is not whole; nil: it is
 }
 
-var errTooBig = fmt.Errorf("the answer is larger than %d KiB", maxAnswer>>10)
+// date is the server's clock, RFC 9110 section 6.6.1; zero where it does not say.
+func (a answer) date() time.Time {
+	at, err := http.ParseTime(a.header.Get("Date"))
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
 
-// post sends one request and reads its answer, within the account's
+var errTooBig = errors.New("the answer is larger than it may be")
+
+// post sends the parameters to the endpoint of the attempt.
+func (c *client) post(ctx context.Context, try attempt, params map[string]string, e Encoding, userAgent string) (answer, *providers.Error) {
+	text, contentType, err := encode(params, e)
+	if err != nil {
+		return answer{}, try.cannotBeMade()
+	}
+	return c.send(ctx, try, http.MethodPost, text, http.Header{
+		"Content-Type": {contentType},
+		"User-Agent":   {userAgent},
+	})
+}
+
+// send sends one request and reads its answer, within the account's
 // request_timeout. The transport is used without an http.Client, which would
 // follow redirects and fail on a redirect whose address it cannot read.
-func (c *client) post(ctx context.Context, try attempt, params map[string]string, e Encoding, userAgent string) (answer, *providers.Error) {
+func (c *client) send(ctx context.Context, try attempt, method, text string, header http.Header) (answer, *providers.Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.account.RequestTimeout)
 	defer cancel()
-	request, sent, err := newRequest(ctx, try.endpoint, params, e, userAgent)
+	request, sent, err := newRequest(ctx, method, try.endpoint, text, header)
 	if err != nil {
-		return answer{}, try.failed(providers.Protocol, providers.DidNotHappen, "the request could not be made", "check the fields of this config")
+		return answer{}, try.cannotBeMade()
 	}
 	response, err := c.transport.RoundTrip(request)
 	if err != nil {
@@ -85,14 +108,18 @@ func (c *client) post(ctx context.Context, try attempt, params map[string]string
 	}
 	defer func() { _ = response.Body.Close() }()
 	a := answer{status: response.StatusCode, header: response.Header}
-	a.body, a.cut = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	if len(a.body) > maxAnswer {
+	a.body, a.cut = io.ReadAll(io.LimitReader(response.Body, int64(try.limit)+1))
+	if len(a.body) > try.limit {
 		a.cut = errTooBig
 	}
 	if a.cut != nil && ctx.Err() != nil {
 		a.cut = ctx.Err()
 	}
 	return a, nil
+}
+
+func (t attempt) cannotBeMade() *providers.Error {
+	return t.failed(providers.Protocol, providers.DidNotHappen, "the request could not be made", "check the fields of this config")
 }
 
 // unanswered explains a call that got no answer. taken: the transport has had
@@ -177,6 +204,10 @@ func (t attempt) unknownAdvice() string {
 		return "the refresh may have taken effect all the same; if the server is slow, raise request_timeout"
 	case Logout:
 		return "the logout may have taken effect all the same; it can be repeated"
+	case List:
+		return "nothing was changed; if the server is slow, raise request_timeout"
+	case End:
+		return "the session may be ended all the same; it can be ended again"
 	}
 	return ""
 }

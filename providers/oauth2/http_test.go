@@ -3,6 +3,7 @@ package oauth2_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -131,10 +132,14 @@ func TestNothingIsRepeatedOverHTTP2(t *testing.T) {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	a := at(s.URL)
-	a.CACert = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	a.CACert = pemOf(s.Certificate())
 	_, err := do(t.Context(), connect(t, a, "keycloak", nil), "login")
 	assertFailed(t, err, providers.Unavailable, providers.Unknown)
 	assert.EqualValues(t, 1, calls.Load())
+}
+
+func pemOf(c *x509.Certificate) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
 }
 
 func TestEachCallHasAConnectionOfItsOwn(t *testing.T) {

@@ -37,15 +37,20 @@ func newMask(secrets ...providers.Secret) mask {
 // clean masks secrets, makes the text printable, and cuts it. In that order: a
 // secret that is cut or altered first would not be found.
 func (m mask) clean(text string) string {
+	return printable(m.hide.Replace(text), maxMessage)
+}
+
+// printable makes a server's text fit to be shown, and cuts it.
+func printable(text string, limit int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return ' '
-	}, m.hide.Replace(text))
+	}, text)
 	text = strings.TrimSpace(text)
-	if runes := []rune(text); len(runes) > maxMessage {
-		text = string(runes[:maxMessage]) + "…"
+	if runes := []rune(text); len(runes) > limit {
+		text = string(runes[:limit]) + "…"
 	}
 	return text
 }

@@ -170,15 +170,19 @@ func (p *Provider) fillEndpoints(a *providers.Account, m Method) error {
 		return err
 	}
 	a.BaseURL = strings.TrimRight(a.BaseURL, "/")
-	place := strings.NewReplacer("{base_url}", a.BaseURL, "{realm}", a.Realm)
-	a.TokenURL = place.Replace(p.preset.TokenEndpoint)
+	a.TokenURL = place(p.preset.TokenEndpoint, *a)
 	if tokenURL != "" && tokenURL != a.TokenURL {
 		return unused("token_url", *a, m)
 	}
 	if m.uses("logout_url") && a.LogoutURL == "" {
-		a.LogoutURL = place.Replace(p.preset.LogoutEndpoint)
+		a.LogoutURL = place(p.preset.LogoutEndpoint, *a)
 	}
 	return p.checkEndpoints(a)
+}
+
+// place makes an endpoint of its template.
+func place(template string, a providers.Account) string {
+	return strings.NewReplacer("{base_url}", a.BaseURL, "{realm}", a.Realm).Replace(template)
 }
 
 func (p *Provider) fillFromEnvironment(a *providers.Account) error {

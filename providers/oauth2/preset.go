@@ -20,6 +20,9 @@ type Preset struct {
 	// Where the method has the field logout_url, that field wins.
 	LogoutEndpoint string
 	Logout         LogoutStyle
+	// AccountEndpoint is the sessions resource of Keycloak's Account REST API: a
+	// template of {base_url} and {realm}; empty: the server has none.
+	AccountEndpoint string
 	// Methods, the default one first.
 	Methods []Method
 	// Failures are looked through before the rules that hold for every server.

@@ -10,25 +10,21 @@ import (
 	"sync"
 )
 
-// newRequest makes a POST of the parameters.
-func newRequest(ctx context.Context, endpoint string, params map[string]string, e Encoding, userAgent string) (*http.Request, *body, error) {
-	text, contentType, err := encode(params, e)
-	if err != nil {
-		return nil, nil, err
-	}
+// newRequest makes a request with the text for its body; with an empty text it
+// goes out without one.
+func newRequest(ctx context.Context, method, endpoint, text string, header http.Header) (*http.Request, *body, error) {
 	// A body of a type that net/http does not know leaves Request.GetBody nil.
 	// That is what keeps its transports from sending a request again: HTTP/2
 	// would after a stream error, HTTP/1 on a connection that had died. Both can
 	// only repeat a body which they can get afresh, or have not begun to read.
 	b := &body{left: strings.NewReader(text)}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, b)
+	r, err := http.NewRequestWithContext(ctx, method, endpoint, b)
 	if err != nil {
 		return nil, nil, err
 	}
 	r.ContentLength = int64(len(text))
-	r.Header.Set("Content-Type", contentType)
+	r.Header = header
 	r.Header.Set("Accept", "application/json") // without it Keycloak answers refusals with a page
-	r.Header.Set("User-Agent", userAgent)
 	return r, b, nil
 }
 
@@ -53,6 +49,7 @@ func encode(params map[string]string, e Encoding) (text, contentType string, err
 type body struct {
 	mu     sync.Mutex
 	left   *strings.Reader
+	asked  bool // an empty one is taken when the transport has asked for it
 	closed bool
 }
 
@@ -63,6 +60,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.closed {
 		return 0, http.ErrBodyReadAfterClose
 	}
+	b.asked = true
 	return b.left.Read(p)
 }
 
@@ -78,7 +76,7 @@ func (b *body) taken() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	return b.left.Len() == 0
+	return b.asked && b.left.Len() == 0
 }
 
 var _ io.ReadCloser = (*body)(nil)
@@ -91,4 +89,6 @@ const (
 	Login   Op = "login"
 	Refresh Op = "refresh"
 	Logout  Op = "logout"
+	List    Op = "list sessions"
+	End     Op = "end session"
 )

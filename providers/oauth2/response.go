@@ -30,6 +30,7 @@ func decodeTokens(text []byte) (providers.TokenResponse, error) {
 	got := providers.TokenResponse{
 		RefreshToken: providers.NewSecret(stringField(fields, "refresh_token")),
 		TokenType:    "Bearer",
+		ServerID:     validServerID(stringField(fields, "session_state")),
 	}
 	accessToken := stringField(fields, "access_token")
 	if accessToken == "" {
@@ -88,14 +89,31 @@ func fitsHeader(s string) bool {
 	return s != ""
 }
 
-// claimedScope returns the scopes that an access token claims for itself, if it
-// is a JWT: the partner API's answer has no scope, its tokens have a `scopes`
-// array. The signature is not checked; this is shown, and nothing rests on it.
-func claimedScope(accessToken providers.Secret) string {
+// fillFromClaims takes what the answer does not say from what the access token
+// claims for itself, if it is a JWT. The signature is not checked: nothing that
+// rests on it gives anybody more than the holder of the token has.
+func fillFromClaims(got *providers.TokenResponse) {
 	claims := jwt.MapClaims{}
-	if _, _, err := jwt.NewParser().ParseUnverified(accessToken.Reveal(), claims); err != nil {
-		return ""
+	if _, _, err := jwt.NewParser().ParseUnverified(got.AccessToken.Reveal(), claims); err != nil {
+		return
 	}
+	if got.Scope == "" {
+		got.Scope = claimedScope(claims)
+	}
+	if got.ServerID == "" {
+		sid, _ := claims["sid"].(string)
+		got.ServerID = validServerID(sid)
+	}
+	if got.ServerTime.IsZero() {
+		if iat, ok := claims["iat"].(float64); ok {
+			got.ServerTime = instant(iat)
+		}
+	}
+}
+
+// claimedScope returns the scopes that a token claims: the partner API's answer
+// has no scope, its tokens have a `scopes` array.
+func claimedScope(claims jwt.MapClaims) string {
 	for _, claim := range []any{claims["scopes"], claims["scope"]} {
 		var scopes []string
 		switch claim := claim.(type) {
@@ -124,4 +142,33 @@ func validScopes(scopes []string) []string {
 		}
 	}
 	return valid
+}
+
+// validServerID returns the id of a session if it can stand in a path as it is
+// (RFC 3986 section 2.3), else nothing. Keycloak's are UUIDs or base64url.
+func validServerID(id string) string {
+	const maxServerID = 128
+	if len(id) > maxServerID || strings.Trim(id, ".") == "" {
+		return ""
+	}
+	for _, c := range []byte(id) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case strings.IndexByte("-._~", c) >= 0:
+		default:
+			return ""
+		}
+	}
+	return id
+}
+
+// instant reads a server's time in seconds since 1970, to the second; zero for
+// what no server means.
+func instant(seconds float64) time.Time {
+	const year9999 = 253402300799 // time.Time can be written as JSON up to there
+	// The comparison is written so that NaN fails it.
+	if !(seconds >= 1 && seconds <= year9999) {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0).UTC()
 }

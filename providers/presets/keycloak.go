@@ -13,12 +13,13 @@ import (
 func Keycloak() oauth2.Preset {
 	endpoints := []providers.Field{required(baseURL()), required(realm())}
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Name:           "keycloak",
-		Summary:        "Any Keycloak realm.",
-		TokenEndpoint:  "{base_url}/realms/{realm}/protocol/openid-connect/token",
-		LogoutEndpoint: "{base_url}/realms/{realm}/protocol/openid-connect/logout",
-		Logout:         oauth2.EndSession,
-		Failures:       keycloakFailures(),
+		Name:            "keycloak",
+		Summary:         "Any Keycloak realm.",
+		TokenEndpoint:   "{base_url}/realms/{realm}/protocol/openid-connect/token",
+		LogoutEndpoint:  "{base_url}/realms/{realm}/protocol/openid-connect/logout",
+		Logout:          oauth2.EndSession,
+		AccountEndpoint: "{base_url}/realms/{realm}/account/sessions",
+		Failures:        keycloakFailures(),
 		Methods: []oauth2.Method{{
 			Method: providers.Method{
 				Name:     providers.Password,

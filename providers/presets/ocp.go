@@ -32,9 +32,10 @@ func OCP() oauth2.Preset {
 			{Name: "ca1", BaseURL: "https://pub.ca1.ocp.ai", Realm: "ocp"},
 			{Name: "frankfurt", BaseURL: "https://pub.frankfurt.ocp.ai", Realm: "ocp"},
 		},
-		TokenEndpoint:  "{base_url}/auth/realms/{realm}/protocol/openid-connect/token",
-		LogoutEndpoint: "{base_url}/auth/realms/{realm}/protocol/openid-connect/logout",
-		Logout:         oauth2.EndSession,
+		TokenEndpoint:   "{base_url}/auth/realms/{realm}/protocol/openid-connect/token",
+		LogoutEndpoint:  "{base_url}/auth/realms/{realm}/protocol/openid-connect/logout",
+		Logout:          oauth2.EndSession,
+		AccountEndpoint: "{base_url}/auth/realms/{realm}/account/sessions",
 		Failures: append(keycloakFailures(),
 			// A Keycloak that does not see our Accept header shows its denial as a page.
 			oauth2.FailureRule{

@@ -17,10 +17,11 @@ func Panta() oauth2.Preset {
 		Environments: []providers.Environment{
 			{Name: "dmo", BaseURL: "https://login.dmo.app.pantaindex.com", Realm: "panta-technology"},
 		},
-		TokenEndpoint:  "{base_url}/realms/{realm}/protocol/openid-connect/token",
-		LogoutEndpoint: "{base_url}/realms/{realm}/protocol/openid-connect/logout",
-		Logout:         oauth2.EndSession,
-		Failures:       keycloakFailures(),
+		TokenEndpoint:   "{base_url}/realms/{realm}/protocol/openid-connect/token",
+		LogoutEndpoint:  "{base_url}/realms/{realm}/protocol/openid-connect/logout",
+		Logout:          oauth2.EndSession,
+		AccountEndpoint: "{base_url}/realms/{realm}/account/sessions",
+		Failures:        keycloakFailures(),
 		Methods: []oauth2.Method{{
 			Method: providers.Method{
 				Name:     providers.Password,
