@@ -90,7 +90,7 @@ func (p credsPath) issue(ctx context.Context, _ *logical.Request, data *framewor
 		return failure(fmt.Sprintf("creds %q", name), err)
 	}
 	if target == nil {
-		return logical.ErrorResponse("there is no role or config %q; `vault list` at roles/ and config/ shows what there is", name), nil
+		return noSuchName(name), nil
 	}
 	r := request(target, data)
 	if problem := p.problem(target, r); problem != "" {
@@ -106,6 +106,10 @@ func (p credsPath) issue(ctx context.Context, _ *logical.Request, data *framewor
 	now := time.Now()
 	t := termOf(target, p.mount, span{issued: now, now: now, until: lease.Until, atLeast: r.MinTTL})
 	return leased(target, lease, t, now), nil
+}
+
+func noSuchName(name string) *logical.Response {
+	return logical.ErrorResponse("there is no role or config %q; `vault list` at roles/ and config/ shows what there is", name)
 }
 
 func request(target *configs.Target, data *framework.FieldData) sessions.Request {

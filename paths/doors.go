@@ -150,7 +150,7 @@ func wanted(t framework.FieldType) string {
 }
 
 // named matches the paths that end in a name.
-var named = regexp.MustCompile(`^(config|roles|creds|providers)/(.+)$`)
+var named = regexp.MustCompile(`^(config|roles|creds|check|providers)/(.+)$`)
 
 // nameProblem explains a path whose name can be none; empty: it is another path.
 func nameProblem(req *logical.Request) string {

@@ -19,10 +19,11 @@ type Rooms struct {
 	Logger    hclog.Logger
 }
 
-// grantKeeper hands out tokens and takes them back.
+// grantKeeper hands out tokens, takes them back, and tries accounts.
 type grantKeeper interface {
 	granter
 	renewer
+	checker
 }
 
 // All returns every path.
@@ -31,6 +32,7 @@ func All(r Rooms) []*framework.Path {
 		Config(r.Configs),
 		Roles(r.Roles),
 		Creds(r.Names, r.Sessions, r.Mount),
+		Check(r.Names, r.Sessions),
 		Providers(r.Providers),
 		Info(r.Build),
 	)

@@ -54,7 +54,8 @@ func TestRule9WhatLogsInOrWritesIsForwarded(t *testing.T) {
 	for _, path := range newHouse(t).doors.Paths {
 		for op, handler := range path.Operations {
 			writes := op == logical.CreateOperation || op == logical.UpdateOperation || op == logical.DeleteOperation ||
-				strings.Contains(path.Pattern, "creds/")
+				strings.HasPrefix(path.Pattern, "creds/") ||
+				strings.HasPrefix(path.Pattern, "check/")
 			p := handler.Properties()
 			require.Equal(t, writes, p.ForwardPerformanceStandby, "%s %s", op, path.Pattern)
 			require.Equal(t, writes, p.ForwardPerformanceSecondary, "%s %s", op, path.Pattern)
@@ -64,7 +65,7 @@ func TestRule9WhatLogsInOrWritesIsForwarded(t *testing.T) {
 
 func TestHelpAndOpenAPI(t *testing.T) {
 	h := newHouse(t)
-	for _, path := range []string{"", "config", "config/dmo", "roles/r", "creds/dmo", "providers/ocp", "info"} {
+	for _, path := range []string{"", "config", "config/dmo", "roles/r", "creds/dmo", "check/dmo", "providers/ocp", "info"} {
 		resp, err := h.doors.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Path: path, Storage: h.storage})
 		require.NoError(t, err)
 		require.NotEmpty(t, resp.Data["help"])

@@ -77,6 +77,8 @@ type engine struct {
 	drainErr error
 	panics   any
 
+	report   sessions.CheckReport
+	checked  sessions.CheckRequest
 	asked    sessions.Request
 	ref      sessions.LeaseRef
 	released int
@@ -88,6 +90,11 @@ func (e *engine) Acquire(_ context.Context, r sessions.Request) (sessions.Lease,
 	}
 	e.asked = r
 	return e.lease, e.err
+}
+
+func (e *engine) Check(_ context.Context, r sessions.CheckRequest) (sessions.CheckReport, error) {
+	e.checked = r
+	return e.report, e.err
 }
 
 func (e *engine) Renew(_ context.Context, ref sessions.LeaseRef, r sessions.Request) (sessions.Lease, error) {

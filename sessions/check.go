@@ -25,9 +25,7 @@ type CheckRequest struct {
 // CheckReport is what a check found.
 type CheckReport struct {
 	Steps []CheckStep // login, list sessions, refresh, logout
-	// DriftKnown: the server's clock was seen, Drift ahead of ours.
-	DriftKnown bool
-	Drift      time.Duration
+	Clock machine.Clock
 	// Listing says whether the account may list its sessions; Listed are those.
 	Listing machine.Access
 	Listed  []machine.Listing
@@ -121,7 +119,7 @@ func (c *check) run(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.report.Use = c.machine.Use(c.engine.options.Now())
-	c.report.Drift, c.report.DriftKnown = c.machine.ClockDrift()
+	c.report.Clock = c.machine.Clock()
 	c.report.Listing = c.machine.ListAccess()
 	return nil
 }

@@ -30,7 +30,7 @@ type Account struct {
 	codes      codes
 	codeWakeAt time.Time // a waiter waits for this step of the one-time code
 	book       book
-	clock      clock
+	clock      Clock
 
 	orphansEnded uint64 // since the start
 

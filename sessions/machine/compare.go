@@ -161,7 +161,7 @@ func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID
 		l.Standing = Known
 	case l.Owner == ThisMount:
 		l.Standing = Stray
-		a.count(l)
+		a.countOther(l)
 		if !strays[l.ID] {
 			a.noteID(StrayFound, l.Attempt, "the ledger never held it: this storage went back in time or is a copy of another's; check/ with end_orphans=true ends it")
 		}
@@ -170,7 +170,7 @@ func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID
 		}
 	default:
 		l.Standing = Foreign
-		a.count(l)
+		a.countOther(l)
 	}
 }
 
@@ -180,8 +180,8 @@ func (a *Account) isOrphan(s *session) bool {
 	return s.phase == lost || s.phase == spent && s.changedIn < a.book.asking.askedIn
 }
 
-// count enters a session that the ledger does not hold into the budget.
-func (a *Account) count(l *Listing) {
+// countOther enters a session that the ledger does not hold into the budget.
+func (a *Account) countOther(l *Listing) {
 	// Times in the list are the server's.
 	until := l.LastAccess.Add(a.idleTime() + deathMargin)
 	if l.LastAccess.IsZero() {

@@ -1,0 +1,239 @@
+package paths
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+type checker interface {
+	Check(ctx context.Context, r sessions.CheckRequest) (sessions.CheckReport, error)
+}
+
+// Check returns the path that tries an account live.
+func Check(names resolver, c checker) []*framework.Path {
+	p := checkPath{names: names, sessions: c}
+	checking := func(verb string) framework.OperationHandler {
+		return &framework.PathOperation{
+			Callback:                    p.check,
+			Summary:                     "Try an account: log in, list its sessions, refresh, log out.",
+			Responses:                   answers("How each step went.", checkAnswer()),
+			ForwardPerformanceStandby:   true,
+			ForwardPerformanceSecondary: true,
+			DisplayAttrs: &framework.DisplayAttributes{
+				OperationPrefix: operationPrefix, OperationVerb: verb, OperationSuffix: "account",
+			},
+		}
+	}
+	return []*framework.Path{{
+		Pattern:         "check/" + framework.GenericNameRegex(nameField),
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix},
+		HelpSynopsis:    checkSynopsis,
+		HelpDescription: checkDescription,
+		Fields: fields{
+			nameField:     required(text("Name of a config, or of a role of it.")),
+			"otp":         query(secretText("One-time code for the login, typed by a person, where the config has no totp_secret.")),
+			"force":       query(flag("Log in although the account is closed to logins after refused ones. One more refusal may lock the account at the server.")),
+			"end_orphans": query(flag("End the sessions at the server that have this mount's mark and that its ledger never held. Not on a copy of another Vault's storage: there they are that Vault's.")),
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation:   checking("check"),
+			logical.UpdateOperation: checking("check-with-options"),
+		},
+	}}
+}
+
+func checkAnswer() fields {
+	const step = " \"ok\" and how long the call took; or \"failed\" or \"skipped\", why, and what to do next."
+	return fields{
+		"config":             required(text("The config that was tried.")),
+		"ok":                 required(flag("Whether no step failed.")),
+		sessions.LoginStep:   required(text("The login:" + step)),
+		sessions.ListStep:    required(text("The server's list of the account's sessions:" + step)),
+		sessions.RefreshStep: required(text("The refresh:" + step)),
+		sessions.LogoutStep:  required(text("The logout:" + step)),
+		"steps":              required(&framework.FieldSchema{Type: framework.TypeSlice, Description: "The same for programs: of each step its name, outcome (ok, failed, skipped), milliseconds, message and advice."}),
+		"clock_drift":        number("How far the server's clock is ahead of this machine's, in seconds. Left out where no answer has shown it."),
+		"clock":              required(text("The same as a sentence.")),
+		"budget":             required(text("How many sessions are in use, of how many, and by whom, after the check.")),
+		"max_sessions":       required(number("The most sessions that may be open at once; 0: no limit.")),
+		"in_use":             required(number("How many sessions count towards it.")),
+		"open":               required(number("Of these, sessions of this mount that are open or being opened.")),
+		"unknown":            required(number("Of these, logins of this mount whose answer was lost.")),
+		"waiting_for_logout": required(number("Of these, sessions of this mount whose logout is pending.")),
+		"other_mounts":       required(number("Of these, sessions of other Vault mounts, as the server listed them last.")),
+		"people":             required(number("Of these, sessions of people and other programs, as the server listed them last.")),
+		"strays":             required(number("Of these, sessions with this mount's mark that its ledger never held.")),
+		"account_api":        required(text("Whether the account may use the server's Account REST API, which lists its sessions: allowed, not allowed, or not known yet.")),
+		"sessions":           required(&framework.FieldSchema{Type: framework.TypeSlice, Description: "The sessions that the server listed during the check, its own among them: of each the owner (this mount, another mount, people), its standing (known, orphan, stray, foreign), session, mount, started_at, last_access, expires_at, clients, ip_address, and whether it was ended."}),
+	}
+}
+
+type checkPath struct {
+	names    resolver
+	sessions checker
+}
+
+func (p checkPath) check(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(nameField).(string)
+	target, err := p.names.Resolve(ctx, name)
+	if err != nil {
+		return failure(fmt.Sprintf("check %q", name), err)
+	}
+	switch {
+	case target == nil:
+		return noSuchName(name), nil
+	case target.Token:
+		return logical.ErrorResponse("%s: there is nothing to check: nothing logs in with a personal access token", configSubject(target.Config)), nil
+	}
+	report, err := p.sessions.Check(ctx, checkRequest(target, data))
+	if err != nil {
+		return checkFailure(target.Config, err)
+	}
+	return checkResponse(target.Config, report), nil
+}
+
+func checkRequest(target *configs.Target, data *framework.FieldData) sessions.CheckRequest {
+	r := sessions.CheckRequest{Account: target.Account, Scopes: target.Scopes}
+	if otp := given[string](data, "otp"); otp != nil {
+		r.OTP = providers.NewSecret(*otp)
+	}
+	if force := given[bool](data, "force"); force != nil {
+		r.Force = *force
+	}
+	if end := given[bool](data, "end_orphans"); end != nil {
+		r.EndStrays = *end
+	}
+	return r
+}
+
+// checkFailure adds to a guard's refusal how a check passes it.
+func checkFailure(config string, err error) (*logical.Response, error) {
+	if refusal, ok := err.(*sessions.Error); ok && refusal.Reason == machine.Guarded { //nolint:errorlint // a cause of another error is no refusal of the check
+		forceable := *refusal
+		forceable.Advice += "; or try one login all the same with force=true"
+		err = &forceable
+	}
+	return failure(configSubject(config), err)
+}
+
+func checkResponse(config string, r sessions.CheckReport) *logical.Response {
+	data := map[string]any{
+		"config":             config,
+		"ok":                 r.OK(),
+		"clock":              r.Clock.String(),
+		"budget":             budgetSentence(r.Use),
+		"max_sessions":       r.Use.Limit,
+		"in_use":             r.Use.Taken(),
+		"open":               r.Use.Open + r.Use.Opening,
+		"unknown":            r.Use.Unknown,
+		"waiting_for_logout": r.Use.Closing,
+		"other_mounts":       r.Use.OtherMounts,
+		"people":             r.Use.People,
+		"strays":             r.Use.Strays,
+		"account_api":        r.Listing.String(),
+	}
+	if r.Clock.Known {
+		data["clock_drift"] = int(r.Clock.Drift / time.Second)
+	}
+	steps := make([]any, len(r.Steps))
+	for i, s := range r.Steps {
+		data[s.Name] = stepSentence(s)
+		steps[i] = map[string]any{
+			"name": s.Name, "outcome": string(s.Outcome), "milliseconds": s.Took.Milliseconds(), "message": s.Message, "advice": s.Advice,
+		}
+	}
+	data["steps"] = steps
+	listed := make([]any, len(r.Listed))
+	for i, l := range r.Listed {
+		listed[i] = listedSession(l)
+	}
+	data["sessions"] = listed
+	resp := &logical.Response{Data: data}
+	if r.Clock.Far() {
+		resp.AddWarning(fmt.Sprintf("config %q: %s; one-time codes fail when clocks differ: have the clock that is wrong set (NTP)", config, r.Clock.String()))
+	}
+	if r.Use.Strays > 0 {
+		resp.AddWarning(fmt.Sprintf("config %q: %d session(s) at the server have this mount's mark, but its ledger never held them: this storage went back in time, or is a copy of another's, whose they then are. If it is no copy, end them with end_orphans=true", config, r.Use.Strays))
+	}
+	return resp
+}
+
+func stepSentence(s sessions.CheckStep) string {
+	sentence := string(s.Outcome)
+	if s.Outcome != sessions.StepSkipped {
+		sentence += fmt.Sprintf(", %d ms", s.Took.Milliseconds())
+	}
+	if s.Message != "" {
+		sentence += ": " + s.Message
+	}
+	if s.Advice != "" {
+		sentence += "; " + s.Advice
+	}
+	return sentence
+}
+
+func budgetSentence(u machine.Use) string {
+	sentence := fmt.Sprintf("%d of %d in use", u.Taken(), u.Limit)
+	if u.Limit == 0 {
+		sentence = fmt.Sprintf("%d in use, no limit", u.Taken())
+	}
+	if u.Taken() > 0 {
+		sentence += " (" + u.String() + ")"
+	}
+	return sentence
+}
+
+func listedSession(l machine.Listing) map[string]any {
+	return map[string]any{
+		"owner":       l.Owner.String(),
+		"standing":    l.Standing.String(),
+		"session":     string(l.Attempt),
+		"mount":       l.Mount,
+		"started_at":  stamp(l.StartedAt),
+		"last_access": stamp(l.LastAccess),
+		"expires_at":  stamp(l.ExpiresAt),
+		"clients":     l.Clients,
+		"ip_address":  l.IPAddress,
+		"ended":       l.Ended,
+	}
+}
+
+// stamp is a time as answers show it; empty: not known.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+const (
+	checkSynopsis    = `Try an account: log in, list its sessions, refresh, log out.`
+	checkDescription = `
+Logs in to the account of a config with a session of its own, asks the server for
+its list of the account's sessions, refreshes, and logs out, and says of each step
+how it went, how long it took, and what to do where it failed. It also says how
+far the server's clock is off (more than 10 s explains failing one-time codes), and
+who uses the session budget: this mount, other mounts, people.
+
+A check obeys the budget, and uses a one-time code up. On an account that is
+closed to logins after refused ones it does nothing unless force=true; a login that
+succeeds reopens the account.
+
+A session in the list with this mount's mark that its ledger never held is a stray:
+the storage went back in time, or it is a copy of another Vault's. Strays are
+reported, and ended only with end_orphans=true. Sessions of people and of other
+mounts are never touched.
+
+  $ vault read panta/check/eu1
+  $ vault read panta/check/eu1 force=true
+`
+)
