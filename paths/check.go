@@ -119,7 +119,7 @@ func checkRequest(target *configs.Target, data *framework.FieldData) sessions.Ch
 func checkFailure(config string, err error) (*logical.Response, error) {
 	if refusal, ok := err.(*sessions.Error); ok && refusal.Reason == machine.Guarded { //nolint:errorlint // a cause of another error is no refusal of the check
 		forceable := *refusal
-		forceable.Advice += "; or try one login all the same with force=true"
+		forceable.Advice = "try one login all the same with force=true, or " + forceable.Advice
 		err = &forceable
 	}
 	return failure(configSubject(config), err)

@@ -85,9 +85,11 @@ func (a *Account) compareWith(e Compare) {
 	a.book.askers = append(a.book.askers, asker{waiter: e.Waiter, endStrays: e.EndStrays})
 }
 
-// forget takes back what was believed of the list: a config was written.
+// forget takes back what was believed of the list, and asks again: a config was
+// written.
 func (b *book) forget() {
-	b.access, b.others, b.failures, b.notBefore = AccessUnknown, nil, 0, time.Time{}
+	b.access, b.others, b.failures = AccessUnknown, nil, 0
+	b.wanted, b.notBefore = true, time.Time{}
 }
 
 // see keeps the newest access token, for the next list.
