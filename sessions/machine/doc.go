@@ -18,7 +18,8 @@
 //	                                                              lost if unknown; closing if useless
 //	recording  opening   open            the write of the token   open; closing if it failed
 //	open       open      open            leases, refreshes        closing
-//	lost       opening   perhaps         the time it must be dead removing
+//	lost       opening   perhaps         its end by the list, or  spent, removing
+//	                                     the time it must be dead
 //	closing    open, or  open            its logout, or the time  spent, removing
 //	           closing                   it must be dead
 //	spent      open, or  nothing         the end of its one-time  removing
@@ -41,10 +42,8 @@
 //	rule 7   no lock-outs by us                   guard.go
 //	rule 8   refresh once                         refresh.go
 //	rule 10  deleting a config                    drain.go
+//	rule 11  the server's book wins               book.go, compare.go
 //	rule 12  a refused token is replaced once     acquire.go
 //
-// Rule 9 (forward before fetching) is kept by the doors, and rule 11 (the
-// server's book wins) has its door here: the phase lost, whose sessions a
-// listing of the server will end, and the session's id, which is part of the
-// mark that the server keeps.
+// Rule 9 (forward before fetching) is kept by the doors.
 package machine
