@@ -99,6 +99,13 @@ func (a *account) tryGrant(w machine.Want) (machine.Grant, bool) {
 	return a.machine.TryGrant(w, a.engine.options.Now())
 }
 
+// tryRelease is the hot path of a lease's end; false: the machine has to decide.
+func (a *account) tryRelease(s machine.SessionID, g machine.GrantID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.machine.TryRelease(s, g)
+}
+
 // ask tells the machine an event that ends in a Reply, and waits for it or for
 // the end of the request. The machine goes on without us: others may wait for
 // the same login.

@@ -157,6 +157,9 @@ func (e *Engine) Release(ctx context.Context, ref LeaseRef) error {
 		return err
 	}
 	return e.with(ctx, ref.Account, func(a *account) error {
+		if a.tryRelease(token.Session, grant) {
+			return nil
+		}
 		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
 			return machine.Release{Waiter: w, Session: token.Session, Grant: grant}
 		})

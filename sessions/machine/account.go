@@ -53,12 +53,11 @@ type session struct {
 	doomed  bool     // close it as soon as its login is answered
 	request Login
 
-	token       *Token // what is handed out; nil: none is held
-	published   int    // generation of the newest token that was handed out
-	unstored    *Token // what a refresh gave, until the ledger has its refresh token
-	generations []generation
-	grants      map[uint64]int // generation by grant
-	keepUntil   time.Time      // without leases, not closed before
+	token       *Token       // what is handed out; nil: none is held
+	published   int          // generation of the newest token that was handed out
+	unstored    *Token       // what a refresh gave, until the ledger has its refresh token
+	generations []generation // oldest first
+	keepUntil   time.Time    // without leases, not closed before
 
 	refreshing   bool
 	refreshAt    time.Time // when the background refresh is due
@@ -87,10 +86,13 @@ type session struct {
 	dueIndex int
 }
 
-// generation is one token of a session that leases may still hold.
+// generation is one token of a session, and the leases on it. At its horizon it
+// goes with all of them at once, however many there are.
 type generation struct {
-	number  int
 	horizon time.Time
+	grants  grantSet
+	// nameless: leases from before the engine was started may hold it, too.
+	nameless bool
 }
 
 // phase is what a session is doing. doc.go tells how one leads to another.

@@ -116,7 +116,7 @@ func (a *Account) attendRenewal(w *waiter) {
 			Advice:  "read the credentials again",
 		})
 	case s.token != nil && s.published > w.want.Renews.Generation && s.token.left(a.now) >= w.want.leaseNeeded():
-		clear(s.grants)
+		s.releaseAll()
 		a.give(w, s)
 		s.token = nil
 	case s.renewing():

@@ -89,14 +89,10 @@ func (a *Account) spare() *session {
 // leasesEnded says that no lease on the session can still be running. Leases
 // from before a restart are held to the horizon (rule 3).
 func (s *session) leasesEnded(now time.Time) bool {
-	if len(s.grants) == 0 {
+	if s.held() == 0 {
 		return true
 	}
-	if _, unknown := s.grants[namelessGrant]; unknown || len(s.generations) == 0 {
-		return false
-	}
-	newest := s.generations[len(s.generations)-1]
-	return !now.Before(newest.horizon.Add(-leaseMargin))
+	return !s.nameless() && !now.Before(s.newest().horizon.Add(-leaseMargin))
 }
 
 // Use is how the budget stands.

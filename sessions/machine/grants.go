@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -14,7 +15,7 @@ func (a *Account) TryGrant(w Want, now time.Time) (Grant, bool) {
 		return Grant{}, false
 	}
 	s := a.current[scopesKey(w.Scopes)]
-	if s == nil || s.token == nil || len(s.grants) == 0 || s.token.left(now) < w.leaseNeeded() {
+	if s == nil || s.token == nil || s.held() == 0 || s.token.left(now) < w.leaseNeeded() {
 		return Grant{}, false
 	}
 	if a.refreshesAhead(s) && !now.Before(s.refreshAt) {
@@ -26,10 +27,7 @@ func (a *Account) TryGrant(w Want, now time.Time) (Grant, bool) {
 // grant adds a lease to the newest token of a session.
 func (a *Account) grant(s *session) Grant {
 	a.lastGrant++
-	if s.grants == nil {
-		s.grants = make(map[uint64]int, 1)
-	}
-	s.grants[a.lastGrant] = s.token.Ref.Generation
+	s.newest().grants.add(a.lastGrant)
 	g := Grant{
 		ID:    GrantID{Boot: a.boot, N: a.lastGrant},
 		Mode:  s.rec.Mode,
@@ -42,50 +40,90 @@ func (a *Account) grant(s *session) Grant {
 	return g
 }
 
-// namelessGrant stands for the leases that a session had before the engine was
-// started: they are not known by name (rule 3).
-const namelessGrant = 0
+// TryRelease is the hot path of a lease's end: it takes a grant back that is not
+// the session's last. It makes no effect and moves no deadline; if anything else
+// is to be decided it says no and has changed nothing.
+func (a *Account) TryRelease(id SessionID, g GrantID) bool {
+	s := a.sessions[id]
+	if s == nil || s.phase != open || s.rec.Mode != providers.Shared || g.Boot != a.boot || s.held() < 2 {
+		return false
+	}
+	return s.remove(g)
+}
 
 // addGeneration counts a new token in: its leases die at its horizon.
 func (a *Account) addGeneration(s *session, t *Token) {
 	s.token = t
 	a.book.see(t)
 	s.published = t.Ref.Generation
-	s.generations = append(s.generations, generation{t.Ref.Generation, t.ExpiresAt})
+	s.generations = append(s.generations, generation{horizon: t.ExpiresAt})
+}
+
+// newest is the generation whose token is handed out.
+func (s *session) newest() *generation { return &s.generations[len(s.generations)-1] }
+
+// held counts the leases on the session. After a restart those from before are
+// not known by name and count as one.
+func (s *session) held() int {
+	n := 0
+	for i := range s.generations {
+		n += s.generations[i].grants.len()
+	}
+	if s.nameless() {
+		n++
+	}
+	return n
+}
+
+// nameless says that leases from before the engine was started may still be
+// running on the session (rule 3).
+func (s *session) nameless() bool { return len(s.generations) > 0 && s.generations[0].nameless }
+
+// remove takes a lease out of the set; false: it is not in there.
+func (s *session) remove(g GrantID) bool {
+	for i := range s.generations {
+		if s.generations[i].grants.remove(g.N) {
+			return true
+		}
+	}
+	return false
+}
+
+// releaseAll takes every lease off the session.
+func (s *session) releaseAll() {
+	for i := range s.generations {
+		s.generations[i].grants, s.generations[i].nameless = grantSet{}, false
+	}
 }
 
 // dropExpiredGrants forgets leases past the horizon of their token: Vault has
 // ended them, whether or not it could say so.
 func (a *Account) dropExpiredGrants(s *session) {
+	held := s.held()
 	expired := 0
-	for len(s.generations) > 0 && !a.now.Before(s.generations[0].horizon) {
-		expired = s.generations[0].number
-		s.generations = s.generations[1:]
+	for expired < len(s.generations) && !a.now.Before(s.generations[expired].horizon) {
+		expired++
 	}
-	if expired == 0 || len(s.grants) == 0 {
+	if expired == 0 {
 		return
 	}
-	for id, number := range s.grants {
-		if number <= expired {
-			delete(s.grants, id)
-		}
+	s.generations = slices.Delete(s.generations, 0, expired)
+	if held > 0 {
+		a.lingerIfLast(s)
 	}
-	a.lingerIfLast(s)
 }
 
 // drop removes one lease from a shared session; a second time changes nothing.
 func (a *Account) drop(s *session, id GrantID) {
-	if _, held := s.grants[id.N]; !held || id.Boot != a.boot {
-		return
+	if id.Boot == a.boot && s.remove(id) {
+		a.lingerIfLast(s)
 	}
-	delete(s.grants, id.N)
-	a.lingerIfLast(s)
 }
 
 // lingerIfLast keeps a session for a while after its last lease (rule 3), if
 // readers can still find it.
 func (a *Account) lingerIfLast(s *session) {
-	if len(s.grants) > 0 {
+	if s.held() > 0 {
 		return
 	}
 	s.keepUntil = a.now
@@ -95,4 +133,42 @@ func (a *Account) lingerIfLast(s *session) {
 }
 
 // unheld says that nobody holds the session and nobody waits for its next token.
-func (s *session) unheld() bool { return len(s.grants) == 0 && !s.renewing() }
+func (s *session) unheld() bool { return s.held() == 0 && !s.renewing() }
+
+// grantSet is a set of grants. Most sessions are dedicated and have one for all
+// their life: that needs no map.
+type grantSet struct {
+	one  uint64 // 0: none, grants count from 1
+	more map[uint64]struct{}
+}
+
+func (g *grantSet) len() int {
+	if g.one != 0 {
+		return len(g.more) + 1
+	}
+	return len(g.more)
+}
+
+func (g *grantSet) add(id uint64) {
+	if g.one == 0 {
+		g.one = id
+		return
+	}
+	if g.more == nil {
+		g.more = map[uint64]struct{}{}
+	}
+	g.more[id] = struct{}{}
+}
+
+func (g *grantSet) remove(id uint64) bool {
+	if id == 0 {
+		return false
+	}
+	if g.one == id {
+		g.one = 0
+		return true
+	}
+	_, held := g.more[id]
+	delete(g.more, id)
+	return held
+}

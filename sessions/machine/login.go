@@ -240,7 +240,7 @@ func (a *Account) supersede(s *session) {
 	if old == nil {
 		return
 	}
-	if len(old.grants) > 0 {
+	if old.held() > 0 {
 		s.keepUntil = old.rec.Horizon
 	}
 	old.keepUntil = a.now

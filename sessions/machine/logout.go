@@ -78,7 +78,7 @@ func (a *Account) beginClosing(s *session) {
 		delete(a.current, s.key)
 	}
 	s.phase = closing
-	s.token, s.unstored, s.generations, s.grants = nil, nil, nil, nil
+	s.token, s.unstored, s.generations = nil, nil, nil
 	switch {
 	case !s.durable:
 		a.forget(s)

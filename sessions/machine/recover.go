@@ -60,7 +60,7 @@ func (a *Account) recover(r Record) {
 }
 
 // recoverOpen takes back a session that was open. The leases that it had are
-// not known by name: one nameless grant stands for them until the horizon that
+// not known by name: the generation is held without one until the horizon that
 // the session had then (rule 3). A shared one waits for its first reader, who
 // adopts it by a refresh.
 func (a *Account) recoverOpen(s *session) {
@@ -68,8 +68,7 @@ func (a *Account) recoverOpen(s *session) {
 	s.published = s.rec.Generation
 	s.keepUntil = a.now
 	if a.now.Before(s.rec.Horizon) {
-		s.grants = map[uint64]int{namelessGrant: s.rec.Generation}
-		s.generations = []generation{{s.rec.Generation, s.rec.Horizon}}
+		s.generations = []generation{{horizon: s.rec.Horizon, nameless: true}}
 	}
 	if s.rec.Mode != providers.Shared {
 		return

@@ -27,7 +27,7 @@ func (a *Account) refresh(s *session) {
 // refreshesAhead says whether a background refresh is to be planned: for the
 // shared session in use, while leases hold it, unless one is under way.
 func (a *Account) refreshesAhead(s *session) bool {
-	return a.current[s.key] == s && s.token != nil && len(s.grants) > 0 && !s.renewing() && !a.stopping
+	return a.current[s.key] == s && s.token != nil && s.held() > 0 && !s.renewing() && !a.stopping
 }
 
 // renewing says that a new token is on its way: asked for, or not stored yet.

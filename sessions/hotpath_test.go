@@ -1,0 +1,52 @@
+package sessions_test
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAHotReadAndItsReleaseTouchNeitherStorageNorServerAndAllocateLittle(t *testing.T) {
+	p := newPlant()
+	e := p.engine()
+	defer e.Stop()
+	r := shared
+	r.Scopes = []string{"email", "profile"}
+	_, err := e.Acquire(t.Context(), r)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, p.calls.Load(), "the login")
+	operations := p.operations.Load()
+
+	allocations := testing.AllocsPerRun(1000, func() {
+		lease, err := e.Acquire(t.Context(), r)
+		if err != nil || e.Release(t.Context(), lease.Ref) != nil {
+			t.Fatal("refused")
+		}
+	})
+	require.LessOrEqual(t, allocations, 5.0)
+	require.Equal(t, operations, p.operations.Load(), "of the storage")
+	require.EqualValues(t, 1, p.calls.Load(), "to the server")
+}
+
+func TestADedicatedLeaseCostsThreeWritesInItsWholeLife(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		writes := 0
+		p.faults.set(func(op string) fault {
+			if op == "put" || op == "delete" {
+				writes++
+			}
+			return none
+		})
+		_, err := p.InUse(t.Context(), accountID) // writes the mount's id
+		require.NoError(t, err)
+		before := writes
+		lease, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), lease.Ref))
+		synctest.Wait()
+		require.Zero(t, w.openNow())
+		require.Empty(t, w.records())
+		require.Equal(t, 3, writes-before, "the intent, the refresh token, the removal")
+	})
+}

@@ -1,0 +1,95 @@
+package machine
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+var benchLimits = Limits{RequestTimeout: 10 * time.Second, Capabilities: providers.Capabilities{Sessions: true, Logout: true}}
+
+// newBenchAccount has n open dedicated sessions that are due an hour from now.
+func newBenchAccount(n int, limits Limits, now time.Time) *Account {
+	records := make([]Record, n)
+	for i := range records {
+		records[i] = Record{
+			ID: SessionID(fmt.Sprintf("session-%d", i)), Stage: Open, Mode: providers.Dedicated, Generation: 1,
+			Refresh: providers.NewSecret(fmt.Sprintf("refresh-token-%d", i)), OpenedAt: now, Horizon: now.Add(time.Hour),
+			Idle: time.Hour, DiesAt: now.Add(time.Hour),
+		}
+	}
+	last := 0
+	newID := func() SessionID {
+		last++
+		return SessionID(fmt.Sprintf("new-%d", last))
+	}
+	return Recover(limits, Guard{}, records, "boot", newID, now)
+}
+
+// openShared logs in for one reader and returns its grant.
+func openShared(tb testing.TB, a *Account, now time.Time) Grant {
+	tb.Helper()
+	pending := a.Step(Acquire{Waiter: 1, Want: Want{Mode: providers.Shared}}, now)
+	for len(pending) > 0 {
+		e := pending[0]
+		pending = pending[1:]
+		switch e := e.(type) {
+		case Put:
+			pending = append(pending, a.Step(Stored{Session: e.Record.ID}, now)...)
+		case Login:
+			got := providers.TokenResponse{
+				AccessToken: providers.NewSecret("access-token"), ExpiresIn: 5 * time.Minute,
+				RefreshToken: providers.NewSecret("refresh-token"), RefreshExpiresIn: time.Hour,
+			}
+			pending = append(pending, a.Step(LoggedIn{Session: e.Session, Got: got}, now)...)
+		case Reply:
+			require.Nil(tb, e.Err)
+			return e.Grant
+		case Remove, PutGuard, Refresh, Logout, Note:
+		}
+	}
+	tb.Fatal("no answer")
+	return Grant{}
+}
+
+// BenchmarkTickWithNothingDue is the reaper's pass over an account.
+func BenchmarkTickWithNothingDue(b *testing.B) {
+	for _, n := range []int{10, 100_000} {
+		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
+			now := time.Now()
+			a := newBenchAccount(n, benchLimits, now)
+			b.ReportAllocs()
+			for b.Loop() {
+				if effects := a.Step(Tick{}, now); len(effects) > 0 {
+					b.Fatal("something was due")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkLeasesEndAtTheirHorizon is how long an account is busy with a token
+// whose time is over, by how many leases were on it.
+func BenchmarkLeasesEndAtTheirHorizon(b *testing.B) {
+	for _, n := range []int{10, 100_000} {
+		b.Run(fmt.Sprintf("leases=%d", n), func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				now := time.Now()
+				a := newBenchAccount(0, benchLimits, now)
+				openShared(b, a, now)
+				for range n {
+					if _, granted := a.TryGrant(Want{Mode: providers.Shared}, now); !granted {
+						b.Fatal("not granted")
+					}
+				}
+				b.StartTimer()
+				a.Step(Tick{}, now.Add(6*time.Minute))
+			}
+		})
+	}
+}
