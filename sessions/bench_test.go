@@ -242,6 +242,7 @@ func BenchmarkScale(b *testing.B) {
 		e.Stop()
 		e = nil
 		b.ReportMetric(float64(with-heap())/n, "B/session-restarted")
+		runtime.KeepAlive(p)
 	}
 }
 

@@ -44,14 +44,19 @@ type Account struct {
 // session is one upstream login.
 type session struct {
 	rec   Record
-	phase phase
 	key   string // its scopes, joined
+	phase phase
 	// durable: the login leaves a session at the server, so the ledger holds it.
 	durable bool
+	doomed  bool // close it as soon as its login is answered
+
+	refreshing, loggingOut bool // a call is under way
+	storing                bool // a Put or Remove is under way
+	dirty                  bool // the ledger should hold something else than it was told
+
 	trial   *trial
 	opener  WaiterID // who caused the login; 0: nobody, it is a successor
-	doomed  bool     // close it as soon as its login is answered
-	request Login
+	request *Login   // until it is sent
 
 	token       *Token       // what is handed out; nil: none is held
 	published   int          // generation of the newest token that was handed out
@@ -59,7 +64,6 @@ type session struct {
 	generations []generation // oldest first
 	keepUntil   time.Time    // without leases, not closed before
 
-	refreshing   bool
 	refreshAt    time.Time // when the background refresh is due
 	refreshTries int
 	refreshErr   *Refusal  // of the last refresh, if it failed
@@ -73,14 +77,11 @@ type session struct {
 	searchAt  time.Time // of a lost login: when the list is asked for again
 	searches  int
 
-	loggingOut bool
-	logoutAt   time.Time // next try of a pending logout
-	releasing  []WaiterID
+	logoutAt  time.Time // next try of a pending logout
+	releasing []WaiterID
 
-	storing bool // a Put or Remove is under way
-	dirty   bool // the ledger should hold something else than it was told
-	saveAt  time.Time
-	saves   int // failed ones in a row
+	saveAt time.Time
+	saves  int // failed ones in a row
 
 	dueAt    time.Time
 	dueIndex int
@@ -96,7 +97,7 @@ type generation struct {
 }
 
 // phase is what a session is doing. doc.go tells how one leads to another.
-type phase int
+type phase uint8
 
 const (
 	intending phase = iota // its intent is being stored
@@ -130,7 +131,6 @@ func scopesKey(scopes []string) string { return strings.Join(scopes, " ") }
 func (a *Account) Step(ev Event, now time.Time) []Effect {
 	a.now = now
 	a.steps++
-	a.effects, a.replies = nil, nil
 	switch e := ev.(type) {
 	case Acquire:
 		a.acquire(e)
@@ -165,7 +165,9 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 	case Tick:
 	}
 	a.settle()
-	return append(a.effects, a.replies...)
+	effects := append(a.effects, a.replies...)
+	a.effects, a.replies = nil, nil // they hold tokens
+	return effects
 }
 
 // settle does what state and time ask for, the same after every event.

@@ -44,7 +44,7 @@ func (a *Account) beginLogin(want Want, key string, t *trial, opener WaiterID, c
 		CodeDigest: c.digest,
 		CodeUntil:  c.until,
 	}
-	s.request = Login{Session: s.rec.ID, Scopes: want.Scopes, OTP: c.typed, CodeAt: c.at}
+	s.request = &Login{Session: s.rec.ID, Scopes: want.Scopes, OTP: c.typed, CodeAt: c.at}
 	if t != nil {
 		s.request.Via = t.verify.Via
 	}
@@ -96,8 +96,8 @@ func (a *Account) startLogin(s *session) {
 	}
 	s.phase = loggingIn
 	s.request.Deadline = a.now.Add(a.limitsOf(s.trial).RequestTimeout)
-	a.emit(s.request)
-	s.request = Login{} // holds a typed code
+	a.emit(*s.request)
+	s.request = nil // it may hold a typed code
 }
 
 // loggedIn takes the answer to a login.
