@@ -17,6 +17,7 @@ type Account struct {
 	sessions map[SessionID]*session
 	current  map[string]*session // the shared session in use, by scopes
 	opening  *session            // the login under way: one at a time (rule 6)
+	inUse    int                 // sessions that count towards max_sessions
 	due      dueHeap
 
 	waiters    []*waiter // readers without an answer, oldest first
@@ -48,6 +49,7 @@ type session struct {
 	phase phase
 	// durable: the login leaves a session at the server, so the ledger holds it.
 	durable bool
+	counted bool // in the account's inUse
 	doomed  bool // close it as soon as its login is answered
 
 	refreshing, loggingOut bool // a call is under way

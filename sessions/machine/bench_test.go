@@ -35,21 +35,14 @@ func openShared(tb testing.TB, a *Account, now time.Time) Grant {
 	tb.Helper()
 	pending := a.Step(Acquire{Waiter: 1, Want: Want{Mode: providers.Shared}}, now)
 	for len(pending) > 0 {
-		e := pending[0]
+		if reply, ok := pending[0].(Reply); ok {
+			require.Nil(tb, reply.Err)
+			return reply.Grant
+		}
+		answer := answerTo(pending[0], 1)
 		pending = pending[1:]
-		switch e := e.(type) {
-		case Put:
-			pending = append(pending, a.Step(Stored{Session: e.Record.ID}, now)...)
-		case Login:
-			got := providers.TokenResponse{
-				AccessToken: providers.NewSecret("access-token"), ExpiresIn: 5 * time.Minute,
-				RefreshToken: providers.NewSecret("refresh-token"), RefreshExpiresIn: time.Hour,
-			}
-			pending = append(pending, a.Step(LoggedIn{Session: e.Session, Got: got}, now)...)
-		case Reply:
-			require.Nil(tb, e.Err)
-			return e.Grant
-		case Remove, PutGuard, Refresh, Logout, Note:
+		if answer != nil {
+			pending = append(pending, a.Step(answer, now)...)
 		}
 	}
 	tb.Fatal("no answer")
@@ -89,6 +82,38 @@ func BenchmarkLeasesEndAtTheirHorizon(b *testing.B) {
 				}
 				b.StartTimer()
 				a.Step(Tick{}, now.Add(6*time.Minute))
+			}
+		})
+	}
+}
+
+// BenchmarkADedicatedLease is all that the machine does for the whole life of a
+// dedicated lease, beside other sessions of an account with a budget.
+func BenchmarkADedicatedLease(b *testing.B) {
+	for _, n := range []int{10, 100_000} {
+		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
+			now := time.Now()
+			limits := benchLimits
+			limits.MaxSessions = n + 1
+			a := newBenchAccount(n, limits, now)
+			b.ReportAllocs()
+			for b.Loop() {
+				pending := a.Step(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}}, now)
+				for len(pending) > 0 {
+					var ev Event
+					if reply, ok := pending[0].(Reply); ok && reply.Grant.Token != nil {
+						ev = Release{Waiter: 2, Session: reply.Session, Grant: reply.Grant.ID}
+					} else {
+						ev = answerTo(pending[0], 1)
+					}
+					pending = pending[1:]
+					if ev != nil {
+						pending = append(pending, a.Step(ev, now)...)
+					}
+				}
+				if a.InUse() != n {
+					b.Fatal("the session did not end")
+				}
 			}
 		})
 	}

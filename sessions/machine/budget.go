@@ -22,14 +22,19 @@ func (s *session) counts() bool {
 }
 
 // InUse counts the sessions that are, or may be, open at the server.
-func (a *Account) InUse() int {
-	n := 0
-	for _, s := range a.sessions {
-		if s.counts() {
-			n++
-		}
+func (a *Account) InUse() int { return a.inUse }
+
+// enter puts a session into a phase. The count of those that count is kept, so
+// that a login costs the same however many there are.
+func (a *Account) enter(s *session, p phase) {
+	if s.counted {
+		a.inUse--
 	}
-	return n
+	s.phase = p
+	s.counted = s.counts()
+	if s.counted {
+		a.inUse++
+	}
 }
 
 // taken counts what holds a place in the budget: our sessions, and those of people

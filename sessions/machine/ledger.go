@@ -17,7 +17,7 @@ func (a *Account) save(s *session) {
 
 // remove has the ledger forget the session; it is gone when that is stored.
 func (a *Account) remove(s *session) {
-	s.phase = removing
+	a.enter(s, removing)
 	if !s.durable {
 		a.forget(s)
 		return
@@ -103,7 +103,7 @@ func (a *Account) storeFailed(s *session, cause error) {
 
 // forget drops a session that nothing is left of.
 func (a *Account) forget(s *session) {
-	s.phase = removing
+	a.enter(s, removing)
 	s.dirty, s.storing = false, false
 	if c := a.book.asking; c != nil {
 		c.left[s.rec.ID] = true

@@ -25,7 +25,6 @@ const (
 func (a *Account) beginLogin(want Want, key string, t *trial, opener WaiterID, c code) {
 	limits := a.limitsOf(t)
 	s := &session{
-		phase:    intending,
 		key:      key,
 		durable:  limits.Capabilities.Sessions,
 		trial:    t,
@@ -50,6 +49,7 @@ func (a *Account) beginLogin(want Want, key string, t *trial, opener WaiterID, c
 	}
 	a.spend(c)
 	a.sessions[s.rec.ID] = s
+	a.enter(s, intending)
 	a.opening = s
 	if s.durable {
 		a.save(s)
@@ -94,7 +94,7 @@ func (a *Account) startLogin(s *session) {
 		a.remove(s)
 		return
 	}
-	s.phase = loggingIn
+	a.enter(s, loggingIn)
 	s.request.Deadline = a.now.Add(a.limitsOf(s.trial).RequestTimeout)
 	a.emit(*s.request)
 	s.request = nil // it may hold a typed code
@@ -118,7 +118,7 @@ func (a *Account) loggedIn(e LoggedIn) {
 	token := a.takeToken(s, e.Got)
 	a.loggedInWell(s)
 	a.addGeneration(s, token)
-	s.phase = recording
+	a.enter(s, recording)
 	if s.durable {
 		a.save(s)
 	} else {
@@ -166,7 +166,7 @@ func (a *Account) observeIdle(s *session, left time.Duration) {
 // opened goes on with a session that is recorded: its token may be handed out.
 func (a *Account) opened(s *session) {
 	a.opening = nil
-	s.phase = open
+	a.enter(s, open)
 	s.keepUntil = a.now
 	life := s.token.left(a.now)
 	a.life[s.key] = life
@@ -276,7 +276,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	default:
 		// The login counts as open until the server must have dropped it (rule 1),
 		// dated from now: the end of its deadline, or of its answer.
-		s.phase = lost
+		a.enter(s, lost)
 		s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
 		a.book.wanted = true
 		a.note(LoginLost, s, err.Error())
@@ -290,7 +290,7 @@ func (a *Account) rememberOrRemove(s *session) {
 		a.remove(s)
 		return
 	}
-	s.phase = spent
+	a.enter(s, spent)
 	s.rec.Stage = Spent
 	a.save(s)
 }

@@ -77,7 +77,7 @@ func (a *Account) beginClosing(s *session) {
 	if a.current[s.key] == s {
 		delete(a.current, s.key)
 	}
-	s.phase = closing
+	a.enter(s, closing)
 	s.token, s.unstored, s.generations = nil, nil, nil
 	switch {
 	case !s.durable:
@@ -167,7 +167,7 @@ func (a *Account) end(s *session) {
 	s.releasing = nil
 	s.changedIn = a.steps
 	if a.now.Before(s.rec.CodeUntil) {
-		s.phase = spent
+		a.enter(s, spent)
 		a.schedule(s)
 		return
 	}

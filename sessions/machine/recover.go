@@ -44,17 +44,17 @@ func (a *Account) recover(r Record) {
 	}
 	switch r.Stage {
 	case Opening:
-		s.phase = lost
+		a.enter(s, lost)
 	case Open:
 		a.recoverOpen(s)
 	case Closing:
-		s.phase = closing
+		a.enter(s, closing)
 		s.logoutAt = a.now
 	case Spent:
-		s.phase = spent
+		a.enter(s, spent)
 	default:
 		// A stage of a later version: hold what it may have open until it is dead.
-		s.phase = lost
+		a.enter(s, lost)
 	}
 	a.schedule(s)
 }
@@ -64,7 +64,7 @@ func (a *Account) recover(r Record) {
 // the session had then (rule 3). A shared one waits for its first reader, who
 // adopts it by a refresh.
 func (a *Account) recoverOpen(s *session) {
-	s.phase = open
+	a.enter(s, open)
 	s.published = s.rec.Generation
 	s.keepUntil = a.now
 	if a.now.Before(s.rec.Horizon) {

@@ -1,0 +1,88 @@
+package machine
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+func TestTheKeptCountIsAlwaysWhatAWalkFinds(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	now := time.Now()
+	limits := benchLimits
+	limits.MaxSessions = 5
+	a := newBenchAccount(2, limits, now)
+	var pending []Effect
+	var grants []Reply
+	counts := map[int]bool{}
+	for waiter := WaiterID(1); waiter < 5000; waiter++ {
+		var ev Event = Tick{}
+		switch n := random.IntN(10); {
+		case n < 2:
+			ev = Acquire{Waiter: waiter, Want: Want{Mode: []providers.Mode{providers.Dedicated, providers.Shared}[n]}}
+		case n < 4 && len(grants) > 0:
+			ev = Release{Waiter: waiter, Session: grants[0].Session, Grant: grants[0].Grant.ID}
+			grants = grants[1:]
+		case n < 9 && len(pending) > 0:
+			ev = answerTo(pending[0], random.IntN(8))
+			pending = pending[1:]
+		default:
+			now = now.Add(time.Duration(random.IntN(int(time.Minute))))
+		}
+		for _, e := range a.Step(ev, now) {
+			if reply, ok := e.(Reply); ok && reply.Grant.Token != nil {
+				grants = append(grants, reply)
+			}
+			if answerTo(e, 1) != nil {
+				pending = append(pending, e)
+			}
+		}
+
+		walked := 0
+		for _, s := range a.sessions {
+			if s.counts() {
+				walked++
+			}
+		}
+		require.Equal(t, walked, a.InUse())
+		require.LessOrEqual(t, walked, limits.MaxSessions)
+		counts[walked] = true
+	}
+	require.Len(t, counts, limits.MaxSessions+1, "from none to all were in use")
+}
+
+// answerTo is a server's or a storage's answer: a failure where luck is 0, of
+// unknown outcome; nil: the effect wants none.
+func answerTo(e Effect, luck int) Event {
+	var failed error
+	var err *providers.Error
+	if luck == 0 {
+		failed = errors.New("failed")
+		err = &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Message: "no answer"}
+	}
+	got := providers.TokenResponse{
+		AccessToken: providers.NewSecret("access-token"), ExpiresIn: 5 * time.Minute,
+		RefreshToken: providers.NewSecret("refresh-token"), RefreshExpiresIn: 30 * time.Minute,
+	}
+	switch e := e.(type) {
+	case Put:
+		return Stored{Session: e.Record.ID, Err: failed}
+	case Remove:
+		return Stored{Session: e.Session, Err: failed}
+	case PutGuard:
+		return GuardStored{Err: failed}
+	case Login:
+		return LoggedIn{Session: e.Session, Got: got, Err: err}
+	case Refresh:
+		return Refreshed{Session: e.Session, Got: got, Err: err}
+	case Logout:
+		return LoggedOut{Session: e.Session, Err: err}
+	case Reply, Note:
+	}
+	return nil
+}
