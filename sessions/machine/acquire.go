@@ -30,7 +30,12 @@ func (a *Account) verify(e Verify) {
 // abandon forgets a request that has ended. What it began goes on: others may
 // wait for the same, and what nobody takes is closed.
 func (a *Account) abandon(id WaiterID) {
-	a.waiters = slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.id == id })
+	others := slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.id == id })
+	reader := len(others) < len(a.waiters)
+	a.waiters = others
+	if reader {
+		return // a reader's end does not cost a walk over the sessions
+	}
 	a.drains = slices.DeleteFunc(a.drains, func(d WaiterID) bool { return d == id })
 	a.book.askers = slices.DeleteFunc(a.book.askers, func(w asker) bool { return w.waiter == id })
 	for _, s := range a.sessions {

@@ -118,3 +118,19 @@ func BenchmarkADedicatedLease(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAReaderThatGoesAway is what a cancelled request costs an account with
+// other sessions.
+func BenchmarkAReaderThatGoesAway(b *testing.B) {
+	for _, n := range []int{10, 100_000} {
+		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
+			now := time.Now()
+			a := newBenchAccount(n, benchLimits, now)
+			a.Step(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}}, now) // its login is under way
+			for b.Loop() {
+				a.Step(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}}, now)
+				a.Step(Abandon{Waiter: 2}, now)
+			}
+		})
+	}
+}
