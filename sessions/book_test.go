@@ -397,3 +397,36 @@ func TestRule11AServerThatReportsItsLimitIsAskedWhoHoldsTheSessions(t *testing.T
 		require.Equal(t, 1, w.count(&w.denials))
 	})
 }
+
+func TestRule11ACopyOfAnOldStorageEndsNoSessionOfItsOriginal(t *testing.T) {
+	inWorld(t, withList(5), func(t *testing.T, w *world, p *process) {
+		theirs, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		snapshot := w.copyStorage(t)
+		for range 40 { // people go on reading from the original, which goes on refreshing
+			settleFor(time.Minute)
+			theirs, err = p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+		}
+		younger, err := p.Acquire(t.Context(), other("email"))
+		require.NoError(t, err)
+		require.Equal(t, 2, w.openNow())
+
+		w.storage = snapshot
+		w.expectsStrays.Store(true)
+		restored := w.start()
+		settleFor(10 * time.Second)
+		ours, err := restored.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		settleFor(time.Minute)
+		require.NoError(t, restored.Release(t.Context(), ours.Ref))
+		report, err := restored.Check(t.Context(), liveCheck)
+		require.NoError(t, err)
+		require.Equal(t, 2, report.Use.Strays, "both of the original's are seen and counted: %+v", report.Listed)
+		restored.Stop()
+		require.True(t, w.live(theirs.Token.AccessToken) && w.live(younger.Token.AccessToken))
+		require.Zero(t, w.count(&w.ended))
+	})
+}

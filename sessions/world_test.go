@@ -564,6 +564,24 @@ func (w *world) markOf(l sessions.Lease, attempt string) string {
 	return strings.Replace(ours.userAgent, ours.attempt, attempt, 1)
 }
 
+// copyStorage is a snapshot of the storage, restored elsewhere.
+func (w *world) copyStorage(t *testing.T) logical.Storage {
+	t.Helper()
+	elsewhere := &logical.InmemStorage{}
+	for _, folder := range []string{"", "mount/", "guard/", "session/" + string(accountID) + "/"} {
+		keys, err := w.storage.List(t.Context(), folder)
+		require.NoError(t, err)
+		for _, key := range keys {
+			entry, err := w.storage.Get(t.Context(), folder+key)
+			require.NoError(t, err)
+			if entry != nil {
+				require.NoError(t, elsewhere.Put(t.Context(), entry))
+			}
+		}
+	}
+	return elsewhere
+}
+
 // logInSomebody opens a session that is not the plugin's.
 func (w *world) logInSomebody(id, userAgent string) *foreignSession {
 	w.mu.Lock()

@@ -16,6 +16,8 @@ const (
 	// intentPatience is how long the write of an intent may take; after that its
 	// DiesAt would not hold and the login is not begun.
 	intentPatience = 30 * time.Second
+	// maxTimeout is the longest request_timeout that a config may have.
+	maxTimeout = time.Minute
 	// rounding is what two answers about the same lifetime may differ by.
 	rounding = 2 * time.Second
 )

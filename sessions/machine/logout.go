@@ -56,9 +56,10 @@ func (a *Account) awaitLogout(s *session, w WaiterID) {
 	}
 }
 
-// canLogOut says that there is a way to end the session at the server.
+// canLogOut says that there is a way to end the session at the server, which has
+// not dropped it yet for certain.
 func (a *Account) canLogOut(s *session) bool {
-	return a.limits.Capabilities.Logout && !s.rec.Refresh.Empty()
+	return a.limits.Capabilities.Logout && !s.rec.Refresh.Empty() && a.now.Before(s.rec.DiesAt)
 }
 
 // close ends a session for good: nobody gets it any more and it is logged out.

@@ -36,27 +36,39 @@ func (a *Account) recover(r Record) {
 		a.rememberTyped(r.CodeDigest, r.CodeUntil)
 	}
 	if r.Stage == Open || r.Stage == Closing {
-		// A refresh whose answer was lost may have kept the session alive up to
-		// this moment, whatever was stored before.
-		if dies := a.now.Add(r.Idle + deathMargin); dies.After(s.rec.DiesAt) {
-			s.rec.DiesAt = dies
-		}
+		s.rec.DiesAt = r.surelyDead(a.now)
 	}
-	switch r.Stage {
-	case Opening:
+	switch {
+	case r.Stage == Opening:
 		a.enter(s, lost)
-	case Open:
+	case r.Stage == Open && a.now.Before(s.rec.DiesAt):
 		a.recoverOpen(s)
-	case Closing:
+	case r.Stage == Open, r.Stage == Closing:
+		// One that the server must have dropped is not logged out: if it is there all
+		// the same, somebody else keeps it alive, and this storage is a copy of theirs.
 		a.enter(s, closing)
 		s.logoutAt = a.now
-	case Spent:
+	case r.Stage == Spent:
 		a.enter(s, spent)
 	default:
 		// A stage of a later version: hold what it may have open until it is dead.
 		a.enter(s, lost)
 	}
 	a.schedule(s)
+}
+
+// surelyDead is when the server has surely dropped the session of a record that was
+// stored some time before now. A refresh whose answer was lost may have kept it
+// alive after the record was stored, up to its horizon: a later one stores first.
+func (r Record) surelyDead(now time.Time) time.Time {
+	used := now
+	if latest := r.Horizon.Add(maxTimeout); latest.Before(now) {
+		used = latest
+	}
+	if dies := used.Add(r.Idle + deathMargin); dies.After(r.DiesAt) {
+		return dies
+	}
+	return r.DiesAt
 }
 
 // recoverOpen takes back a session that was open. The leases that it had are

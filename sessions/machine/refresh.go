@@ -20,6 +20,9 @@ func (a *Account) refresh(s *session) {
 	if dies := deadline.Add(s.rec.Idle + deathMargin); dies.After(s.rec.DiesAt) {
 		s.rec.DiesAt = dies
 	}
+	if a.now.After(s.rec.Horizon) {
+		a.save(s) // see surelyDead
+	}
 	a.emit(Refresh{Session: s.rec.ID, Token: s.rec.Refresh, Deadline: deadline})
 	a.schedule(s)
 }
