@@ -3,7 +3,6 @@ package paths
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -53,7 +52,7 @@ func Check(names resolver, c checker) []*framework.Path {
 
 func checkAnswer() fields {
 	const step = " \"ok\" and how long the call took; or \"failed\" or \"skipped\", why, and what to do next."
-	return fields{
+	return useAnswer().and(fields{
 		"config":             required(text("The config that was tried.")),
 		"ok":                 required(flag("Whether no step failed.")),
 		sessions.LoginStep:   required(text("The login:" + step)),
@@ -61,20 +60,8 @@ func checkAnswer() fields {
 		sessions.RefreshStep: required(text("The refresh:" + step)),
 		sessions.LogoutStep:  required(text("The logout:" + step)),
 		"steps":              required(&framework.FieldSchema{Type: framework.TypeSlice, Description: "The same for programs: of each step its name, outcome (ok, failed, skipped), milliseconds, message and advice."}),
-		"clock_drift":        number("How far the server's clock is ahead of this machine's, in seconds. Left out where no answer has shown it."),
-		"clock":              required(text("The same as a sentence.")),
-		"budget":             required(text("How many sessions are in use, of how many, and by whom, after the check.")),
-		"max_sessions":       required(number("The most sessions that may be open at once; 0: no limit.")),
-		"in_use":             required(number("How many sessions count towards it.")),
-		"open":               required(number("Of these, sessions of this mount that are open or being opened.")),
-		"unknown":            required(number("Of these, logins of this mount whose answer was lost.")),
-		"waiting_for_logout": required(number("Of these, sessions of this mount whose logout is pending.")),
-		"other_mounts":       required(number("Of these, sessions of other Vault mounts, as the server listed them last.")),
-		"people":             required(number("Of these, sessions of people and other programs, as the server listed them last.")),
-		"strays":             required(number("Of these, sessions with this mount's mark that its ledger never held.")),
-		"account_api":        required(text("Whether the account may use the server's Account REST API, which lists its sessions: allowed, not allowed, or not known yet.")),
 		"sessions":           required(&framework.FieldSchema{Type: framework.TypeSlice, Description: "The sessions that the server listed during the check, its own among them: of each the owner (this mount, another mount, people), its standing (known, orphan, stray, foreign), session, mount, started_at, last_access, expires_at, clients, ip_address, and whether it was ended."}),
-	}
+	})
 }
 
 type checkPath struct {
@@ -126,24 +113,8 @@ func checkFailure(config string, err error) (*logical.Response, error) {
 }
 
 func checkResponse(config string, r sessions.CheckReport) *logical.Response {
-	data := map[string]any{
-		"config":             config,
-		"ok":                 r.OK(),
-		"clock":              r.Clock.String(),
-		"budget":             budgetSentence(r.Use),
-		"max_sessions":       r.Use.Limit,
-		"in_use":             r.Use.Taken(),
-		"open":               r.Use.Open + r.Use.Opening,
-		"unknown":            r.Use.Unknown,
-		"waiting_for_logout": r.Use.Closing,
-		"other_mounts":       r.Use.OtherMounts,
-		"people":             r.Use.People,
-		"strays":             r.Use.Strays,
-		"account_api":        r.Listing.String(),
-	}
-	if r.Clock.Known {
-		data["clock_drift"] = int(r.Clock.Drift / time.Second)
-	}
+	data := map[string]any{"config": config, "ok": r.OK()}
+	describeUse(data, r.Use, r.Listing, r.Clock)
 	steps := make([]any, len(r.Steps))
 	for i, s := range r.Steps {
 		data[s.Name] = stepSentence(s)
@@ -181,38 +152,20 @@ func stepSentence(s sessions.CheckStep) string {
 	return sentence
 }
 
-func budgetSentence(u machine.Use) string {
-	sentence := fmt.Sprintf("%d of %d in use", u.Taken(), u.Limit)
-	if u.Limit == 0 {
-		sentence = fmt.Sprintf("%d in use, no limit", u.Taken())
-	}
-	if u.Taken() > 0 {
-		sentence += " (" + u.String() + ")"
-	}
-	return sentence
-}
-
 func listedSession(l machine.Listing) map[string]any {
-	return map[string]any{
-		"owner":       l.Owner.String(),
-		"standing":    l.Standing.String(),
-		"session":     string(l.Attempt),
-		"mount":       l.Mount,
-		"started_at":  stamp(l.StartedAt),
-		"last_access": stamp(l.LastAccess),
-		"expires_at":  stamp(l.ExpiresAt),
-		"clients":     l.Clients,
-		"ip_address":  l.IPAddress,
-		"ended":       l.Ended,
+	answer := map[string]any{
+		"owner":      l.Owner.String(),
+		"standing":   l.Standing.String(),
+		"session":    string(l.Attempt),
+		"mount":      l.Mount,
+		"clients":    l.Clients,
+		"ip_address": l.IPAddress,
+		"ended":      l.Ended,
 	}
-}
-
-// stamp is a time as answers show it; empty: not known.
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
+	setTime(answer, "started_at", l.StartedAt)
+	setTime(answer, "last_access", l.LastAccess)
+	setTime(answer, "expires_at", l.ExpiresAt)
+	return answer
 }
 
 const (

@@ -83,6 +83,14 @@ func answersNames(description string) map[int][]framework.Response {
 	return answers(description, fields{"keys": {Type: framework.TypeStringSlice, Description: description}})
 }
 
+// answersInfo describes a list that says something about each key.
+func answersInfo(description string) map[int][]framework.Response {
+	return answers(description, fields{
+		"keys":     {Type: framework.TypeStringSlice, Description: description},
+		"key_info": object("What a read shows of each key."),
+	})
+}
+
 // given returns a field's value, nil where the request does not have it.
 func given[T any](data *framework.FieldData, field string) *T {
 	if data.Raw[field] == nil {

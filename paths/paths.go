@@ -12,7 +12,9 @@ type Rooms struct {
 	Configs   configurer
 	Roles     roleKeeper
 	Names     resolver
+	Accounts  accountNames
 	Sessions  grantKeeper
+	Ledger    ledger
 	Providers catalogue
 	Mount     mountTTLs
 	Build     Build
@@ -33,6 +35,7 @@ func All(r Rooms) []*framework.Path {
 		Roles(r.Roles),
 		Creds(r.Names, r.Sessions, r.Mount),
 		Check(r.Names, r.Sessions),
+		Sessions(r.Ledger, r.Accounts),
 		Providers(r.Providers),
 		Info(r.Build),
 	)

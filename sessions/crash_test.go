@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
 // TestACrashAtEveryStep plays each story once to count the boundaries that it
@@ -51,7 +53,7 @@ func play(t *testing.T, s story, f *faults) (crossings int) {
 		p := w.startWith(f)
 		synctest.Wait()
 		s.run(v, p)
-		synctest.Wait()
+		v.checkStatus(p)
 		crossings = f.count
 		p = v.afterStory(p)
 		v.finish(p)
@@ -165,6 +167,42 @@ func (v *vault) revoke(p *process, l sessions.Lease) {
 	v.mu.Unlock()
 	if p.Release(ctx, l.Ref) == nil && !p.faults.isDead() {
 		v.forget(l)
+	}
+}
+
+// closeSession is an operator's delete of a lease's session. One whose login
+// was lost is left: whether it is open an operator knows, and this vault does not.
+func (v *vault) closeSession(p *process, l sessions.Lease) {
+	ctx, cancel := v.request()
+	defer cancel()
+	id, _, _ := splitRef(l.Ref.Session)
+	st, found, err := p.Session(ctx, l.Ref.Account, machine.SessionID(id))
+	if err == nil && found && st.State != machine.StateUnknown {
+		_, _, _, _ = p.CloseSession(ctx, l.Ref.Account, machine.SessionID(id))
+	}
+}
+
+// checkStatus: what people are told agrees with itself.
+func (v *vault) checkStatus(p *process) {
+	synctest.Wait()
+	st, err1 := p.Status(v.t.Context(), accountID)
+	all, err2 := p.Sessions(v.t.Context(), accountID)
+	if err1 != nil || err2 != nil {
+		return // the storage cannot be read
+	}
+	counted := map[machine.State]int{}
+	var oldest time.Time
+	for _, s := range all {
+		counted[s.State]++
+		if s.State == machine.StateWaiting && (oldest.IsZero() || s.ClosingAt.Before(oldest)) {
+			oldest = s.ClosingAt
+		}
+	}
+	if !maps.Equal(counted, st.States) || !oldest.Equal(st.OldestLogout) {
+		v.t.Errorf("the status says %v, oldest logout %s; the sessions are %v, %s", st.States, st.OldestLogout, counted, oldest)
+	}
+	if inUse, err := p.InUse(v.t.Context(), accountID); err != nil || inUse != st.Use.Ours() {
+		v.t.Errorf("the status says %d in use, the budget %d, %v", st.Use.Ours(), inUse, err)
 	}
 }
 

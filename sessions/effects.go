@@ -194,7 +194,7 @@ func (a *account) log(n machine.Note) {
 		a.engine.logger.Info(string(n.What), fields...)
 	case machine.LogoutPending, machine.SessionAgedOut, machine.LoginLost, machine.LoginFailed,
 		machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost,
-		machine.StrayFound, machine.SessionVanished, machine.CompareFailed:
+		machine.SessionDropped, machine.StrayFound, machine.SessionVanished, machine.CompareFailed:
 		a.engine.logger.Warn(string(n.What), fields...)
 	}
 }

@@ -48,6 +48,8 @@ type sessionEntry struct {
 	ServerID     string         `json:"server_id,omitempty"`
 	Generation   int            `json:"generation,omitempty"`
 	OpenedAt     time.Time      `json:"opened_at"`
+	RefreshedAt  time.Time      `json:"refreshed_at,omitzero"`
+	ClosingAt    time.Time      `json:"closing_at,omitzero"`
 	Horizon      time.Time      `json:"horizon,omitzero"`
 	Idle         time.Duration  `json:"idle"`
 	DiesAt       time.Time      `json:"dies_at"`
@@ -86,6 +88,8 @@ func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error 
 		ServerID:     r.ServerID,
 		Generation:   r.Generation,
 		OpenedAt:     r.OpenedAt,
+		RefreshedAt:  r.RefreshedAt,
+		ClosingAt:    r.ClosingAt,
 		Horizon:      r.Horizon,
 		Idle:         r.Idle,
 		DiesAt:       r.DiesAt,
@@ -156,6 +160,8 @@ func (e sessionEntry) record(id machine.SessionID) machine.Record {
 		ServerID:    e.ServerID,
 		Generation:  e.Generation,
 		OpenedAt:    e.OpenedAt,
+		RefreshedAt: e.RefreshedAt,
+		ClosingAt:   e.ClosingAt,
 		Horizon:     e.Horizon,
 		Idle:        e.Idle,
 		DiesAt:      e.DiesAt,

@@ -29,17 +29,17 @@ func userAgent(mount string, attempt machine.SessionID, version string) string {
 	if number == "" {
 		number = "0"
 	}
-	return markName + "-" + mount + "-" + string(attempt) + "-bot/" + number
+	return markName + "-" + mark(mount, attempt) + "-bot/" + number
 }
 
-var mark = regexp.MustCompile(`^` + markName + `-([a-z2-7]+)-([a-z2-7]+)-bot(/|$)`)
+var marked = regexp.MustCompile(`^` + markName + `-([a-z2-7]+)-([a-z2-7]+)-bot(/|$)`)
 
 // listings reads the marks of the sessions that a server lists.
 func listings(mount string, listed []providers.ServerSession) []machine.Listing {
 	all := make([]machine.Listing, len(listed))
 	for i, s := range listed {
 		l := machine.Listing{ServerSession: s}
-		if parts := mark.FindStringSubmatch(s.UserAgent); parts != nil {
+		if parts := marked.FindStringSubmatch(s.UserAgent); parts != nil {
 			l.Mount, l.Attempt = parts[1], machine.SessionID(parts[2])
 			l.Owner = machine.OtherMount
 			if l.Mount == mount {
@@ -50,6 +50,9 @@ func listings(mount string, listed []providers.ServerSession) []machine.Listing 
 	}
 	return all
 }
+
+// mark is the part of a login's User-Agent that is its own.
+func mark(mount string, attempt machine.SessionID) string { return mount + "-" + string(attempt) }
 
 // randomID returns n random characters of a-z and 2-7.
 func randomID(n int) string {

@@ -102,6 +102,7 @@ const (
 	justWait       action = "time passes"
 	waitVeryLong   action = "a long time passes"
 	stepTheClock   action = "the host's clock is stepped, the plugin is restarted"
+	closeByHand    action = "an operator closes a session"
 	drainTheConfig action = "the config is drained and written again"
 	loseALogin     action = "the answer to a login gets lost"
 	personLogsIn   action = "a person logs in"
@@ -113,7 +114,7 @@ var actions = []action{
 	readShared, readShared, readShared, readDedicated, readDedicated, readOther, readTogether, readImpatient, readRejected,
 	renewLease, revokeLease, revokeLease, revokeLease, revokeLease, verifyConfig, goDown, comeUp, comeUp, killSessions,
 	breakPassword, correctConfig, correctConfig, faultyWeather, goodWeather, goodWeather, restartPlugin, killPlugin,
-	justWait, waitVeryLong, drainTheConfig, stepTheClock, loseALogin, personLogsIn, personLogsIn, personLogsOut, checkTheConfig,
+	justWait, waitVeryLong, closeByHand, drainTheConfig, stepTheClock, loseALogin, personLogsIn, personLogsIn, personLogsOut, checkTheConfig,
 }
 
 func drawStep(t *rapid.T) step {
@@ -152,6 +153,7 @@ func (h history) run(j *jury) {
 		}
 		m.checkLeases()
 		m.checkCounts()
+		m.checkStatus(m.process)
 		if len(j.failures) > 0 {
 			j.Errorf("at step %d, after %+v", i, h.Steps[max(0, i-5):i+1])
 			return
@@ -266,6 +268,11 @@ func (m *model) do(s step) {
 	case justWait:
 	case waitVeryLong:
 		sleep(p, 20*time.Minute)
+	case closeByHand:
+		if l, ok := m.pick(s.Pick); ok {
+			m.excuseSession(l)
+			m.closeSession(p, l)
+		}
 	case drainTheConfig:
 		m.excuseAll()
 		ctx, cancel := m.request()
@@ -303,6 +310,18 @@ func (m *model) excuseAll() {
 	defer m.vault.mu.Unlock()
 	for _, l := range m.leases {
 		m.excused[l.Ref.Session] = true
+	}
+}
+
+// excuseSession excuses every lease of a session.
+func (m *model) excuseSession(closed sessions.Lease) {
+	m.vault.mu.Lock()
+	defer m.vault.mu.Unlock()
+	id, _, _ := splitRef(closed.Ref.Session)
+	for _, l := range m.leases {
+		if other, _, _ := splitRef(l.Ref.Session); other == id {
+			m.excused[l.Ref.Session] = true
+		}
 	}
 }
 

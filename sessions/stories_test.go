@@ -210,6 +210,21 @@ var stories = []story{
 		v.pass(p, 20*time.Second)
 		v.check(p)
 	}},
+	{name: "an operator closes sessions", budget: 2, run: func(v *vault, p *process) {
+		if l, err := v.read(p, dedicated); err == nil {
+			v.closeSession(p, l)
+		}
+		_, _ = v.read(p, shared)
+		l, err := v.read(p, shared)
+		p.setDown(true)
+		if err == nil {
+			v.closeSession(p, l)
+			v.pass(p, 10*time.Second)
+		}
+		p.setDown(false)
+		v.pass(p, 5*time.Minute)
+		_, _ = v.read(p, shared)
+	}},
 	{name: "delete the config with live sessions", budget: 3, run: func(v *vault, p *process) {
 		_, _ = v.read(p, shared)
 		_, _ = v.read(p, dedicated)

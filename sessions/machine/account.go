@@ -17,13 +17,14 @@ type Account struct {
 	sessions map[SessionID]*session
 	current  map[string]*session // the shared session in use, by scopes
 	opening  *session            // the login under way: one at a time (rule 6)
-	inUse    int                 // sessions that count towards max_sessions
 	due      dueHeap
+	tally    tally
 
 	waiters    []*waiter // readers without an answer, oldest first
 	draining   bool
 	stopping   bool
 	drains     []WaiterID
+	closers    []closer
 	lastGrant  uint64
 	life       map[string]time.Duration // longest lease of a new token, by scopes
 	guard      guardState
@@ -49,7 +50,7 @@ type session struct {
 	phase phase
 	// durable: the login leaves a session at the server, so the ledger holds it.
 	durable bool
-	counted bool // in the account's inUse
+	entered bool // in the tally
 	doomed  bool // close it as soon as its login is answered
 
 	refreshing, loggingOut bool // a call is under way
@@ -144,6 +145,8 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 		a.release(e)
 	case Compare:
 		a.compareWith(e)
+	case CloseSession:
+		a.closeSession(e)
 	case Drain:
 		a.drain(e.Waiter)
 	case Configured:
@@ -178,6 +181,7 @@ func (a *Account) settle() {
 	a.passTime() // after serve: only what nobody took is idle
 	a.compare()
 	a.finishDrains()
+	a.finishClosers()
 	a.flushGuard()
 }
 

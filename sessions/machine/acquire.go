@@ -38,6 +38,7 @@ func (a *Account) abandon(id WaiterID) {
 	}
 	a.drains = slices.DeleteFunc(a.drains, func(d WaiterID) bool { return d == id })
 	a.book.askers = slices.DeleteFunc(a.book.askers, func(w asker) bool { return w.waiter == id })
+	a.closers = slices.DeleteFunc(a.closers, func(c closer) bool { return c.waiter == id })
 	for _, s := range a.sessions {
 		if len(s.releasing) > 0 {
 			s.releasing = slices.DeleteFunc(s.releasing, func(r WaiterID) bool { return r == id })

@@ -22,20 +22,7 @@ func (s *session) counts() bool {
 }
 
 // InUse counts the sessions that are, or may be, open at the server.
-func (a *Account) InUse() int { return a.inUse }
-
-// enter puts a session into a phase. The count of those that count is kept, so
-// that a login costs the same however many there are.
-func (a *Account) enter(s *session, p phase) {
-	if s.counted {
-		a.inUse--
-	}
-	s.phase = p
-	s.counted = s.counts()
-	if s.counted {
-		a.inUse++
-	}
-}
+func (a *Account) InUse() int { return a.tally.inUse }
 
 // taken counts what holds a place in the budget: our sessions, and those of people
 // and other mounts that the server listed (rule 11).
@@ -109,14 +96,11 @@ type Use struct {
 	// dropped since. Strays have this mount's mark, but no place in its ledger.
 	OtherMounts, People, Strays int
 	ListedAt                    time.Time // zero: never
-	// FreesAt is when the next place is free at the latest; zero: not known.
-	FreesAt time.Time
 }
 
-// Taken is how many places are in use.
-func (u Use) Taken() int {
-	return u.Open + u.Opening + u.Unknown + u.Closing + u.OtherMounts + u.People + u.Strays
-}
+// Ours is how many places this mount's sessions take, and Taken how many all do.
+func (u Use) Ours() int  { return u.Open + u.Opening + u.Unknown + u.Closing }
+func (u Use) Taken() int { return u.Ours() + u.OtherMounts + u.People + u.Strays }
 
 // String lists what takes the places: "2 open, 1 of people".
 func (u Use) String() string {
@@ -147,31 +131,16 @@ func (a *Account) Use(now time.Time) Use {
 }
 
 func (a *Account) useOf(l Limits) Use {
-	u := Use{Limit: l.MaxSessions, ListedAt: a.book.listedAt}
-	sooner := func(at time.Time) {
-		if !at.IsZero() && (u.FreesAt.IsZero() || at.Before(u.FreesAt)) {
-			u.FreesAt = at
-		}
-	}
-	for _, s := range a.sessions {
-		if !s.counts() {
-			continue
-		}
-		sooner(s.freesAt())
-		switch s.phase {
-		case intending, loggingIn, recording:
-			u.Opening++
-		case open:
-			u.Open++
-		case lost:
-			u.Unknown++
-		case closing:
-			u.Closing++
-		case spent, removing:
-		}
+	n := a.tally.counted
+	u := Use{
+		Limit:    l.MaxSessions,
+		Open:     n[open],
+		Opening:  n[intending] + n[loggingIn] + n[recording],
+		Unknown:  n[lost],
+		Closing:  n[closing],
+		ListedAt: a.book.listedAt,
 	}
 	for _, o := range a.othersNow() {
-		sooner(o.until)
 		switch o.owner {
 		case OtherMount:
 			u.OtherMounts++
@@ -184,6 +153,26 @@ func (a *Account) useOf(l Limits) Use {
 	return u
 }
 
+// nextFree is when the next place in the budget is free at the latest; zero: not
+// known.
+func (a *Account) nextFree() time.Time {
+	var next time.Time
+	sooner := func(at time.Time) {
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	for _, s := range a.sessions {
+		if s.counts() {
+			sooner(s.freesAt())
+		}
+	}
+	for _, o := range a.othersNow() {
+		sooner(o.until)
+	}
+	return next
+}
+
 // budgetFull says how many of how many, in which state, when the next frees,
 // and what to change.
 func (a *Account) budgetFull(l Limits, t *trial) *Refusal {
@@ -193,13 +182,13 @@ func (a *Account) budgetFull(l Limits, t *trial) *Refusal {
 		Message: fmt.Sprintf("the session budget is full: %d of %d in use (%s)", use.Taken(), use.Limit, use),
 		Advice:  "revoke leases that are not needed, use session_mode=shared, or raise max_sessions if the server allows more",
 	}
-	if use.OtherMounts+use.People+use.Strays > 0 {
+	if use.Taken() > use.Ours() {
 		r.Message += ", as the server listed them at " + stamp(use.ListedAt)
 		r.Advice += "; have people log out what they do not need"
 	}
-	if !use.FreesAt.IsZero() {
-		r.RetryAt = use.FreesAt
-		r.Message += ", the next is free at the latest at " + stamp(use.FreesAt)
+	if next := a.nextFree(); !next.IsZero() {
+		r.RetryAt = next
+		r.Message += ", the next is free at the latest at " + stamp(next)
 	}
 	if t != nil {
 		r.Advice += "; verify=false stores the config without a login"

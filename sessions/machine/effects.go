@@ -99,6 +99,7 @@ const (
 	SessionOpened   Occurrence = "session opened"
 	SessionClosed   Occurrence = "session closed"
 	LogoutPending   Occurrence = "logout failed, it will be tried again"
+	SessionDropped  Occurrence = "session dropped by an operator"
 	SessionAgedOut  Occurrence = "session left to die of age"
 	LoginLost       Occurrence = "outcome of a login unknown"
 	LoginFailed     Occurrence = "login failed"

@@ -44,6 +44,12 @@ type (
 		Waiter    WaiterID
 		EndStrays bool
 	}
+	// CloseSession says that an operator wants a session ended now, leases or not;
+	// the Reply comes when it has ended, or cannot be ended now.
+	CloseSession struct {
+		Waiter  WaiterID
+		Session SessionID
+	}
 	// Drain asks to log out everything and to refuse readers until Configured.
 	Drain struct{ Waiter WaiterID }
 	// Configured says that other limits or credentials are in force.
@@ -97,19 +103,20 @@ type (
 	Tick struct{}
 )
 
-func (Acquire) event()     {}
-func (Verify) event()      {}
-func (Abandon) event()     {}
-func (Release) event()     {}
-func (Compare) event()     {}
-func (Drain) event()       {}
-func (Configured) event()  {}
-func (Stop) event()        {}
-func (LoggedIn) event()    {}
-func (Refreshed) event()   {}
-func (LoggedOut) event()   {}
-func (Listed) event()      {}
-func (Ended) event()       {}
-func (Stored) event()      {}
-func (GuardStored) event() {}
-func (Tick) event()        {}
+func (Acquire) event()      {}
+func (Verify) event()       {}
+func (Abandon) event()      {}
+func (Release) event()      {}
+func (Compare) event()      {}
+func (CloseSession) event() {}
+func (Drain) event()        {}
+func (Configured) event()   {}
+func (Stop) event()         {}
+func (LoggedIn) event()     {}
+func (Refreshed) event()    {}
+func (LoggedOut) event()    {}
+func (Listed) event()       {}
+func (Ended) event()        {}
+func (Stored) event()       {}
+func (GuardStored) event()  {}
+func (Tick) event()         {}

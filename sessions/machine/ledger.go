@@ -104,6 +104,7 @@ func (a *Account) storeFailed(s *session, cause error) {
 // forget drops a session that nothing is left of.
 func (a *Account) forget(s *session) {
 	a.enter(s, removing)
+	a.leave(s)
 	s.dirty, s.storing = false, false
 	if c := a.book.asking; c != nil {
 		c.left[s.rec.ID] = true

@@ -48,6 +48,9 @@ type Record struct {
 	Generation int
 
 	OpenedAt time.Time
+	// RefreshedAt is when its newest token came by a refresh; ClosingAt is since
+	// when it waits for its logout. Zero: it was not, does not.
+	RefreshedAt, ClosingAt time.Time
 	// Horizon is when the newest access token expires. No lease outlives it.
 	Horizon time.Time
 	// Idle is how long the server keeps a new session that is left alone; DiesAt

@@ -118,6 +118,7 @@ func (a *Account) refreshed(e Refreshed) {
 		return
 	}
 	s.rec.Generation++
+	s.rec.RefreshedAt = a.now
 	s.unstored = a.takeToken(s, e.Got)
 	s.refreshErr, s.refreshTries, s.refreshAfter = nil, 0, time.Time{}
 	a.save(s)

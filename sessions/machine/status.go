@@ -1,0 +1,188 @@
+package machine
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// State is what a session is doing, as people know it.
+type State string
+
+// The states of a session.
+const (
+	// StateOpening: its login is under way.
+	StateOpening State = "opening"
+	StateOpen    State = "open"
+	// StateUnknown: its login had no answer, so it may be open.
+	StateUnknown State = "unknown"
+	// StateWaiting: it waits for its logout.
+	StateWaiting State = "waiting for logout"
+	// StateAgeing: nothing can log it out, so it counts until it must be dead.
+	StateAgeing State = "ending by age"
+	// StateEnded: only its record is left, for a one-time code or to be deleted.
+	StateEnded State = "ended"
+)
+
+// States returns all states, in the order of a session's life.
+func States() []State {
+	return []State{StateOpening, StateOpen, StateUnknown, StateWaiting, StateAgeing, StateEnded}
+}
+
+// Status is what people may know of an account, its sessions apart. It holds no
+// secret.
+type Status struct {
+	// Retired: no config names the account; what is left of it is closed.
+	Retired bool
+	// Draining: its config is being deleted.
+	Draining bool
+
+	// Use is how the session budget stands.
+	Use Use
+	// Clock is what is known of the server's clock, Listing whether the account may
+	// list its sessions there. Orphans counts those that were ended since the start.
+	Clock   Clock
+	Listing Access
+	Orphans uint64
+	// States counts the sessions in each state; one that is not there counts none.
+	States map[State]int
+	// OldestLogout is since when the first of the sessions in StateWaiting waits;
+	// zero: none does.
+	OldestLogout time.Time
+	// Waiting is how many readers and verifications wait for a token.
+	Waiting int
+
+	// Guard is what closes the account after refused logins. What of it is over
+	// counts for nothing.
+	Guard Guard
+	// PausedUntil: no login before it, for PauseReason. Zero: none is held back.
+	PausedUntil time.Time
+	PauseReason string
+}
+
+// SessionStatus is what people may know of a session. It holds no secret. A
+// zero time is not known, or does not apply.
+type SessionStatus struct {
+	ID         SessionID
+	State      State
+	Mode       providers.Mode
+	Scopes     []string
+	Generation int // of its newest token; 0: it has none yet
+	// Leases counts those of this run of the engine. EarlierLeases says that
+	// there may be more, from before it was started (rule 3).
+	Leases        int
+	EarlierLeases bool
+
+	OpenedAt    time.Time
+	RefreshedAt time.Time
+	ExpiresAt   time.Time // of the token that readers get
+	Horizon     time.Time // of its newest token: no lease lasts longer
+	DiesAt      time.Time // when the server has surely dropped it
+	ClosingAt   time.Time // since when it waits for its logout
+	LogoutAt    time.Time // when that is tried again
+
+	Revocations int // that failed visibly
+	Tries       int // logouts that failed
+	LastError   string
+}
+
+// Status returns what people may know of the account now.
+func (a *Account) Status(now time.Time) Status {
+	a.now = now
+	st := Status{
+		Retired:  a.limits.Retired,
+		Draining: a.draining,
+		Use:      a.useOf(a.limits),
+		Clock:    a.clock,
+		Listing:  a.ListAccess(),
+		Orphans:  a.orphansEnded,
+		States:   map[State]int{},
+		Waiting:  len(a.waiters),
+		Guard:    a.guard.Guard,
+	}
+	for p, n := range a.tally.phases {
+		if n > 0 && phase(p) != closing {
+			st.States[State(phase(p).String())] += n
+		}
+	}
+	for s := range a.tally.closing {
+		st.States[a.state(s)]++
+		if at := s.rec.ClosingAt; a.canLogOut(s) && (st.OldestLogout.IsZero() || at.Before(st.OldestLogout)) {
+			st.OldestLogout = at
+		}
+	}
+	if now.Before(a.pause.until) {
+		st.PausedUntil, st.PauseReason = a.pause.until, a.pause.cause.What()
+	}
+	return st
+}
+
+func (a *Account) state(s *session) State {
+	if s.phase == closing && !a.canLogOut(s) {
+		return StateAgeing
+	}
+	return State(s.phase.String())
+}
+
+// Sessions returns what people may know of each session, oldest first.
+func (a *Account) Sessions() []SessionStatus {
+	all := make([]SessionStatus, 0, len(a.sessions))
+	for _, s := range a.sessions {
+		all = append(all, a.sessionStatus(s))
+	}
+	slices.SortFunc(all, func(x, y SessionStatus) int {
+		if c := x.OpenedAt.Compare(y.OpenedAt); c != 0 {
+			return c
+		}
+		return strings.Compare(string(x.ID), string(y.ID))
+	})
+	return all
+}
+
+// Session returns what people may know of one session; false: there is none of
+// that id.
+func (a *Account) Session(id SessionID) (SessionStatus, bool) {
+	s := a.sessions[id]
+	if s == nil {
+		return SessionStatus{}, false
+	}
+	return a.sessionStatus(s), true
+}
+
+func (a *Account) sessionStatus(s *session) SessionStatus {
+	st := SessionStatus{
+		ID:          s.rec.ID,
+		State:       a.state(s),
+		Mode:        s.rec.Mode,
+		Scopes:      s.rec.Scopes,
+		Generation:  s.rec.Generation,
+		Leases:      s.held(),
+		OpenedAt:    s.rec.OpenedAt,
+		RefreshedAt: s.rec.RefreshedAt,
+		Horizon:     s.rec.Horizon,
+		Revocations: s.rec.Revocations,
+		Tries:       s.rec.Tries,
+		LastError:   s.rec.LastError,
+	}
+	if st.EarlierLeases = s.nameless(); st.EarlierLeases {
+		st.Leases--
+	}
+	if s.token != nil {
+		st.ExpiresAt = s.token.ExpiresAt
+	}
+	if s.durable && st.State != StateEnded {
+		st.DiesAt = s.rec.DiesAt
+	}
+	if s.phase == closing {
+		st.ClosingAt = s.rec.ClosingAt
+	}
+	if st.State == StateWaiting && !s.loggingOut {
+		st.LogoutAt = s.logoutAt
+	}
+	return st
+}
+
+// HasSessions says whether the account has sessions, or records of them.
+func (a *Account) HasSessions() bool { return len(a.sessions) > 0 }

@@ -1,0 +1,323 @@
+package sessions_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+// What an operator sees of an account and its sessions, and can do about them.
+
+// status returns the account's status.
+func (p *process) status(t *testing.T) sessions.Status {
+	t.Helper()
+	st, err := p.Status(t.Context(), accountID)
+	require.NoError(t, err)
+	return st
+}
+
+// session returns the status of a lease's session.
+func (p *process) session(t *testing.T, l sessions.Lease) sessions.SessionStatus {
+	t.Helper()
+	st, found, err := p.Session(t.Context(), accountID, idOf(l))
+	require.NoError(t, err)
+	require.True(t, found)
+	return st
+}
+
+func idOf(l sessions.Lease) machine.SessionID {
+	id, _, _ := splitRef(l.Ref.Session)
+	return machine.SessionID(id)
+}
+
+func TestTheStatusOfASession(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		began := time.Now()
+		request := shared
+		request.Scopes = []string{"email"}
+		l, err := p.Acquire(t.Context(), request)
+		require.NoError(t, err)
+		_, err = p.Acquire(t.Context(), request)
+		require.NoError(t, err)
+		st := p.session(t, l)
+		require.Regexp(t, `^[a-z2-7]{8}-`+string(st.ID)+`$`, st.Mark)
+		opened := began.Add(w.latency)
+		want := machine.SessionStatus{
+			ID: idOf(l), State: machine.StateOpen, Mode: providers.Shared, Scopes: []string{"email"}, Generation: 1, Leases: 2,
+			OpenedAt: began, ExpiresAt: opened.Add(w.tokenLife), Horizon: opened.Add(w.tokenLife), DiesAt: opened.Add(w.idle + time.Minute),
+		}
+		require.Equal(t, want, st.SessionStatus)
+		require.Equal(t, map[machine.State]int{machine.StateOpen: 1}, p.status(t).States)
+
+		time.Sleep(w.tokenLife/2 + time.Second)
+		st = p.session(t, l)
+		require.Equal(t, 2, st.Generation)
+		require.Equal(t, opened.Add(w.tokenLife/2+w.latency), st.RefreshedAt)
+
+		refreshed := st.RefreshedAt
+		p.restart()
+		synctest.Wait()
+		st = p.session(t, l)
+		require.Zero(t, st.Leases)
+		require.True(t, st.EarlierLeases, "leases from before the start are not known by name")
+		require.Zero(t, st.ExpiresAt, "no token is held until a reader comes")
+		require.True(t, refreshed.Equal(st.RefreshedAt))
+		require.NotZero(t, st.Horizon)
+	})
+}
+
+func TestTheStatusOfAnAccount(t *testing.T) {
+	inWorld(t, withBudget(3), func(t *testing.T, _ *world, p *process) {
+		require.Equal(t, sessions.Status{Use: machine.Use{Limit: 3}, Listing: machine.AccessNone, States: map[machine.State]int{}}, p.status(t))
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		p.faults.set(only("login", failAfter))
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		p.faults.set(nil)
+		require.Equal(t, sessions.Status{
+			Use: machine.Use{Limit: 3, Open: 1, Unknown: 1}, Clock: machine.Clock{Known: true}, Listing: machine.AccessNone,
+			States:      map[machine.State]int{machine.StateOpen: 1, machine.StateUnknown: 1},
+			PausedUntil: time.Now().Add(10 * time.Second), PauseReason: "login at : no answer",
+		}, p.status(t))
+	})
+}
+
+func TestAPendingLogoutSaysSinceWhenAndWhyAcrossARestart(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		w.setDown(true)
+		since := time.Now()
+		require.Error(t, p.Release(t.Context(), l.Ref))
+		for range 2 {
+			st := p.session(t, l)
+			require.Equal(t, machine.StateWaiting, st.State)
+			require.True(t, since.Equal(st.ClosingAt))
+			require.GreaterOrEqual(t, st.Tries, 1)
+			require.Equal(t, 1, st.Revocations)
+			require.Equal(t, "logout at : cannot be reached", st.LastError)
+			require.NotZero(t, st.LogoutAt)
+			require.True(t, since.Equal(p.status(t).OldestLogout))
+			p.restart()
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+func TestTheStatusSaysWhyAnAccountIsClosedToLogins(t *testing.T) {
+	inWorld(t, func(w *world) { w.config = "wrong" }, func(t *testing.T, _ *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		g := p.status(t).Guard
+		require.Equal(t, 1, g.Strikes)
+		require.Equal(t, "Invalid user credentials", g.Reason)
+		require.Equal(t, time.Now().Add(30*time.Second), g.ClosedUntil)
+	})
+}
+
+func TestTheStatusHoldsNoSecret(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		all, err := p.Sessions(t.Context(), accountID)
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		encoded, err := json.Marshal([]any{all, p.status(t)})
+		require.NoError(t, err)
+		for _, printed := range []string{string(encoded), fmt.Sprintf("%+v %+v", all, p.status(t))} {
+			require.NotContains(t, printed, "at-s1")
+			require.NotContains(t, printed, "rt-s1")
+		}
+	})
+}
+
+func TestAccountsAreThoseWithSessions(t *testing.T) {
+	for name, setup := range map[string]func(*world){
+		"in the ledger": nil,
+		"in memory": func(w *world) {
+			w.noSessions = true
+			w.limits.Capabilities = providers.Capabilities{}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, setup, func(t *testing.T, _ *world, p *process) {
+				_ = p.status(t)
+				ids, err := p.Accounts(t.Context())
+				require.NoError(t, err)
+				require.Empty(t, ids)
+				_, err = p.Acquire(t.Context(), shared)
+				require.NoError(t, err)
+				ids, err = p.Accounts(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, []sessions.AccountID{accountID}, ids)
+			})
+		})
+	}
+}
+
+func TestLookingNeverLogsIn(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		calls := p.countLogins()
+		_ = p.status(t)
+		_, err := p.Sessions(t.Context(), accountID)
+		require.NoError(t, err)
+		_, _, found, err := p.CloseSession(t.Context(), accountID, "nobody")
+		require.NoError(t, err)
+		require.False(t, found)
+		require.Zero(t, calls.Load())
+		require.Zero(t, w.count(&w.logins))
+	})
+}
+
+func TestAnOperatorLogsASessionOutWhateverLeasesAreOnIt(t *testing.T) {
+	inWorld(t, withBudget(1), func(t *testing.T, w *world, p *process) {
+		first, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		second, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		before, after, found, err := p.CloseSession(t.Context(), accountID, idOf(first))
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, 2, before.Leases)
+		require.Equal(t, machine.StateEnded, after.State)
+		require.Zero(t, w.openNow())
+		require.Empty(t, w.records())
+		for _, l := range []sessions.Lease{first, second} {
+			require.NoError(t, p.Release(t.Context(), l.Ref), "what is gone is a success")
+		}
+		third, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.NotEqual(t, idOf(first), idOf(third))
+	})
+}
+
+func TestAnOperatorIsToldWhenTheServerCannotBeReached(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		w.setDown(true)
+		for range 5 { // each time: nothing is released here, as a lease is in the end
+			_, after, found, err := p.CloseSession(t.Context(), accountID, idOf(l))
+			require.True(t, found)
+			require.ErrorContains(t, err, "the session could not be logged out: logout at : cannot be reached; it stays in the logout queue and is tried again until ")
+			require.Equal(t, machine.StateWaiting, after.State)
+			time.Sleep(time.Second)
+		}
+		w.setDown(false)
+		_, _, _, err = p.CloseSession(t.Context(), accountID, idOf(l))
+		require.NoError(t, err)
+		require.Zero(t, w.openNow())
+	})
+}
+
+func TestAnOperatorDropsALoginWhoseAnswerWasLost(t *testing.T) {
+	inWorld(t, withBudget(1), func(t *testing.T, w *world, p *process) {
+		p.faults.set(only("login", failAfter))
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, providers.Unknown, upstreamError(t, err).Outcome)
+		p.faults.set(nil)
+		w.killAll() // as a person did, who then says so
+		all, err := p.Sessions(t.Context(), accountID)
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		require.Equal(t, machine.StateUnknown, all[0].State)
+
+		before, after, found, err := p.CloseSession(t.Context(), accountID, all[0].ID)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, machine.StateUnknown, before.State)
+		require.Equal(t, machine.StateEnded, after.State)
+		require.Zero(t, p.status(t).Use.Taken())
+		time.Sleep(10 * time.Second) // the pause after a lost login
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
+func TestRule6ADroppedLoginStillSpentItsCode(t *testing.T) {
+	inWorld(t, withTOTP, func(t *testing.T, w *world, p *process) {
+		p.faults.set(only("login", failAfter))
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		p.faults.set(nil)
+		w.killAll()
+		all, err := p.Sessions(t.Context(), accountID)
+		require.NoError(t, err)
+		_, _, _, err = p.CloseSession(t.Context(), accountID, all[0].ID)
+		require.NoError(t, err)
+		p.restart()
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.Zero(t, w.count(&w.codeReuses))
+	})
+}
+
+func TestAnOperatorsDeleteWaitsForALoginThatIsUnderWay(t *testing.T) {
+	for name, lost := range map[string]bool{"answered": false, "lost": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) { w.latency = 5 * time.Second }, func(t *testing.T, w *world, p *process) {
+				if lost {
+					p.faults.set(only("login", failAfter))
+				}
+				go func() { _, _ = p.Acquire(t.Context(), shared) }()
+				synctest.Wait()
+				all, err := p.Sessions(t.Context(), accountID)
+				require.NoError(t, err)
+				require.Equal(t, machine.StateOpening, all[0].State)
+				_, after, _, err := p.CloseSession(t.Context(), accountID, all[0].ID)
+				if lost {
+					require.ErrorContains(t, err, "the login of this session was under way and had no answer: login at : no answer; delete it again to drop it")
+					require.Equal(t, machine.StateUnknown, after.State)
+					p.faults.set(nil)
+					return
+				}
+				require.NoError(t, err)
+				require.Equal(t, machine.StateEnded, after.State)
+				require.NotContains(t, w.records(), string(all[0].ID))
+			})
+		})
+	}
+}
+
+func TestASessionThatNothingCanLogOutEndsByAge(t *testing.T) {
+	setup := func(w *world) {
+		withBudget(2)(w)
+		w.limits.Capabilities.Logout = false
+	}
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		_, after, _, err := p.CloseSession(t.Context(), accountID, idOf(l))
+		require.NoError(t, err)
+		require.Equal(t, machine.StateAgeing, after.State)
+		require.NotZero(t, after.DiesAt)
+		st := p.status(t)
+		require.Equal(t, map[machine.State]int{machine.StateAgeing: 1}, st.States)
+		require.Equal(t, 1, st.Use.Taken())
+		require.Zero(t, st.OldestLogout, "there is no logout to wait for")
+		w.killAll() // it cannot be closed, so nobody is to blame
+	})
+}
+
+func TestAnOperatorWhoGivesUpIsForgotten(t *testing.T) {
+	inWorld(t, func(w *world) { w.latency = 5 * time.Second }, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _, _, err = p.CloseSession(ctx, accountID, idOf(l))
+		require.Equal(t, machine.Canceled, reason(t, err))
+		time.Sleep(10 * time.Second)
+		require.Zero(t, w.openNow(), "the logout goes on")
+	})
+}
