@@ -87,7 +87,7 @@ func answersNames(description string) map[int][]framework.Response {
 func answersInfo(description string) map[int][]framework.Response {
 	return answers(description, fields{
 		"keys":     {Type: framework.TypeStringSlice, Description: description},
-		"key_info": object("What a read shows of each key."),
+		"key_info": object("The most important of what a read shows of each key."),
 	})
 }
 

@@ -268,7 +268,7 @@ func (p sessionsPath) listSessions(ctx context.Context, _ *logical.Request, data
 		ids, info := []string{}, map[string]any{}
 		for _, s := range all {
 			ids = append(ids, string(s.ID))
-			info[string(s.ID)] = describeSession(a, s)
+			info[string(s.ID)] = sessionInBrief(s)
 		}
 		return logical.ListResponseWithInfo(ids, info), nil
 	})
@@ -315,6 +315,15 @@ func describeSession(a account, s sessions.SessionStatus) map[string]any {
 		answer["last_error"] = s.LastError
 	}
 	return answer
+}
+
+// sessionInBrief is what fits into a line of a list.
+func sessionInBrief(s sessions.SessionStatus) map[string]any {
+	brief := map[string]any{"state": string(s.State), "session_mode": string(s.Mode), "leases": s.Leases}
+	setTime(brief, "opened_at", s.OpenedAt)
+	setTime(brief, "horizon", s.Horizon)
+	setTime(brief, "closing_since", s.ClosingAt)
+	return brief
 }
 
 // setTime leaves out what is not known.
