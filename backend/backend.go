@@ -20,6 +20,7 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/presets"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 	"github.com/pantaindex/vault-plugin-secrets-panta/store"
+	"github.com/pantaindex/vault-plugin-secrets-panta/telemetry"
 )
 
 // drainTimeout bounds the logouts at the end of a mount (rule 1).
@@ -44,13 +45,16 @@ func FactoryOf(available []providers.Provider) logical.Factory {
 
 func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 	build := Build()
+	metrics := telemetry.NewMetrics(telemetry.Build{Version: build.Version, Commit: build.Commit})
 	configured := configs.New(store.NewEntries(conf.StorageView), known, conf.Logger.Named("configs"))
 	engine := sessions.New(sessions.Options{
 		Storage:   conf.StorageView,
 		Directory: configured,
 		Logger:    conf.Logger,
 		Version:   build.Version,
+		Observers: []sessions.Observer{metrics},
 	})
+	metrics.Watch(engine.Readings)
 	configured.Serve(engine)
 	rooms := paths.Rooms{
 		Configs:   configured,
@@ -59,6 +63,7 @@ func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 		Accounts:  configured,
 		Sessions:  engine,
 		Ledger:    engine,
+		Meter:     metrics,
 		Providers: known,
 		Mount:     &mount{view: conf.System},
 		Build:     build,

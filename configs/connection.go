@@ -56,7 +56,7 @@ func (c *Configs) connect(name string, entry store.Config) (*connection, error) 
 		method:   method,
 		id:       accountID(account),
 		mode:     mode,
-		settings: sessions.Settings{Upstream: upstream, Limits: limits(entry, account, method, upstream)},
+		settings: sessions.Settings{Config: name, Upstream: upstream, Limits: limits(entry, account, method, upstream)},
 	}, nil
 }
 

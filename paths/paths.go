@@ -15,6 +15,7 @@ type Rooms struct {
 	Accounts  accountNames
 	Sessions  grantKeeper
 	Ledger    ledger
+	Meter     meter
 	Providers catalogue
 	Mount     mountTTLs
 	Build     Build
@@ -38,6 +39,7 @@ func All(r Rooms) []*framework.Path {
 		Sessions(r.Ledger, r.Accounts),
 		Providers(r.Providers),
 		Info(r.Build),
+		Metrics(r.Meter),
 	)
 }
 

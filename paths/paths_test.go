@@ -56,7 +56,7 @@ func TestRule9WhatLogsInOrWritesIsForwarded(t *testing.T) {
 			writes := op == logical.CreateOperation || op == logical.UpdateOperation || op == logical.DeleteOperation ||
 				strings.HasPrefix(path.Pattern, "creds/") ||
 				strings.HasPrefix(path.Pattern, "check/") ||
-				strings.HasPrefix(path.Pattern, "sessions/") // which are in the active node's memory
+				strings.HasPrefix(path.Pattern, "sessions/") || path.Pattern == "metrics" // in the active node's memory
 			p := handler.Properties()
 			require.Equal(t, writes, p.ForwardPerformanceStandby, "%s %s", op, path.Pattern)
 			require.Equal(t, writes, p.ForwardPerformanceSecondary, "%s %s", op, path.Pattern)
@@ -66,7 +66,7 @@ func TestRule9WhatLogsInOrWritesIsForwarded(t *testing.T) {
 
 func TestHelpAndOpenAPI(t *testing.T) {
 	h := newHouse(t)
-	for _, path := range []string{"", "config", "config/dmo", "roles/r", "creds/dmo", "check/dmo", "providers/ocp", "sessions", "sessions/dmo", "sessions/dmo/ses", "info"} {
+	for _, path := range []string{"", "config", "config/dmo", "roles/r", "creds/dmo", "check/dmo", "providers/ocp", "sessions", "sessions/dmo", "sessions/dmo/ses", "info", "metrics"} {
 		resp, err := h.doors.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Path: path, Storage: h.storage})
 		require.NoError(t, err)
 		require.NotEmpty(t, resp.Data["help"])

@@ -56,7 +56,7 @@ func newHouse(t *testing.T) *house {
 	c := configs.New(store.NewEntries(h.storage), registry{}, logger)
 	c.Serve(h.engine)
 	rooms := paths.Rooms{
-		Configs: c, Roles: c, Names: c, Accounts: c, Sessions: h.engine, Ledger: h.engine, Providers: registry{}, Mount: system,
+		Configs: c, Roles: c, Names: c, Accounts: c, Sessions: h.engine, Ledger: h.engine, Meter: h.engine, Providers: registry{}, Mount: system,
 		Build: paths.Build{Version: "v1.2.3", Commit: "abc", GoVersion: "go1"}, Logger: logger,
 	}
 	b := &framework.Backend{BackendType: logical.TypeLogical, Paths: paths.All(rooms), Secrets: paths.Secrets(rooms)}
@@ -84,6 +84,7 @@ type engine struct {
 	released int
 
 	ledger
+	meter
 }
 
 func (e *engine) Acquire(_ context.Context, r sessions.Request) (sessions.Lease, error) {

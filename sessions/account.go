@@ -24,6 +24,7 @@ type account struct {
 	mu         sync.Mutex
 	machine    *machine.Account
 	upstream   providers.Upstream
+	config     string // its name; empty: there is none any more
 	waiting    map[machine.WaiterID]chan machine.Reply
 	lastWaiter machine.WaiterID
 	effects    []machine.Effect // decided, not done yet, in order
@@ -34,7 +35,8 @@ type account struct {
 
 	// loginTook is how long the last call of a login took, for a check. An account's
 	// logins come one after the other.
-	loginTook atomic.Int64
+	loginTook    atomic.Int64
+	hits, misses atomic.Uint64 // reads answered from memory at once, and others
 }
 
 // step tells the machine an event; false: the engine has dropped the account.
@@ -185,6 +187,22 @@ func (a *account) run(ctx context.Context) {
 		for _, effect := range batch {
 			a.perform(ctx, effect)
 		}
+	}
+}
+
+// configName is the name of the account's config; empty: it has none any more.
+func (a *account) configName() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.config
+}
+
+// nameFor names an account whose config is just being created.
+func (a *account) nameFor(config string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.config == "" {
+		a.config = config
 	}
 }
 

@@ -43,6 +43,7 @@ func (a *account) perform(ctx context.Context, effect machine.Effect) {
 		a.deliver(e)
 	case machine.Note:
 		a.log(e)
+		a.tell(e)
 	}
 }
 
@@ -144,7 +145,9 @@ func (a *account) call(ctx context.Context, op string, deadline time.Time, u pro
 			Message: "the account has no config any more", Advice: "write the config again",
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, deadline.Sub(a.engine.options.Now()))
+	began := a.engine.options.Now()
+	defer func() { a.tellCalled(op, began, failure) }()
+	ctx, cancel := context.WithTimeout(ctx, deadline.Sub(began))
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
@@ -192,9 +195,9 @@ func (a *account) log(n machine.Note) {
 		a.engine.logger.Debug(string(n.What), fields...)
 	case machine.OrphanClosed, machine.BookClosed:
 		a.engine.logger.Info(string(n.What), fields...)
-	case machine.LogoutPending, machine.SessionAgedOut, machine.LoginLost, machine.LoginFailed,
-		machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost,
-		machine.SessionDropped, machine.StrayFound, machine.SessionVanished, machine.CompareFailed:
+	case machine.LogoutPending, machine.SessionDropped, machine.SessionAgedOut, machine.LoginLost, machine.LoginFailed,
+		machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost, machine.BudgetIsFull,
+		machine.StrayFound, machine.SessionVanished, machine.CompareFailed, machine.KeepAliveFailed:
 		a.engine.logger.Warn(string(n.What), fields...)
 	}
 }

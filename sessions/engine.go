@@ -33,6 +33,7 @@ func AccountOf(a providers.Account) AccountID {
 
 // Settings is how an account is reached and used at the moment.
 type Settings struct {
+	Config   string             // its name, for people; empty: there is none any more
 	Upstream providers.Upstream // nil: it cannot be reached any more
 	Limits   Limits
 }
@@ -53,6 +54,8 @@ type Options struct {
 	Directory Directory
 	Logger    hclog.Logger
 	Version   string // of the plugin, for the mark
+	// Observers hear of what the engine does.
+	Observers []Observer
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -241,7 +244,7 @@ func (e *Engine) load(ctx context.Context, a *account) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.upstream = settings.Upstream
+	a.upstream, a.config = settings.Upstream, settings.Config
 	a.machine = machine.Recover(settings.Limits, guard, records, e.boot, newSessionID, e.options.Now())
 	a.setTimer()
 	return nil

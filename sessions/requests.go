@@ -62,14 +62,18 @@ func (e *Engine) acquire(ctx context.Context, id AccountID, want machine.Want) (
 			return err
 		}
 		if grant, ok := a.tryGrant(want); ok {
+			a.hits.Add(1)
 			lease = newLease(id, grant)
 			return nil
 		}
+		a.misses.Add(1)
 		grant, err := a.acquire(ctx, want)
-		if err == nil {
-			lease = newLease(id, grant)
+		if err != nil {
+			a.tellRefused(err)
+			return err
 		}
-		return err
+		lease = newLease(id, grant)
+		return nil
 	})
 	return lease, err
 }
@@ -182,6 +186,7 @@ func (e *Engine) Verify(ctx context.Context, trial Settings, r Request) error {
 		if err := a.reload(ctx); err != nil {
 			return err
 		}
+		a.nameFor(trial.Config)
 		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
 			return machine.Verify{Waiter: w, Want: want, Deadline: deadlineOf(ctx), Limits: trial.Limits, Via: trial.Upstream}
 		})
@@ -222,7 +227,7 @@ func (a *account) configure(s Settings, reopen bool) error {
 }
 
 func (a *account) configureLocked(s Settings, reopen bool) error {
-	a.upstream = s.Upstream
+	a.upstream, a.config = s.Upstream, s.Config
 	if !a.stepLocked(machine.Configured{Limits: s.Limits, Reopen: reopen}) {
 		return errDropped
 	}

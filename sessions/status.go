@@ -38,14 +38,17 @@ func (e *Engine) Accounts(ctx context.Context) ([]AccountID, error) {
 
 // eachLoaded calls f with every account in memory.
 func (e *Engine) eachLoaded(f func(*account)) {
+	var loaded []*account
 	e.eachAccount(func(a *account) {
 		a.mu.Lock()
-		loaded := a.machine != nil
-		a.mu.Unlock()
-		if loaded {
-			f(a)
+		defer a.mu.Unlock()
+		if a.machine != nil {
+			loaded = append(loaded, a)
 		}
 	})
+	for _, a := range loaded {
+		f(a)
+	}
 }
 
 func (a *account) hasSessions() bool {

@@ -58,6 +58,7 @@ type world struct {
 	limits   sessions.Limits
 	config   string // the password that the config has
 	isConfig bool
+	observer sessions.Observer
 
 	expectsStrays atomic.Bool
 
@@ -148,10 +149,14 @@ func (w *world) startWith(f *faults) *process {
 }
 
 func (p *process) newEngine() *sessions.Engine {
-	return sessions.New(sessions.Options{
+	o := sessions.Options{
 		Storage: &faultyStorage{Storage: p.storage, process: p}, Directory: p, Logger: p.logger(), Version: "1.2.3",
 		Now: p.hostClock(),
-	})
+	}
+	if p.observer != nil {
+		o.Observers = []sessions.Observer{p.observer}
+	}
+	return sessions.New(o)
 }
 
 // logger hears of strays: there is one storage, and it never goes back in time, so
@@ -186,7 +191,7 @@ func (p *process) settings() sessions.Settings {
 	defer p.mu.Unlock()
 	limits := p.limits
 	limits.Retired = !p.isConfig
-	return sessions.Settings{Upstream: &upstream{process: p, password: p.config, capabilities: limits.Capabilities}, Limits: limits}
+	return sessions.Settings{Config: "dmo", Upstream: &upstream{process: p, password: p.config, capabilities: limits.Capabilities}, Limits: limits}
 }
 
 // Closed implements sessions.Directory.
@@ -344,7 +349,7 @@ func (p *process) call(ctx context.Context, op string, serve func() (providers.T
 	if op == "login" && failure == nil && p.takeLoss() {
 		fault = failAfter
 	}
-	if fault == failAfter || fault == dieAfter || ctx.Err() != nil {
+	if fault == failAfter || fault == dieAfter || ctx.Err() != nil || p.faults.isDead() {
 		if op == "login" {
 			p.markLost(got.RefreshToken, failure)
 		}

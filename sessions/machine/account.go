@@ -25,6 +25,7 @@ type Account struct {
 	stopping   bool
 	drains     []WaiterID
 	closers    []closer
+	fullNoted  time.Time // when people were last told that the budget is full
 	lastGrant  uint64
 	life       map[string]time.Duration // longest lease of a new token, by scopes
 	guard      guardState

@@ -176,6 +176,7 @@ func (a *Account) awaitLogin(w *waiter) {
 	c, wait, refusal := a.mayLogin(w.want, w.key, w.trial)
 	switch {
 	case refusal != nil:
+		a.noteFull(refusal)
 		a.refuse(w, refusal)
 	case wait == nil:
 		a.beginLogin(w.want, w.key, w.trial, w.id, c)

@@ -102,6 +102,14 @@ type Use struct {
 func (u Use) Ours() int  { return u.Open + u.Opening + u.Unknown + u.Closing }
 func (u Use) Taken() int { return u.Ours() + u.OtherMounts + u.People + u.Strays }
 
+// Plus is the use of two accounts, without their limits.
+func (u Use) Plus(v Use) Use {
+	return Use{
+		Open: u.Open + v.Open, Opening: u.Opening + v.Opening, Unknown: u.Unknown + v.Unknown, Closing: u.Closing + v.Closing,
+		OtherMounts: u.OtherMounts + v.OtherMounts, People: u.People + v.People, Strays: u.Strays + v.Strays,
+	}
+}
+
 // String lists what takes the places: "2 open, 1 of people".
 func (u Use) String() string {
 	var parts []string

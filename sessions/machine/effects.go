@@ -111,4 +111,15 @@ const (
 	SessionVanished Occurrence = "session ended at the server by somebody else"
 	CompareFailed   Occurrence = "comparing with the server's list of sessions failed"
 	BookClosed      Occurrence = "the server does not let this account list its sessions"
+	BudgetIsFull    Occurrence = "session budget is full"
+	KeepAliveFailed Occurrence = "keep-alive login failed"
 )
+
+// Occurrences returns them all.
+func Occurrences() []Occurrence {
+	return []Occurrence{
+		SessionOpened, SessionClosed, LogoutPending, SessionDropped, SessionAgedOut, LoginLost, LoginFailed,
+		RefreshFailed, AccountGuarded, LedgerWriteLost, BudgetIsFull, OrphanClosed, StrayFound, SessionVanished,
+		CompareFailed, BookClosed, KeepAliveFailed,
+	}
+}

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"slices"
+	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
@@ -77,3 +78,15 @@ func (a *Account) closed(c closer) (refusal *Refusal, done bool) {
 	}
 	return nil, false
 }
+
+// noteFull tells people that the budget is full, at most once in a while: every
+// reader that is refused would say the same.
+func (a *Account) noteFull(r *Refusal) {
+	if r.Reason != BudgetFull || a.now.Before(a.fullNoted.Add(fullNotedEvery)) {
+		return
+	}
+	a.fullNoted = a.now
+	a.note(BudgetIsFull, nil, r.Message)
+}
+
+const fullNotedEvery = time.Minute
