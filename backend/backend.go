@@ -23,8 +23,12 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/telemetry"
 )
 
-// drainTimeout bounds the logouts at the end of a mount (rule 1).
-const drainTimeout = 30 * time.Second
+const (
+	// drainTimeout bounds the logouts at the end of a mount (rule 1).
+	drainTimeout = 30 * time.Second
+	// eventsTimeout bounds the sending of the last events.
+	eventsTimeout = time.Second
+)
 
 // Factory returns what makes a backend for each mount, with the providers that
 // are built in.
@@ -46,15 +50,16 @@ func FactoryOf(available []providers.Provider) logical.Factory {
 func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 	build := Build()
 	metrics := telemetry.NewMetrics(telemetry.Build{Version: build.Version, Commit: build.Commit})
+	events := telemetry.NewEvents(conf.EventsSender, conf.Logger.Named("events"))
 	configured := configs.New(store.NewEntries(conf.StorageView), known, conf.Logger.Named("configs"))
 	engine := sessions.New(sessions.Options{
 		Storage:   conf.StorageView,
 		Directory: configured,
 		Logger:    conf.Logger,
 		Version:   build.Version,
-		Observers: []sessions.Observer{metrics},
+		Observers: []sessions.Observer{metrics, events},
 	})
-	metrics.Watch(engine.Readings)
+	metrics.Watch(engine.Readings, events.Dropped)
 	configured.Serve(engine)
 	rooms := paths.Rooms{
 		Configs:   configured,
@@ -101,12 +106,13 @@ func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 		}
 		return nil
 	}
-	b.Clean = func(ctx context.Context) { clean(ctx, b, engine) }
+	b.Clean = func(ctx context.Context) { clean(ctx, b, engine, events) }
 	return paths.Doors{Backend: b}
 }
 
 // clean ends the background work and, at the end of a mount, every session.
-func clean(ctx context.Context, b *framework.Backend, engine *sessions.Engine) {
+func clean(ctx context.Context, b *framework.Backend, engine *sessions.Engine, events *telemetry.Events) {
+	defer events.Stop(eventsTimeout)
 	defer engine.Stop() //nolint:contextcheck // it has its own patience
 	if !b.System().Tainted() || !b.WriteSafeReplicationState() {
 		return

@@ -38,6 +38,7 @@ type plugin struct {
 	system  *logical.StaticSystemView
 	log     *syncBuffer
 	seen    *syncBuffer // every answer that should hold no secret
+	events  *syncBuffer
 }
 
 func start(t *testing.T, server *iam.Server, storage logical.Storage) *plugin {
@@ -47,13 +48,13 @@ func start(t *testing.T, server *iam.Server, storage logical.Storage) *plugin {
 
 func startWith(t *testing.T, transport http.RoundTripper, storage logical.Storage, system *logical.StaticSystemView) *plugin {
 	t.Helper()
-	p := &plugin{t: t, storage: storage, system: system, log: &syncBuffer{}, seen: &syncBuffer{}}
+	p := &plugin{t: t, storage: storage, system: system, log: &syncBuffer{}, seen: &syncBuffer{}, events: &syncBuffer{}}
 	var available []providers.Provider
 	for _, preset := range []oauth2.Preset{presets.Panta(), presets.OCP(), presets.Partner(), presets.Keycloak(), presets.OAuth2()} {
 		available = append(available, oauth2.New(preset, transport))
 	}
 	b, err := backend.FactoryOf(available)(t.Context(), &logical.BackendConfig{
-		StorageView: storage, System: system,
+		StorageView: storage, System: system, EventsSender: bus{p.events},
 		Logger: hclog.New(&hclog.LoggerOptions{Output: p.log, Level: hclog.Trace}),
 	})
 	require.NoError(t, err)
@@ -89,6 +90,14 @@ func (p *plugin) read(path string) *logical.Response {
 
 func (p *plugin) revoke(lease *logical.Response) error {
 	_, err := p.HandleRequest(p.t.Context(), &logical.Request{Operation: logical.RevokeOperation, Secret: lease.Secret, Storage: p.storage})
+	return err
+}
+
+// bus is Vault's event bus.
+type bus struct{ *syncBuffer }
+
+func (b bus) SendEvent(_ context.Context, kind logical.EventType, e *logical.EventData) error {
+	_, err := fmt.Fprintf(b, "%s %v\n", kind, e.GetMetadata().AsMap())
 	return err
 }
 
@@ -244,7 +253,7 @@ func TestASpoiledLoginIsAClearErrorAndStoresNoConfig(t *testing.T) {
 
 func (p *plugin) requireNoSecret(more ...string) {
 	p.t.Helper()
-	all := p.log.String() + p.seen.String() + strings.Join(more, "\n")
+	all := p.log.String() + p.seen.String() + p.events.String() + strings.Join(more, "\n")
 	for _, secret := range []string{
 		iam.DemoPantaSecret, iam.DemoPantaPassword, iam.DemoOCPPassword, iam.DemoTOTPSecret, iam.DemoSwarmPAT,
 		iam.DemoPartnerSecret, "wrong-password", "eyJ",
@@ -262,7 +271,7 @@ func TestSecretsAreInNoAnswerErrorOrLog(t *testing.T) {
 	lease := p.read("creds/dmo")
 	p.read("creds/token")
 	require.NotContains(t, fmt.Sprint(lease.Secret.InternalData), "eyJ")
-	for _, path := range []string{"config/dmo", "config/eu1", "config/token", "info", "providers/ocp"} {
+	for _, path := range []string{"config/dmo", "config/eu1", "config/token", "info", "providers/ocp", "sessions/dmo", "metrics"} {
 		p.read(path)
 	}
 	for _, change := range []map[string]any{
@@ -284,6 +293,45 @@ func TestSecretsAreInNoAnswerErrorOrLog(t *testing.T) {
 	require.Error(t, p.revoke(lease))
 	server.ClearFaults()
 	p.requireNoSecret()
+}
+
+func TestWhatHappensToSessionsIsSentAsEvents(t *testing.T) {
+	server := iam.New(iam.Demo())
+	p := start(t, server, &logical.InmemStorage{})
+	p.write("config/dmo", dmo())
+	lease := p.read("creds/dmo")
+	server.Inject(iam.Fault{Op: iam.OpLogout, Kind: iam.Status, Status: 503})
+	require.Error(t, p.revoke(lease))
+	server.ClearFaults()
+	require.NoError(t, p.revoke(lease))
+	id, _, _ := strings.Cut(lease.Data["session_id"].(string), ".")
+	p.Cleanup(t.Context()) // sends what waits
+	var events []string
+	for line := range strings.Lines(p.events.String()) {
+		if strings.Contains(line, id) {
+			events = append(events, strings.ReplaceAll(strings.TrimSpace(line), id, "ID"))
+		}
+	}
+	const metadata = " map[config:dmo data_path:sessions/dmo/ID modified:true operation:%[1]s path:sessions/dmo/ID session:ID]"
+	require.Equal(t, []string{
+		fmt.Sprintf("panta/%[1]s"+metadata, "session-opened"),
+		fmt.Sprintf("panta/%[1]s"+metadata, "logout-pending"),
+		fmt.Sprintf("panta/%[1]s"+metadata, "session-closed"),
+	}, events)
+	p.requireNoSecret()
+}
+
+func TestTheMetricsOfOneMountAreItsOwn(t *testing.T) {
+	server := iam.New(iam.Demo())
+	one, other := start(t, server, &logical.InmemStorage{}), start(t, server, &logical.InmemStorage{})
+	one.write("config/dmo", dmo())
+	scrape := func(p *plugin) string {
+		resp, err := p.do(logical.ReadOperation, "metrics", map[string]any{"format": "prometheus"})
+		require.NoError(t, err)
+		return string(resp.Data[logical.HTTPRawBody].([]byte))
+	}
+	require.Contains(t, scrape(one), `panta_upstream_calls_total{config="dmo",operation="login",result="success"} 1`)
+	require.NotContains(t, scrape(other), "dmo")
 }
 
 func TestARestartFindsEverythingAgain(t *testing.T) {

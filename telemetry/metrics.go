@@ -68,10 +68,14 @@ func NewMetrics(b Build) *Metrics {
 	return m
 }
 
-// Watch has each scrape ask how the accounts stand.
-func (m *Metrics) Watch(readings func() []sessions.Reading) {
+// Watch has each scrape ask how the accounts stand, and how many events were
+// dropped.
+func (m *Metrics) Watch(readings func() []sessions.Reading, dropped func() uint64) {
 	m.readings = readings
-	m.registry.MustRegister(newAccounts(readings, time.Now))
+	m.registry.MustRegister(newAccounts(readings, time.Now), prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "panta_events_dropped_total",
+		Help: "Events that were not sent, since Vault's event bus did not take those before in time.",
+	}, func() float64 { return float64(dropped()) }))
 }
 
 // Called implements sessions.Observer.

@@ -35,7 +35,7 @@ func scrape(t *testing.T, m *telemetry.Metrics) []string {
 
 func newMetrics(readings *[]sessions.Reading) *telemetry.Metrics {
 	m := telemetry.NewMetrics(telemetry.Build{Version: "v1.2.3", Commit: "abc"})
-	m.Watch(func() []sessions.Reading { return *readings })
+	m.Watch(func() []sessions.Reading { return *readings }, func() uint64 { return 9 })
 	return m
 }
 
@@ -61,6 +61,7 @@ func TestAScrapeShowsHowTheAccountsStand(t *testing.T) {
 		`panta_sessions{config="eu1",state="open"} 1`,
 		`panta_sessions{config="eu1",state="waiting for logout"} 2`,
 		`panta_sessions{config="eu1",state="unknown"} 0`,
+		`panta_events_dropped_total 9`,
 		`panta_sessions_in_use{config="eu1"} 3`,
 		`panta_sessions_max{config="eu1"} 5`,
 		`panta_sessions_foreign{config="eu1",owner="people"} 1`,
