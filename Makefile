@@ -33,11 +33,13 @@ test: ## unit tests and end-to-end tests on a real Vault and the IAM emulator
 	@scripts/with-server $(GO_TEST) -skip '^($(SEARCHES))$$' ./...
 	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions | $(SHOW_COUNTS)
 
-test-keycloak: ## the end-to-end tests on real Keycloaks, 26.4.7 and 26.7.0 (Java 17 or later)
-	@for version in $(KEYCLOAKS); do \
+test-keycloak: ## contract and end-to-end tests on real Keycloaks, 26.4.7 and 26.7.0, and their table (Java 17 or later)
+	@REPORT=$$(mktemp); export REPORT; trap 'rm -f "$$REPORT"' EXIT; failed=0; \
+	for version in $(KEYCLOAKS); do \
 	  scripts/keycloak $$version >/dev/null && \
-	  KEYCLOAK=$$version scripts/with-server $(GO_TEST) -p 1 ./test/... || exit; \
-	done
+	  KEYCLOAK=$$version scripts/with-server $(GO_TEST) -p 1 ./test/... || failed=1; \
+	done; \
+	go run ./test/report <"$$REPORT" && exit $$failed
 
 test-openbao: ## the end-to-end tests on a real OpenBao
 	@SERVER=openbao scripts/with-server $(GO_TEST) ./test/...

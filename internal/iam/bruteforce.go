@@ -4,8 +4,8 @@ import "time"
 
 // Brute-force protection with Keycloak's defaults. What is kept from it: two
 // failures within a second, or thirty, lock the user out for a minute, and
-// while a login of the user is under way others are refused. A lock-out looks
-// like a wrong password.
+// while a login of the user is under way, and for a moment after its answer,
+// others are refused. A lock-out looks like a wrong password.
 const (
 	quickFailure = time.Second
 	failureLimit = 30

@@ -43,6 +43,9 @@ type Realm struct {
 	// LoginTime is how long a login takes between the checks and the session
 	// that it opens. Logins overlap only where it is set.
 	LoginTime time.Duration
+	// LoginTail is how long after its answer a login is still under way to
+	// brute-force protection, which refuses the next one meanwhile.
+	LoginTail time.Duration
 
 	// Scopes may be asked for besides openid, email and profile.
 	Scopes  []string
@@ -97,8 +100,8 @@ type Behaviour int
 
 // The behaviours of Keycloak's session limit.
 const (
-	Deny Behaviour = iota
-	TerminateOldest
+	Deny            Behaviour = iota
+	TerminateOldest           // the one not used for the longest time
 )
 
 // Client is an OAuth 2.0 client of a realm.

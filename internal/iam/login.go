@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -48,7 +49,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, rl *realm, client
 
 	now := s.now()
 	u.failures.clear()
-	u.lastLogin = now
+	u.lastLogin, u.tailUntil = now, now.Add(rl.LoginTail)
 	ss := &session{
 		user: u, client: client.ID, scope: scope,
 		userAgent: r.UserAgent(), ip: clientIP(r), started: now, lastAccess: now,
@@ -66,10 +67,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, rl *realm, client
 func (s *Server) check(rl *realm, form url.Values, now time.Time) (*user, refusal) {
 	u := rl.user(form.Get("username"))
 	switch {
-	case u == nil, rl.BruteForce && (u.loggingIn || u.failures.locked(now)):
+	case u == nil, rl.BruteForce && (u.loggingIn || now.Before(u.tailUntil) || u.failures.locked(now)):
 		return nil, rl.refuseLogin(invalidCredentials)
 	case u.disabled(now):
-		return nil, rl.refuseLogin("Account disabled")
+		return nil, invalidGrant("Account disabled") // 400 in every version
 	case form.Get("password") != u.Password, u.TOTPSecret != "" && !s.checkOTP(rl, u, form, now):
 		if rl.BruteForce {
 			u.failures.add(now)
@@ -108,6 +109,7 @@ func (s *Server) checkLimit(rl *realm, u *user, now time.Time) refusal {
 		return refusal{}
 	}
 	if rl.SessionLimit.Behaviour == TerminateOldest {
+		slices.SortStableFunc(open, func(a, b *session) int { return a.lastAccess.Compare(b.lastAccess) })
 		for _, ss := range open[:len(open)-rl.SessionLimit.Max+1] {
 			delete(rl.sessions, ss.id)
 		}

@@ -20,6 +20,7 @@ type user struct {
 	spent     map[string]time.Time // one-time codes and when they are forgotten
 	failures  failures
 	loggingIn bool
+	tailUntil time.Time // the last login is still under way, Realm.LoginTail
 	lastLogin time.Time
 }
 

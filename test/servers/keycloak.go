@@ -1,9 +1,11 @@
 package servers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -137,7 +139,7 @@ func (k *Keycloak) Sessions(ctx context.Context, realm, username string) (int, e
 		return 0, err
 	}
 	var sessions []struct{}
-	err = k.admin(ctx, http.MethodGet, realm+"/users/"+id+"/sessions", &sessions)
+	err = k.admin(ctx, http.MethodGet, "/"+realm+"/users/"+id+"/sessions", nil, &sessions)
 	return len(sessions), err
 }
 
@@ -147,12 +149,12 @@ func (k *Keycloak) LogoutUser(ctx context.Context, realm, username string) error
 	if err != nil {
 		return err
 	}
-	return k.admin(ctx, http.MethodPost, realm+"/users/"+id+"/logout", nil)
+	return k.admin(ctx, http.MethodPost, "/"+realm+"/users/"+id+"/logout", nil, nil)
 }
 
 func (k *Keycloak) userID(ctx context.Context, realm, username string) (string, error) {
 	var users []struct{ ID string }
-	err := k.admin(ctx, http.MethodGet, realm+"/users?exact=true&username="+url.QueryEscape(username), &users)
+	err := k.admin(ctx, http.MethodGet, "/"+realm+"/users?exact=true&username="+url.QueryEscape(username), nil, &users)
 	if err != nil {
 		return "", err
 	}
@@ -162,9 +164,10 @@ func (k *Keycloak) userID(ctx context.Context, realm, username string) (string, 
 	return users[0].ID, nil
 }
 
-// admin calls the admin REST API below /admin/realms/ as a service account,
-// whose token opens no session.
-func (k *Keycloak) admin(ctx context.Context, method, path string, out any) error {
+// admin calls the admin REST API at /admin/realms<path> as a service account,
+// whose token opens no session. It sends in as JSON, if there is any, and reads
+// the answer into out, if that is wanted.
+func (k *Keycloak) admin(ctx context.Context, method, path string, in, out any) error {
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
@@ -181,10 +184,19 @@ func (k *Keycloak) admin(ctx context.Context, method, path string, out any) erro
 	if err := do(req, &token); err != nil {
 		return err
 	}
-	req, err = http.NewRequestWithContext(ctx, method, k.BaseURL+"/admin/realms/"+path, http.NoBody)
+	var body io.Reader = http.NoBody
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err = http.NewRequestWithContext(ctx, method, k.BaseURL+"/admin/realms"+path, body)
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+token.AccessToken)
 	return do(req, out)
 }
