@@ -35,8 +35,9 @@ func TestJourneys(t *testing.T) {
 	require.NoError(t, err)
 	j := &journeys{plugin: plugin}
 	dirs := []string{"journeys", "emulator"}
-	if version := os.Getenv("KEYCLOAK"); version != "" {
-		j.keycloak = servers.RunKeycloak(t, version)
+	if os.Getenv("KEYCLOAK") != "" {
+		j.keycloak, err = keycloak()
+		require.NoError(t, err)
 		dirs = []string{"journeys"}
 	}
 	t.Run("scripts", func(t *testing.T) { // returns when all scripts have ended
