@@ -77,6 +77,26 @@ func TestRule11WithoutATokenTheOrphanIsEndedAfterTheNextLogin(t *testing.T) {
 	})
 }
 
+func TestRule11AShortLeaseLastsUntilItsTokenHasFoundTheOrphan(t *testing.T) {
+	inWorld(t, withList(5), func(t *testing.T, w *world, p *process) {
+		for range 20 {
+			loseLogin(t, p, dedicated)
+			settleFor(10 * time.Second) // the account waits
+			l, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			require.NoError(t, p.Release(t.Context(), l.Ref), "at once: its token is all there is to ask with")
+			require.Zero(t, w.openNow())
+			for range 3 {
+				l, err := p.Acquire(t.Context(), dedicated)
+				require.NoError(t, err)
+				began := time.Now()
+				require.NoError(t, p.Release(t.Context(), l.Ref))
+				require.Equal(t, w.latency, time.Since(began), "with nothing to find, nothing is kept")
+			}
+		}
+	})
+}
+
 func TestRule11TheListIsAskedForBeforeABudgetIsCalledFull(t *testing.T) {
 	inWorld(t, withList(2), func(t *testing.T, w *world, p *process) {
 		first, err := p.Acquire(t.Context(), shared)

@@ -78,6 +78,7 @@ type session struct {
 	// changedIn is the Step in which the server's side of it changed last: a list
 	// that was asked for before says nothing about it.
 	changedIn uint64
+	kept      bool      // to be closed when the list has come that its token asks for
 	searchAt  time.Time // of a lost login: when the list is asked for again
 	searches  int
 

@@ -59,8 +59,8 @@ type book struct {
 	listedAt time.Time
 	// notBefore bounds the lists that no check asked for.
 	notBefore time.Time
-	failures  int      // in a row
-	kept      *session // not drained yet, since its token asks for the list
+	failures  int        // in a row
+	kept      []*session // to be closed when the list has come
 }
 
 // comparison is one list under way, and the ends that follow from it.
@@ -90,6 +90,14 @@ func (a *Account) compareWith(e Compare) {
 func (b *book) forget() {
 	b.access, b.others, b.failures = AccessUnknown, nil, 0
 	b.wanted, b.notBefore = true, time.Time{}
+}
+
+// lose has the list searched for the session of a login whose answer was lost.
+func (b *book) lose(now time.Time) {
+	b.wanted = true
+	if b.failures == 0 && b.access != AccessNone {
+		b.notBefore = now
+	}
 }
 
 // see keeps the newest access token, for the next list.
@@ -146,7 +154,7 @@ func (a *Account) compare() {
 		a.ask(nil)
 		return
 	}
-	a.drainKept()
+	a.closeKept()
 }
 
 // ask sends for the list.
@@ -221,37 +229,51 @@ func (a *Account) finishComparison() {
 	}
 }
 
-// keepForBook keeps the session whose token can find the sessions of lost logins
-// out of a drain, until it has (rule 1): nothing else can close those.
-func (a *Account) keepForBook() {
-	token := a.bookToken()
-	if token == nil || !a.lists() || !a.anyLost() {
-		return
+// keepForBook keeps a session open for a moment that is to be closed, where its
+// token is the one that can find the sessions of lost logins: nothing else can end
+// those (rule 1), and an account of short dedicated leases has no other token.
+func (a *Account) keepForBook(s *session) bool {
+	b := &a.book
+	switch {
+	case s.kept:
+		return true
+	case a.stopping || !a.lists() || a.tally.counted[lost] == 0:
+		return false
+	case b.asking != nil && b.asking.with.Ref.Session == s.rec.ID:
+	case b.asking != nil || a.now.Before(b.notBefore) || !a.onlyTokenIsOf(s):
+		return false
 	}
-	a.book.kept = a.sessions[token.Ref.Session]
-	a.book.wanted, a.book.notBefore = true, a.now
+	b.wanted = true
+	s.kept = true
+	b.kept = append(b.kept, s)
+	if a.current[s.key] == s {
+		delete(a.current, s.key)
+	}
+	return true
 }
 
-// drainKept closes the session that a drain had kept for the list.
-func (a *Account) drainKept() {
-	s := a.book.kept
-	if s == nil {
-		return
-	}
-	a.book.kept = nil
-	if a.draining {
-		a.close(s)
-		a.schedule(s)
-	}
-}
-
-func (a *Account) anyLost() bool {
-	for _, s := range a.sessions {
-		if s.phase == lost {
-			return true
+func (a *Account) onlyTokenIsOf(s *session) bool {
+	for _, other := range a.current {
+		if other != s && a.usableForBook(other.token) {
+			return false
 		}
 	}
-	return false
+	token := a.bookToken()
+	return token != nil && token.Ref.Session == s.rec.ID
+}
+
+// closeKept closes the sessions that were kept, once nothing is to be asked with
+// their tokens.
+func (a *Account) closeKept() {
+	kept := a.book.kept
+	a.book.kept = nil
+	for _, s := range kept {
+		s.kept = false
+		if s.phase == open {
+			a.beginClosing(s)
+		}
+		a.schedule(s)
+	}
 }
 
 // searchLater plans the next search for a session that the list does not show: the

@@ -60,7 +60,7 @@ func (a *Account) makeRoom(l Limits) bool {
 // closingSoon says that a first logout is under way, which will make room.
 func (a *Account) closingSoon() bool {
 	for _, s := range a.sessions {
-		if s.phase == closing && s.loggingOut && s.rec.Tries == 0 {
+		if s.kept || s.phase == closing && s.loggingOut && s.rec.Tries == 0 {
 			return true
 		}
 	}
@@ -71,7 +71,7 @@ func (a *Account) closingSoon() bool {
 // kept after a verification, or with leases that all have ended.
 func (a *Account) spare() *session {
 	for _, s := range a.sessions {
-		if s.phase == open && a.canLogOut(s) && !s.renewing() && s.leasesEnded(a.now) {
+		if s.phase == open && !s.kept && a.canLogOut(s) && !s.renewing() && s.leasesEnded(a.now) {
 			return s
 		}
 	}

@@ -9,14 +9,11 @@ import (
 func (a *Account) drain(w WaiterID) {
 	a.draining = true
 	a.drains = append(a.drains, w)
-	a.keepForBook()
 	for _, s := range a.sessions {
 		if s.phase == closing && !s.loggingOut && a.canLogOut(s) {
 			a.logOut(s)
 		}
-		if s != a.book.kept {
-			a.close(s)
-		}
+		a.close(s)
 		a.schedule(s)
 	}
 }

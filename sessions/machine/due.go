@@ -67,6 +67,9 @@ func (a *Account) nextDue(s *session) time.Time {
 	}
 	switch s.phase {
 	case open:
+		if s.kept {
+			break
+		}
 		if len(s.generations) > 0 {
 			sooner(s.generations[0].horizon)
 		}
@@ -115,6 +118,9 @@ func (a *Account) attendSession(s *session) {
 	}
 	switch s.phase {
 	case open:
+		if s.kept {
+			break
+		}
 		a.dropExpiredGrants(s)
 		if s.unheld() {
 			if !a.now.Before(s.keepUntil) {

@@ -280,7 +280,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 		// dated from now: the end of its deadline, or of its answer.
 		a.enter(s, lost)
 		s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
-		a.book.wanted = true
+		a.book.lose(a.now)
 		a.note(LoginLost, s, err.Error())
 	}
 }

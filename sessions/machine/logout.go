@@ -47,7 +47,7 @@ func (a *Account) release(e Release) {
 // awaitLogout has a release wait for the logout under way. Where there is none
 // to wait for, the session ends of age and the lease is done.
 func (a *Account) awaitLogout(s *session, w WaiterID) {
-	if s.phase != closing || !a.canLogOut(s) {
+	if !s.kept && (s.phase != closing || !a.canLogOut(s)) {
 		a.reply(Reply{Waiter: w})
 		return
 	}
@@ -69,7 +69,9 @@ func (a *Account) close(s *session) {
 	case intending, loggingIn, recording:
 		s.doomed = true
 	case open:
-		a.beginClosing(s)
+		if !a.keepForBook(s) {
+			a.beginClosing(s)
+		}
 	case lost, closing, spent, removing:
 	}
 }
