@@ -165,8 +165,8 @@ func leased(target *configs.Target, lease sessions.Lease, t term, now time.Time)
 		"config":       target.Config,
 		"session_id":   lease.Ref.Session,
 	}
-	if lease.Warning != "" {
-		resp.AddWarning(fmt.Sprintf("config %q: %s", target.Config, lease.Warning))
+	for _, warning := range lease.Warnings {
+		resp.AddWarning(fmt.Sprintf("config %q: %s", target.Config, warning))
 	}
 	return resp
 }

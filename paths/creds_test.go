@@ -18,7 +18,7 @@ func TestCredsAnswersATokenReadyToUse(t *testing.T) {
 	h := newHouse(t)
 	h.mustWrite("config/dmo", panta(map[string]any{"scopes": "openid,email"}))
 	h.engine.lease = leaseFor(300 * time.Second)
-	h.engine.lease.Warning = "the token is old"
+	h.engine.lease.Warnings = []string{"the token is old", "and the budget full"}
 
 	a := h.read("creds/dmo", nil)
 	require.Equal(t, map[string]any{
@@ -30,7 +30,7 @@ func TestCredsAnswersATokenReadyToUse(t *testing.T) {
 	require.Equal(t, 295*time.Second, a.Secret.TTL)
 	require.Equal(t, 295*time.Second, a.Secret.MaxTTL)
 	require.False(t, a.Secret.Renewable)
-	require.Equal(t, []string{`config "dmo": the token is old`}, a.Warnings)
+	require.Equal(t, []string{`config "dmo": the token is old`, `config "dmo": and the budget full`}, a.Warnings)
 	require.Equal(t, map[string]any{
 		"secret_type": "panta_token", "version": 1, "account": "acc", "session": "ses.1", "grant": "boot.1",
 		"mode": "dedicated", "config": "dmo", "role": "",

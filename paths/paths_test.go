@@ -45,6 +45,7 @@ func requireExplained(t *testing.T, fields map[string]*framework.FieldSchema) {
 	for name, field := range fields {
 		require.NotEmpty(t, field.Description, name)
 		require.True(t, strings.HasSuffix(field.Description, "."), "%s: a description is a sentence", name)
+		require.NotEqual(t, framework.TypeInvalid, field.Type, "%s: a schema has a type", name)
 	}
 }
 
@@ -64,13 +65,23 @@ func TestRule9WhatLogsInOrWritesIsForwarded(t *testing.T) {
 	}
 }
 
+// TestHelpAndOpenAPI asks for the help of every path, as vault path-help does.
 func TestHelpAndOpenAPI(t *testing.T) {
 	h := newHouse(t)
-	for _, path := range []string{"", "config", "config/dmo", "roles/r", "creds/dmo", "check/dmo", "providers/ocp", "sessions", "sessions/dmo", "sessions/dmo/ses", "info", "metrics"} {
+	asked := map[*framework.Path]bool{}
+	for _, path := range []string{
+		"", "config", "config/dmo", "roles", "roles/r", "creds/dmo", "check/dmo", "sessions", "sessions/dmo", "sessions/dmo/ses",
+		"providers", "providers/ocp", "info", "metrics",
+	} {
+		asked[h.doors.Route(path)] = true
 		resp, err := h.doors.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Path: path, Storage: h.storage})
 		require.NoError(t, err)
 		require.NotEmpty(t, resp.Data["help"])
+		require.NotContains(t, resp.Data["help"], "<no description>", path)
 		require.NotNil(t, resp.Data["openapi"])
+	}
+	for _, path := range h.doors.Paths {
+		require.True(t, asked[path], "nobody asked for the help of %s", path.Pattern)
 	}
 }
 

@@ -186,7 +186,10 @@ func (a *account) deliver(r machine.Reply) {
 }
 
 func (a *account) log(n machine.Note) {
-	fields := []any{"account", string(a.id), "session", string(n.Session)}
+	fields := []any{"config", a.configName(), "account", string(a.id)}
+	if n.Session != "" {
+		fields = append(fields, "session", string(n.Session))
+	}
 	if n.Detail != "" {
 		fields = append(fields, "detail", n.Detail)
 	}

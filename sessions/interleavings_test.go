@@ -499,6 +499,6 @@ func TestRule8ClientCredentialsSayThatTheirServerIsDown(t *testing.T) {
 		time.Sleep(200 * time.Second)
 		l, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
-		require.NotEmpty(t, l.Warning)
+		require.NotEmpty(t, l.Warnings)
 	})
 }

@@ -38,8 +38,8 @@ type Lease struct {
 	ExpiresAt time.Time
 	// Until is the latest end of the lease: a margin before ExpiresAt (rule 4).
 	Until time.Time
-	// Warning is for the answer; empty: none.
-	Warning string
+	// Warnings are for the answer.
+	Warnings []string
 }
 
 // replyMargin is kept before the end of a request, so that its answer still
@@ -73,6 +73,7 @@ func (e *Engine) acquire(ctx context.Context, id AccountID, want machine.Want) (
 			return err
 		}
 		lease = newLease(id, grant)
+		lease.Warnings = append(lease.Warnings, a.warnings(grant)...)
 		return nil
 	})
 	return lease, err
@@ -99,6 +100,24 @@ func (a *account) acquire(ctx context.Context, want machine.Want) (machine.Grant
 		Message: "Vault's storage is so slow that tokens expire before they can be handed out",
 		Advice:  "look at the health of Vault's storage and try again",
 	}
+}
+
+// warnings are what a reader should know whose read opened a session: that it took
+// one of the last places, or that one-time codes are about to fail.
+func (a *account) warnings(g machine.Grant) (all []string) {
+	if g.Token.Ref.Generation > 1 {
+		return nil // it opened none
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if use := a.machine.Use(a.engine.options.Now()); use.NearlyFull() {
+		all = append(all, fmt.Sprintf("the session budget is nearly full: %d of %d in use (%s); use session_mode=shared, revoke leases that are not needed, or raise max_sessions if the server allows more",
+			use.Taken(), use.Limit, use))
+	}
+	if clock := a.machine.Clock(); clock.Far() && a.machine.Capabilities().GeneratesCode {
+		all = append(all, clock.String()+", which can make one-time codes fail; have the clock that is wrong set (NTP)")
+	}
+	return all
 }
 
 // answerPatience is what an answer may take from the machine to its reader; the
@@ -301,7 +320,7 @@ func newLease(id AccountID, g machine.Grant) Lease {
 		Until:     g.Until,
 	}
 	if g.Stale != "" {
-		l.Warning = fmt.Sprintf("the token could not be refreshed and is served until it expires: %s", g.Stale)
+		l.Warnings = append(l.Warnings, fmt.Sprintf("the token could not be refreshed and is served until it expires: %s", g.Stale))
 	}
 	return l
 }

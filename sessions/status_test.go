@@ -321,3 +321,68 @@ func TestAnOperatorWhoGivesUpIsForgotten(t *testing.T) {
 		require.Zero(t, w.openNow(), "the logout goes on")
 	})
 }
+
+func TestAReaderIsWarnedWhenTheBudgetIsNearlyFull(t *testing.T) {
+	for most, want := range map[int][]int{
+		5:  {4, 5},
+		10: {8, 9, 10},
+		2:  {2},
+		1:  nil, // one session is no budget
+		0:  nil, // no limit
+	} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			inWorld(t, withBudget(most), func(t *testing.T, _ *world, p *process) {
+				var warned []int
+				for n := 1; n <= max(most, 3) && (most == 0 || n <= most); n++ {
+					l, err := p.Acquire(t.Context(), dedicated)
+					require.NoError(t, err)
+					if len(l.Warnings) > 0 {
+						require.Equal(t, []string{fmt.Sprintf("the session budget is nearly full: %d of %d in use (%d open); use session_mode=shared, revoke leases that are not needed, or raise max_sessions if the server allows more", n, most, n)}, l.Warnings)
+						warned = append(warned, n)
+					}
+				}
+				require.Equal(t, want, warned)
+			})
+		})
+	}
+	t.Run("who only shares a session is not", func(t *testing.T) {
+		inWorld(t, withBudget(2), func(t *testing.T, _ *world, p *process) {
+			_, err := p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+			_, err = p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			l, err := p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+			require.Empty(t, l.Warnings)
+		})
+	})
+}
+
+func TestAReaderIsWarnedOfClocksThatMakeCodesFail(t *testing.T) {
+	for name, test := range map[string]struct {
+		ahead  time.Duration
+		codes  bool
+		warned bool
+	}{
+		"far ahead": {30 * time.Second, true, true},
+		"near":      {5 * time.Second, true, false},
+		"no codes":  {30 * time.Second, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setup := func(w *world) {
+				w.ahead = test.ahead
+				w.limits.Capabilities.GeneratesCode = test.codes
+				w.limits.Capabilities.CodePeriod = 30 * time.Second
+			}
+			inWorld(t, setup, func(t *testing.T, _ *world, p *process) {
+				l, err := p.Acquire(t.Context(), dedicated)
+				require.NoError(t, err)
+				if !test.warned {
+					require.Empty(t, l.Warnings)
+					return
+				}
+				require.Equal(t, []string{"the server's clock is 30s behind this machine's, which can make one-time codes fail; have the clock that is wrong set (NTP)"}, l.Warnings)
+			})
+		})
+	}
+}

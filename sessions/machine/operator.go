@@ -90,3 +90,7 @@ func (a *Account) noteFull(r *Refusal) {
 }
 
 const fullNotedEvery = time.Minute
+
+// NearlyFull says that at most a fifth of the session budget is free. One session
+// is no budget: its only place is there to be used.
+func (u Use) NearlyFull() bool { return u.Limit > 1 && (u.Limit-u.Taken())*5 <= u.Limit }
