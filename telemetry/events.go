@@ -92,10 +92,10 @@ func (e *Events) Noted(config string, n machine.Note) {
 func modifies(o machine.Occurrence) bool {
 	switch o {
 	case machine.SessionOpened, machine.SessionClosed, machine.SessionDropped, machine.SessionAgedOut, machine.OrphanClosed,
-		machine.LogoutPending, machine.LoginLost:
+		machine.SessionVanished, machine.LogoutPending, machine.LoginLost:
 		return true
 	case machine.LoginFailed, machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost, machine.BudgetIsFull,
-		machine.KeepAliveFailed:
+		machine.StrayFound, machine.CompareFailed, machine.BookClosed, machine.KeepAliveFailed:
 	}
 	return false
 }

@@ -34,6 +34,14 @@ func nameOf(o machine.Occurrence) string {
 		return "budget-full"
 	case machine.OrphanClosed:
 		return "orphan-closed"
+	case machine.StrayFound:
+		return "stray-found"
+	case machine.SessionVanished:
+		return "session-vanished"
+	case machine.CompareFailed:
+		return "list-failed"
+	case machine.BookClosed:
+		return "list-refused"
 	case machine.KeepAliveFailed:
 		return "keep-alive-failed"
 	}
