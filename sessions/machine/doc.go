@@ -33,7 +33,8 @@
 //
 // Each rule is kept in one place, and named there:
 //
-//	rule 1   every session opened is closed       login.go, logout.go, ledger.go, recover.go, drain.go
+//	rule 1   every session opened is closed       login.go, logout.go, ledger.go, recover.go, drain.go,
+//	                                              operator.go
 //	rule 2   never over budget                    budget.go
 //	rule 3   dedicated and shared                 grants.go, login.go
 //	rule 4   a lease never outlives its token     token.go, acquire.go
