@@ -49,6 +49,22 @@ func openShared(tb testing.TB, a *Account, now time.Time) Grant {
 	return Grant{}
 }
 
+// BenchmarkStatus is what a scrape of the metrics asks of an account.
+func BenchmarkStatus(b *testing.B) {
+	for _, n := range []int{10, 100_000} {
+		b.Run(fmt.Sprintf("sessions=%d", n), func(b *testing.B) {
+			now := time.Now()
+			a := newBenchAccount(n, benchLimits, now)
+			b.ReportAllocs()
+			for b.Loop() {
+				if st := a.Status(now); st.States[StateOpen] != n {
+					b.Fatalf("%+v", st)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkTickWithNothingDue is the reaper's pass over an account.
 func BenchmarkTickWithNothingDue(b *testing.B) {
 	for _, n := range []int{10, 100_000} {
