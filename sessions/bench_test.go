@@ -51,6 +51,9 @@ func (p *plant) Settings(context.Context, sessions.AccountID) (sessions.Settings
 	return sessions.Settings{Upstream: p, Limits: sessions.Limits{RequestTimeout: 10 * time.Second, Capabilities: p.Capabilities()}}, nil
 }
 
+// KeptAlive implements sessions.Directory.
+func (p *plant) KeptAlive(context.Context) ([]sessions.AccountID, error) { return nil, nil }
+
 // Closed implements sessions.Directory.
 func (p *plant) Closed(context.Context, sessions.AccountID) error { return nil }
 

@@ -88,9 +88,10 @@ func (v *vault) pass(p *process, d time.Duration) {
 	}
 }
 
-// sleep lets time go by as Vault does: it nudges the plugin once a minute.
+// sleep lets time go by as Vault does: it nudges the plugin once a minute, and
+// sees then if it is dead.
 func sleep(p *process, d time.Duration) {
-	for ; d > 0; d -= time.Minute {
+	for ; d > 0 && !p.faults.isDead(); d -= time.Minute {
 		time.Sleep(min(d, time.Minute))
 		p.Nudge()
 	}
@@ -287,4 +288,17 @@ func (v *vault) finish(p *process) {
 	require.Zero(v.t, v.world.openNow())
 	require.Empty(v.t, v.world.records())
 	v.checkCounts()
+	v.checkKeptAlive()
+}
+
+// checkKeptAlive: an account that is to be kept alive was logged in to in time,
+// or one try later.
+func (v *vault) checkKeptAlive() {
+	w := v.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	const mostBetweenTries = time.Hour
+	if interval := w.limits.KeepAlive; interval > 0 && time.Since(w.loggedInAt) > interval+mostBetweenTries {
+		v.t.Errorf("nobody has logged in since %s, now %s", w.loggedInAt, time.Now())
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,10 @@ func (e *Engine) DrainAll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the ledger cannot be listed: %w", err)
 	}
+	// One that has nothing to close may be about to log in to be kept alive.
+	e.eachAccount(func(a *account) { ids = append(ids, a.id) })
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	slots := make(chan struct{}, drainsAtOnce)
 	failures := make([]error, len(ids))
 	var all sync.WaitGroup

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,10 @@ type Directory interface {
 	// with Limits.Retired, what was kept to close its sessions; else a nil
 	// Upstream, with Limits.Retired.
 	Settings(ctx context.Context, id AccountID) (Settings, error)
+	// KeptAlive lists the accounts whose settings have Limits.KeepAlive, also where
+	// nothing is in their ledger. The list is good as far as it goes if there is
+	// an error.
+	KeptAlive(ctx context.Context) ([]AccountID, error)
 	// Closed says that nothing is left to close of a retired account.
 	Closed(ctx context.Context, id AccountID) error
 }
@@ -118,8 +123,8 @@ func (e *Engine) Nudge() {
 	}
 }
 
-// sweep loads every account of the ledger, so that what is due gets done
-// without a reader; false: some could not be loaded.
+// sweep loads every account that is in the ledger or to be kept alive, so that
+// what is due gets done without a reader; false: some could not be loaded.
 func (e *Engine) sweep(ctx context.Context) bool {
 	ids, err := e.ledger.accounts(ctx)
 	if err != nil {
@@ -127,7 +132,12 @@ func (e *Engine) sweep(ctx context.Context) bool {
 		return false
 	}
 	complete := true
-	for _, id := range ids {
+	kept, err := e.options.Directory.KeptAlive(ctx)
+	if err != nil {
+		e.logger.Error("the accounts to keep alive cannot all be listed; it is tried again within a minute", "error", err)
+		complete = false
+	}
+	for _, id := range slices.Concat(ids, kept) {
 		if ctx.Err() != nil {
 			return false
 		}

@@ -70,6 +70,7 @@ type guardEntry struct {
 	FullReason  string        `json:"full_reason,omitempty"`
 	AsksForCode bool          `json:"asks_for_code,omitempty"`
 	Idle        time.Duration `json:"idle,omitempty"`
+	LastLogin   time.Time     `json:"last_login,omitzero"`
 }
 
 // mountEntry is the id that marks this mount's logins.

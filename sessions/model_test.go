@@ -62,6 +62,7 @@ var kinds = []accountKind{
 		w.rotate, w.limits.Linger = true, time.Minute
 	}},
 	{"short maximum age", func(w *world) { w.maxAge, w.limit, w.limits.MaxSessions = 20*time.Minute, 3, 3 }},
+	{"kept alive", func(w *world) { w.limit, w.limits.MaxSessions = 2, 2; withTOTP(w); withHourlyKeepAlive(w) }},
 	{"slow server", func(w *world) { w.latency = 9 * time.Second }},
 	{"a list, no limit", func(w *world) { withList(0)(w); w.limit = 0 }},
 	{"a list, people, one-time codes", func(w *world) { withList(4)(w); withTOTP(w); w.sharedWithPeople = true }},

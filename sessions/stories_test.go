@@ -225,6 +225,22 @@ var stories = []story{
 		v.pass(p, 5*time.Minute)
 		_, _ = v.read(p, shared)
 	}},
+	{name: "an account that is kept alive", budget: 1, setup: withHourlyKeepAlive, run: func(v *vault, p *process) {
+		v.pass(p, 90*time.Minute)
+		if l, err := v.read(p, dedicated); err == nil {
+			v.revoke(p, l)
+		}
+		p.restart()
+		v.pass(p, 90*time.Minute)
+	}},
+	{name: "an account that is kept alive with one-time codes", budget: 2, setup: func(w *world) {
+		withList(2)(w)
+		withTOTP(w)
+		withHourlyKeepAlive(w)
+	}, run: func(v *vault, p *process) {
+		v.verify(p, dedicated)
+		v.pass(p, 90*time.Minute)
+	}},
 	{name: "delete the config with live sessions", budget: 3, run: func(v *vault, p *process) {
 		_, _ = v.read(p, shared)
 		_, _ = v.read(p, dedicated)
@@ -235,6 +251,10 @@ var stories = []story{
 			_ = p.Configure(ctx, accountID, p.settings(), false)
 		}
 	}},
+}
+
+func withHourlyKeepAlive(w *world) {
+	w.limits.KeepAlive, w.limits.DeactivatedAfter = time.Hour, 90*day
 }
 
 func withTOTP(w *world) {

@@ -72,6 +72,7 @@ type world struct {
 	recorded                                                       map[string]bool // attempts whose refresh token was stored
 	deaths                                                         int             // of the plugin
 	trouble                                                        time.Time       // when a call or a write failed last
+	loggedInAt                                                     time.Time       // when somebody logged in last
 	broken                                                         map[string]bool // sessions that the server ended, or holds for dead
 }
 
@@ -192,6 +193,14 @@ func (p *process) settings() sessions.Settings {
 	limits := p.limits
 	limits.Retired = !p.isConfig
 	return sessions.Settings{Config: "dmo", Upstream: &upstream{process: p, password: p.config, capabilities: limits.Capabilities}, Limits: limits}
+}
+
+// KeptAlive implements sessions.Directory.
+func (p *process) KeptAlive(context.Context) ([]sessions.AccountID, error) {
+	if s := p.settings(); s.Limits.KeepAlive == 0 || s.Limits.Retired {
+		return nil, nil
+	}
+	return []sessions.AccountID{accountID}, nil
 }
 
 // Closed implements sessions.Directory.
@@ -448,6 +457,7 @@ func (w *world) login(password string, r providers.LoginRequest) (providers.Toke
 		return refuse(providers.SessionLimit, "session limit exceeded")
 	}
 	w.logins++
+	w.loggedInAt = time.Now()
 	id := "s" + strconv.Itoa(w.logins)
 	if w.noSessions {
 		return providers.TokenResponse{AccessToken: providers.NewSecret("at-" + id + ".1"), TokenType: "Bearer", ExpiresIn: w.tokenLife}, nil

@@ -34,6 +34,7 @@ type Account struct {
 	codeWakeAt time.Time // a waiter waits for this step of the one-time code
 	book       book
 	clock      Clock
+	keep       keepAlive
 
 	orphansEnded uint64 // since the start
 
@@ -181,6 +182,7 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 func (a *Account) settle() {
 	a.serve()
 	a.passTime() // after serve: only what nobody took is idle
+	a.attendKeepAlive()
 	a.compare()
 	a.finishDrains()
 	a.finishClosers()
@@ -221,6 +223,8 @@ func (a *Account) configured(e Configured) {
 	if e.Reopen {
 		a.reopen()
 	}
+	a.keep.retryAt, a.keep.tries = time.Time{}, 0
+	a.forgetLogin()
 	for _, s := range a.sessions {
 		if s.phase == closing {
 			s.logoutAt = a.now

@@ -46,5 +46,7 @@
 //	rule 11  the server's book wins               book.go, compare.go
 //	rule 12  a refused token is replaced once     acquire.go
 //
+// An account that must not be left alone for long is kept alive by keepalive.go.
+//
 // Rule 9 (forward before fetching) is kept by the doors.
 package machine

@@ -165,5 +165,6 @@ func (a *Account) NextWake() time.Time {
 		sooner(at)
 	}
 	sooner(a.guard.saveAt)
+	sooner(a.keep.wakeAt)
 	return at
 }

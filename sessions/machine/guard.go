@@ -156,8 +156,9 @@ func (a *Account) rest(err *providers.Error, wait time.Duration) {
 // account asks for codes is not forgotten: this login had one.
 func (a *Account) loggedInWell(s *session) {
 	a.pause = pause{}
+	a.keptAlive()
 	g := a.guard.Guard
-	next := Guard{AsksForCode: g.AsksForCode && s.rec.sentCode(), Idle: g.Idle}
+	next := Guard{AsksForCode: g.AsksForCode && s.rec.sentCode(), Idle: g.Idle, LastLogin: g.LastLogin}
 	if s.trial != nil {
 		// Settings that are on trial prove nothing for those in force.
 		next = g
@@ -165,6 +166,11 @@ func (a *Account) loggedInWell(s *session) {
 	next.Idle = s.learntIdle(g.Idle)
 	if next != g {
 		a.setGuard(next)
+	}
+	if s.trial != nil {
+		// At once: an account that is new is forgotten with its session, and
+		// its config is put in force only later.
+		a.rememberLogin(s.trial.verify.Limits)
 	}
 }
 

@@ -300,6 +300,7 @@ func (a *Account) rememberOrRemove(s *session) {
 // answerOpeners refuses those who waited for this login: all readers of the
 // same shared session get the same answer.
 func (a *Account) answerOpeners(s *session, r *Refusal) {
+	a.keepAliveRefused(s, r)
 	current := a.current[s.key]
 	for _, w := range a.waiters {
 		sharer := s.rec.Mode == providers.Shared && s.trial == nil && w.readsShared(s.key)

@@ -95,6 +95,9 @@ type Guard struct {
 	// Idle is how long the server keeps a new session that is left alone, if
 	// that is not Keycloak's default; 0: as far as we know it is.
 	Idle time.Duration
+	// LastLogin is when somebody logged in, where the account is kept alive: at
+	// most a tenth of that interval before the last time; zero: not known.
+	LastLogin time.Time
 }
 
 // Limits is what a config says about the use of its account.
@@ -106,6 +109,11 @@ type Limits struct {
 	// RequestTimeout bounds one call to the server.
 	RequestTimeout time.Duration
 	Capabilities   providers.Capabilities
+	// KeepAlive is the longest time that nobody logs in: after that the engine
+	// does, once (keepalive.go); 0: it does not. DeactivatedAfter is how long
+	// the server would wait before it deactivates the account; 0: for ever.
+	KeepAlive        time.Duration
+	DeactivatedAfter time.Duration
 	// Retired: no config names the account any more (or none yet). Nothing logs
 	// in; what is in the ledger is closed.
 	Retired bool

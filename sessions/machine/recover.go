@@ -19,6 +19,7 @@ func Recover(l Limits, g Guard, records []Record, boot string, newID func() Sess
 		life:     map[string]time.Duration{},
 		guard:    guardState{Guard: g},
 		book:     book{wanted: true},
+		keep:     keepAlive{lastLogin: g.LastLogin},
 		now:      now,
 	}
 	for _, r := range records {

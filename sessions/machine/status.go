@@ -60,6 +60,9 @@ type Status struct {
 	// PausedUntil: no login before it, for PauseReason. Zero: none is held back.
 	PausedUntil time.Time
 	PauseReason string
+
+	// KeepAlive tells how the account is kept from being deactivated.
+	KeepAlive KeepAlive
 }
 
 // SessionStatus is what people may know of a session. It holds no secret. A
@@ -101,6 +104,8 @@ func (a *Account) Status(now time.Time) Status {
 		States:   map[State]int{},
 		Waiting:  len(a.waiters),
 		Guard:    a.guard.Guard,
+
+		KeepAlive: a.KeepAlive(now),
 	}
 	for p, n := range a.tally.phases {
 		if n > 0 && phase(p) != closing {
