@@ -23,6 +23,7 @@ type Engine interface {
 	Configure(ctx context.Context, id sessions.AccountID, s sessions.Settings, reopen bool) error
 	InUse(ctx context.Context, id sessions.AccountID) (int, error)
 	Drain(ctx context.Context, id sessions.AccountID) error
+	KeepAlive(ctx context.Context, id sessions.AccountID) (sessions.KeepAlive, error)
 }
 
 // Configs is everything that is configured in one mount.
@@ -39,6 +40,10 @@ type Configs struct {
 	mu       sync.Mutex
 	reserved map[sessions.AccountID]string // by the name whose write is at work on it
 	deleting map[string]bool               // configs that no role may begin to use
+
+	// inForce is held while the engine is told what is stored of an account, so
+	// that what was stored last is what it is told last.
+	inForce sync.Mutex
 
 	connections store.Cache[*connection] // by config
 	targets     store.Cache[*Target]     // by role or config

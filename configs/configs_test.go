@@ -81,45 +81,63 @@ func TestAWriteWhoseLoginFailsStoresNothing(t *testing.T) {
 // TestNoCrashLosesASession fails each storage access of a write and of a forced
 // delete, once and from then on, and looks at what a restart finds.
 func TestNoCrashLosesASession(t *testing.T) {
-	type operation func(ctx context.Context, w *world) error
-	operations := map[string]operation{
-		"create": func(ctx context.Context, w *world) error {
-			_, err := w.Write(ctx, "dmo", panta(nil), configs.WriteOptions{})
+	const pantaURL = "https://login.dmo.app.pantaindex.com/realms/panta-technology/protocol/openid-connect/token"
+	const ocpURL = "https://eu1-m.ocp.ai/auth/realms/master/protocol/openid-connect/token"
+	paula := sessions.AccountOf(providers.Account{TokenURL: pantaURL, Username: "paula"})
+	olga := sessions.AccountOf(providers.Account{TokenURL: ocpURL, Username: "olga"})
+	write := func(name string, change configs.Change) func(context.Context, *world) error {
+		return func(ctx context.Context, w *world) error {
+			_, err := w.Write(ctx, name, change, configs.WriteOptions{})
 			return err
-		},
-		"update": func(ctx context.Context, w *world) error {
-			_, err := w.Write(ctx, "old", configs.Change{"password": "other"}, configs.WriteOptions{})
-			return err
-		},
-		"delete": func(ctx context.Context, w *world) error {
+		}
+	}
+	deleteUnreachable := func(name string) func(context.Context, *world) error {
+		return func(ctx context.Context, w *world) error {
 			w.engine.drainErr = errors.New("unreachable")
-			_, err := w.Delete(ctx, "old", true)
+			_, err := w.Delete(ctx, name, true)
 			return err
-		},
+		}
+	}
+	operations := map[string]struct {
+		before  map[string]configs.Change
+		do      func(context.Context, *world) error
+		account sessions.AccountID
+	}{
+		"create": {nil, write("dmo", panta(nil)), paula},
+		"update": {map[string]configs.Change{"old": panta(nil)}, write("old", configs.Change{"password": "other"}), paula},
+		"delete": {map[string]configs.Change{"old": panta(nil)}, deleteUnreachable("old"), paula},
+
+		"create a token":               {nil, write("token", owned(nil)), olga},
+		"give a token its owner":       {map[string]configs.Change{"token": pat(nil)}, write("token", configs.Change{"username": "olga", "password": "s3cret-password"}), olga},
+		"take a token's password out":  {map[string]configs.Change{"token": owned(nil)}, write("token", configs.Change{"password": ""}), olga},
+		"delete a token":               {map[string]configs.Change{"token": owned(nil)}, deleteUnreachable("token"), olga},
+		"create a login beside":        {map[string]configs.Change{"token": owned(nil)}, write("eu1", ocp(nil)), olga},
+		"delete a login beside":        {map[string]configs.Change{"token": owned(nil), "eu1": ocp(nil)}, deleteUnreachable("eu1"), olga},
+		"delete a login beside a name": {map[string]configs.Change{"token": pat(configs.Change{"username": "olga"}), "eu1": ocp(nil)}, deleteUnreachable("eu1"), olga},
 	}
 	points := 0
-	for name, do := range operations {
+	for name, operation := range operations {
 		for _, once := range []bool{true, false} {
 			for _, landed := range []bool{true, false} {
 				for at := 0; ; at++ {
 					w := newWorld(t)
-					if name != "create" {
-						w.write(t, "old", panta(nil))
+					for config, change := range operation.before {
+						w.write(t, config, change)
 					}
 					hit := failAt(w.storage, at, once)
 					w.storage.landed = landed
-					_ = do(t.Context(), w)
+					_ = operation.do(t.Context(), w)
 					if !*hit {
 						break
 					}
 					points++
-					assertClosable(t, w, fmt.Sprintf("%s, access %d, once %v, landed %v", name, at, once, landed))
+					assertClosable(t, w, operation.account, fmt.Sprintf("%s, access %d, once %v, landed %v", name, at, once, landed))
 				}
 			}
 		}
 	}
 	t.Logf("%d crash points", points)
-	require.Greater(t, points, 50)
+	require.Greater(t, points, 200)
 }
 
 // failAt fails the storage's nth access, or all from it on.
@@ -140,16 +158,12 @@ func failAt(s *noting, n int, once bool) (hit *bool) {
 
 // assertClosable restarts and checks that the sessions of every account that
 // may have one can be reached.
-func assertClosable(t *testing.T, w *world, when string) {
+func assertClosable(t *testing.T, w *world, account sessions.AccountID, when string) {
 	t.Helper()
 	next := restarted(w.storage.Storage, w.engine.open)
 	if w.engine.open == 0 {
 		return
 	}
-	account := sessions.AccountOf(providers.Account{
-		TokenURL: "https://login.dmo.app.pantaindex.com/realms/panta-technology/protocol/openid-connect/token",
-		Username: "paula",
-	})
 	s, err := next.Settings(t.Context(), account)
 	require.NoError(t, err, when)
 	require.NotNil(t, s.Upstream, "the account is lost: %s", when)
@@ -337,7 +351,10 @@ func TestWarnings(t *testing.T) {
 
 	warnings, err = w.Write(t.Context(), "token", pat(nil), configs.WriteOptions{Verify: new(true)})
 	require.NoError(t, err)
-	require.Equal(t, []string{`config "token" was stored without a check: nothing logs in with a personal access token`}, warnings)
+	require.Equal(t, []string{
+		`config "token" was stored without a check: nothing logs in with a personal access token`,
+		`config "token": nobody logs in for this token: the server deactivates an account after 90 days without a login, and its personal access token with it; set username and password, and totp_secret where the account has one`,
+	}, warnings)
 }
 
 func TestDelete(t *testing.T) {
@@ -505,9 +522,11 @@ func TestResolve(t *testing.T) {
 func TestReadShowsDefaultsAndNoSecret(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, "eu1", ocp(configs.Change{"totp_secret": "GEZDGNBVGY3TQOJQ"}))
-	answer, found, err := w.Read(t.Context(), "eu1")
+	reading, found, err := w.Read(t.Context(), "eu1")
 	require.NoError(t, err)
 	require.True(t, found)
+	require.Empty(t, reading.Warnings)
+	answer := reading.Fields
 	require.NotContains(t, fmt.Sprint(answer), "s3cret")
 	require.NotContains(t, fmt.Sprint(answer), "GEZDGNBVGY3TQOJQ")
 	for field, want := range map[string]any{

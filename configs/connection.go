@@ -20,11 +20,20 @@ type connection struct {
 	method   providers.Method
 	id       sessions.AccountID
 	mode     providers.Mode
+
+	// login is who logs in with the config: the account, or the owner of a
+	// personal access token, without the token. Without Upstream in the settings
+	// nobody can.
+	login    providers.Account
 	settings sessions.Settings
 }
 
-// logsIn is false for a personal access token: nobody logs in for it.
+// logsIn is false for a personal access token: no reader's token comes from a login.
 func (n *connection) logsIn() bool { return n.account.AuthMethod != providers.PersonalAccessToken }
+
+// canLogIn says that the config has what a login needs: also that of a personal
+// access token may have, to keep its owner's account alive.
+func (n *connection) canLogIn() bool { return n.settings.Upstream != nil }
 
 // connect checks an entry and prepares its HTTP client. It sends nothing.
 func (c *Configs) connect(name string, entry store.Config) (*connection, error) {
@@ -44,11 +53,7 @@ func (c *Configs) connect(name string, entry store.Config) (*connection, error) 
 	if err != nil {
 		return nil, err
 	}
-	upstream, err := provider.Connect(account)
-	if err != nil {
-		return nil, err
-	}
-	return &connection{
+	n := &connection{
 		name:     name,
 		entry:    entry,
 		account:  account,
@@ -56,8 +61,31 @@ func (c *Configs) connect(name string, entry store.Config) (*connection, error) 
 		method:   method,
 		id:       accountID(account),
 		mode:     mode,
-		settings: sessions.Settings{Config: name, Upstream: upstream, Limits: limits(entry, account, method, upstream)},
-	}, nil
+	}
+	if err := n.prepareLogin(); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// prepareLogin connects who logs in, if anybody can.
+func (n *connection) prepareLogin() error {
+	login, method := n.account, n.method
+	if !n.logsIn() {
+		if login.Password.Empty() {
+			return nil
+		}
+		login.AuthMethod = providers.Password
+		login.PersonalAccessToken = providers.Secret{}
+		method, _ = n.provider.Describe().Method(providers.Password)
+	}
+	upstream, err := n.provider.Connect(login)
+	if err != nil {
+		return err
+	}
+	n.login = login
+	n.settings = sessions.Settings{Config: n.name, Upstream: upstream, Limits: limits(n.entry, login, method, upstream)}
+	return nil
 }
 
 func (c *Configs) provider(name string) (providers.Provider, error) {
@@ -103,6 +131,9 @@ func checkUse(e store.Config, method providers.Method) (providers.Mode, error) {
 		return "", refuse("linger", "must not be negative")
 	case e.Linger > 0 && mode == providers.Dedicated:
 		return "", refuse("linger", "keeps a shared session after its last lease; with session_mode=%s there is none", mode)
+	}
+	if err := checkKeepAlive(e, method); err != nil {
+		return "", err
 	}
 	return mode, checkTTLs(e.TTL.Seconds(), e.MaxTTL.Seconds())
 }

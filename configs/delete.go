@@ -37,14 +37,29 @@ func (c *Configs) Delete(ctx context.Context, name string, force bool) (warnings
 		}
 		return nil, c.remove(ctx, name, nil)
 	}
-	if !n.logsIn() {
-		return nil, c.remove(ctx, name, n)
+	other, err := c.other(ctx, n)
+	if err != nil {
+		return nil, err
 	}
-	return c.drainAndRemove(ctx, n, force)
+	if !n.logsIn() && (other != nil || !n.canLogIn()) {
+		return c.removeToken(ctx, n, other)
+	}
+	return c.drainAndRemove(ctx, n, other, force)
 }
 
-func (c *Configs) drainAndRemove(ctx context.Context, n *connection, force bool) (warnings []string, err error) {
-	after := sessions.Settings{Limits: sessions.Limits{Retired: true}}
+// removeToken removes the config of a personal access token whose account has
+// no session for its sake: nobody logs in, or the other config does.
+func (c *Configs) removeToken(ctx context.Context, n, other *connection) (warnings []string, err error) {
+	if err := c.remove(ctx, n.name, n); err != nil || other == nil {
+		return nil, err
+	}
+	if err := c.putInForce(ctx, n.id, false); err != nil {
+		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but its account is still kept alive: %v; write config %q without any field", n.name, err, other.name))
+	}
+	return warnings, nil
+}
+
+func (c *Configs) drainAndRemove(ctx context.Context, n, other *connection, force bool) (warnings []string, err error) {
 	if drained := c.engine.Drain(ctx, n.id); drained != nil {
 		if !force {
 			c.configureBack(ctx, n)
@@ -58,14 +73,17 @@ func (c *Configs) drainAndRemove(ctx context.Context, n *connection, force bool)
 			c.configureBack(ctx, n)
 			return nil, err
 		}
-		after = retiredSettings(n.settings.Upstream, n.account)
 		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but not all of its sessions are logged out yet: %s; that goes on in the background", n.name, whatOf(drained)))
 	}
 	if err := c.remove(ctx, n.name, n); err != nil {
 		c.configureBack(ctx, n)
 		return nil, err
 	}
-	if err := c.engine.Configure(ctx, n.id, after, false); err != nil {
+	if other != nil && !other.canLogIn() {
+		warnings = append(warnings, fmt.Sprintf("config %q has a personal access token of the same account, and nobody logs in for it any more: the server deactivates an account after %s without a login; set its username and password",
+			other.name, days(other.method.DeactivatedAfter)))
+	}
+	if err := c.putInForce(ctx, n.id, false); err != nil {
 		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but its account could not be retired: %v", n.name, err))
 	}
 	return warnings, nil
@@ -83,9 +101,19 @@ func whatOf(err error) string {
 func (c *Configs) configureBack(ctx context.Context, n *connection) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
-	if err := c.engine.Configure(ctx, n.id, n.settings, false); err != nil {
-		c.logger.Warn("a config that was not deleted is not in force again; write it without any field",
-			"config", n.name, "error", err)
+	c.putBack(ctx, n.id, n.settings)
+}
+
+// putBack has the engine use what is stored for an account, or, while that
+// cannot be read, at least these settings.
+func (c *Configs) putBack(ctx context.Context, id sessions.AccountID, otherwise sessions.Settings) {
+	err := c.putInForce(ctx, id, false)
+	if err != nil {
+		err = c.engine.Configure(ctx, id, otherwise, false)
+	}
+	if err != nil {
+		c.logger.Warn("an account is not in force as it is stored; write its config without any field",
+			"account", string(id), "error", err)
 	}
 }
 

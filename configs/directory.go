@@ -11,26 +11,71 @@ import (
 
 var _ sessions.Directory = (*Configs)(nil)
 
-// Settings implements sessions.Directory.
+// Settings implements sessions.Directory. Where an account has two configs, the
+// one that logs in for readers also logs in to keep the account alive, and the
+// one with the personal access token says how often.
 func (c *Configs) Settings(ctx context.Context, id sessions.AccountID) (sessions.Settings, error) {
 	claim, err := c.claim(ctx, id)
 	if err != nil {
 		return sessions.Settings{}, err
 	}
-	if claim.Config != "" {
-		n, found, err := c.connection(ctx, claim.Config)
-		switch {
-		case unusable(err):
-			// Its leases must still end: without settings their sessions end by age.
-			c.logger.Error("a stored config cannot be used; write it again. Until then nothing logs in or out for it",
-				"config", claim.Config, "error", err)
-		case err != nil:
-			return sessions.Settings{}, err
-		case found:
-			return n.settings, nil
-		}
+	login, err := c.usable(ctx, claim.Config)
+	if err != nil {
+		return sessions.Settings{}, err
+	}
+	token, err := c.usable(ctx, claim.Token)
+	if err != nil {
+		return sessions.Settings{}, err
+	}
+	switch {
+	case login != nil:
+		return keptAlive(login.settings, token), nil
+	case claim.Config == "" && token != nil && token.canLogIn():
+		return keptAlive(token.settings, token), nil
 	}
 	return c.retiredSettings(ctx, id)
+}
+
+// usable returns a config; nil: there is none, or none that can be used.
+func (c *Configs) usable(ctx context.Context, name string) (*connection, error) {
+	if name == "" {
+		return nil, nil
+	}
+	n, _, err := c.connection(ctx, name)
+	if unusable(err) {
+		// Its leases must still end: without settings their sessions end by age.
+		c.logger.Error("a stored config cannot be used; write it again. Until then nothing logs in or out for it",
+			"config", name, "error", err)
+		return nil, nil
+	}
+	return n, err
+}
+
+// putInForce has the engine use what is stored for an account now.
+func (c *Configs) putInForce(ctx context.Context, id sessions.AccountID, reopen bool) error {
+	c.inForce.Lock()
+	defer c.inForce.Unlock()
+	s, err := c.Settings(ctx, id)
+	if err != nil {
+		return err
+	}
+	return c.engine.Configure(ctx, id, s, reopen)
+}
+
+// other returns the second config of the account that a config names; nil:
+// there is none.
+func (c *Configs) other(ctx context.Context, n *connection) (*connection, error) {
+	if n.id == "" {
+		return nil, nil
+	}
+	claim, err := c.claim(ctx, n.id)
+	if err != nil {
+		return nil, err
+	}
+	if n.logsIn() {
+		return c.usable(ctx, claim.Token)
+	}
+	return c.usable(ctx, claim.Config)
 }
 
 // unusable says that a stored config is corrupt or not valid any more; trying
@@ -89,11 +134,11 @@ func (c *Configs) Closed(ctx context.Context, id sessions.AccountID) error {
 // retire keeps what the logouts of an account need, before there is a config
 // or when there is none any more (rules 1 and 10).
 func (c *Configs) retire(ctx context.Context, n *connection) error {
-	return c.entries.Retired.Put(ctx, string(n.id), store.Retired{Account: withoutLogin(entryOf(n.account))})
+	return c.entries.Retired.Put(ctx, string(n.id), store.Retired{Account: withoutLogin(entryOf(n.login))})
 }
 
 // lastClient returns the client that opened the sessions of an account which
-// are still to be closed although it has no config; empty: there are none.
+// are still to be closed although no config logs in to it; empty: there are none.
 func (c *Configs) lastClient(ctx context.Context, id sessions.AccountID) (client string, open int, err error) {
 	kept, found, err := c.entries.Retired.Get(ctx, string(id))
 	if err != nil || !found {

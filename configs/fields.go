@@ -79,6 +79,8 @@ func at(e *store.Config, field string) any {
 		return &e.TTL
 	case "max_ttl":
 		return &e.MaxTTL
+	case keepAliveField:
+		return &e.KeepAlive
 	}
 	return nil
 }

@@ -142,6 +142,9 @@ type engine struct {
 	mu       sync.Mutex
 	open     int // sessions upstream
 	settings sessions.Settings
+	verified sessions.Settings  // by the last login
+	asked    sessions.Request   // of that login
+	alive    sessions.KeepAlive // what KeepAlive adds to the settings
 }
 
 func (e *engine) Verify(_ context.Context, s sessions.Settings, r sessions.Request) error {
@@ -158,7 +161,16 @@ func (e *engine) Verify(_ context.Context, s sessions.Settings, r sessions.Reque
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.open++
+	e.verified, e.asked = s, r
 	return nil
+}
+
+func (e *engine) KeepAlive(context.Context, sessions.AccountID) (sessions.KeepAlive, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	k := e.alive
+	k.Interval, k.DeactivatedAfter = e.settings.Limits.KeepAlive, e.settings.Limits.DeactivatedAfter
+	return k, nil
 }
 
 func (e *engine) Configure(_ context.Context, _ sessions.AccountID, s sessions.Settings, reopen bool) error {

@@ -65,13 +65,16 @@ func (c *Configs) Write(ctx context.Context, name string, change Change, o Write
 		return nil, err
 	}
 	defer free()
+	if err := w.meetOther(ctx); err != nil {
+		return nil, err
+	}
 	if err := w.prove(ctx); err != nil {
 		return nil, err
 	}
 	if err := w.store(ctx); err != nil {
 		return nil, err
 	}
-	return w.warnings(w.putInForce(ctx)), nil
+	return w.warnings(ctx, w.putInForce(ctx)), nil
 }
 
 // write is one write of a config under way.
@@ -80,6 +83,7 @@ type write struct {
 
 	before  *connection // nil: there is none, or none that is still valid
 	next    *connection
+	other   *connection // the account's second config; nil: there is none
 	isNew   bool
 	change  Change
 	options WriteOptions
@@ -90,16 +94,22 @@ func (w *write) check(ctx context.Context) error {
 	if w.options.Verify != nil && !*w.options.Verify && !w.options.OTP.Empty() {
 		return refuse("otp", "is for the login that verify=false leaves out")
 	}
-	if !w.next.logsIn() && !w.options.OTP.Empty() {
+	if !w.next.canLogIn() && !w.options.OTP.Empty() {
 		return refuse("otp", "is not used with auth_method=%s; nothing logs in", w.next.account.AuthMethod)
 	}
+	loggedIn := w.before != nil && w.before.canLogIn()
+	if w.next.canLogIn() && !loggedIn {
+		if err := w.refuseOtherClient(ctx); err != nil {
+			return err
+		}
+	}
 	if w.before == nil {
-		return w.refuseOtherClient(ctx)
+		return nil
 	}
 	if w.otherAccount() {
 		return w.refuseOtherAccount()
 	}
-	if w.before.account.ClientID != w.next.account.ClientID {
+	if loggedIn && w.before.account.ClientID != w.next.account.ClientID {
 		open, err := w.engine.InUse(ctx, w.next.id)
 		if err != nil {
 			return err
@@ -133,25 +143,50 @@ func (w *write) otherAccount() bool {
 		w.before.id != w.next.id && w.before.id != ""
 }
 
+// meetOther looks for the account's second config. Both are to log in as the
+// same client, so that each can log out what the other has opened.
+func (w *write) meetOther(ctx context.Context) (err error) {
+	w.other, err = w.Configs.other(ctx, w.next)
+	if err != nil || w.other == nil || !w.other.canLogIn() || !w.next.canLogIn() {
+		return err
+	}
+	if w.other.login.ClientID != w.next.login.ClientID {
+		return refuse("client_id", "is another than that of config %q, which names the same account: one client's sessions cannot be logged out by another", w.other.name)
+	}
+	return nil
+}
+
+// isFirstLogin says that no config in force can close what a login opens.
+func (w *write) isFirstLogin() bool {
+	for _, n := range []*connection{w.before, w.other} {
+		if n != nil && n.canLogIn() {
+			return false
+		}
+	}
+	return w.next.canLogIn()
+}
+
+// losesLogin says that after the write nobody can log in to the account any
+// more: the owner's password is taken out of a personal access token's config.
+func (w *write) losesLogin() bool {
+	return w.before != nil && w.before.canLogIn() && !w.next.canLogIn() && w.other == nil
+}
+
 // prove logs in with the new config, where that is asked for.
 func (w *write) prove(ctx context.Context) error {
 	if !w.verifies() {
 		return nil
 	}
-	if w.before == nil {
+	if w.isFirstLogin() {
 		// Written before the login: if we die after it, its session can still
 		// be closed (rule 1).
 		if err := w.retireBeforeLogin(ctx); err != nil {
 			return err
 		}
 	}
-	err := w.engine.Verify(ctx, w.next.settings, sessions.Request{
-		Account: w.next.id,
-		Mode:    w.next.mode,
-		Scopes:  w.next.account.Scopes,
-		OTP:     w.options.OTP,
-	})
-	if err != nil && w.before == nil {
+	trial, request := w.trial()
+	err := w.engine.Verify(ctx, trial, request)
+	if err != nil && w.isFirstLogin() {
 		ctx, cancel := cleanup(ctx)
 		defer cancel()
 		if kept := w.unretire(ctx, w.next.id); kept != nil {
@@ -162,11 +197,26 @@ func (w *write) prove(ctx context.Context) error {
 	return err
 }
 
+// trial is the login that verifies the write. The owner of a personal access
+// token is logged out at once: no reader wants the session.
+func (w *write) trial() (sessions.Settings, sessions.Request) {
+	r := sessions.Request{Account: w.next.id, Mode: w.next.mode, Scopes: w.next.login.Scopes, OTP: w.options.OTP}
+	if w.next.logsIn() {
+		return keptAlive(w.next.settings, w.other), r
+	}
+	r.Mode = providers.Dedicated
+	s := keptAlive(w.next.settings, w.next)
+	if w.other != nil {
+		s.Limits.MaxSessions = w.other.settings.Limits.MaxSessions
+	}
+	return s, r
+}
+
 // refuseOtherClient refuses to bring an account back under another client while
 // sessions of the old one are still to be closed.
 func (w *write) refuseOtherClient(ctx context.Context) error {
 	client, open, err := w.lastClient(ctx, w.next.id)
-	if err != nil || open == 0 || client == w.next.account.ClientID {
+	if err != nil || open == 0 || client == w.next.login.ClientID {
 		return err
 	}
 	return clientBound(open)
@@ -184,22 +234,30 @@ func (w *write) retireBeforeLogin(ctx context.Context) error {
 
 func (w *write) verifies() bool {
 	switch {
-	case !w.next.logsIn():
+	case !w.next.canLogIn():
 		return false
 	case w.options.Verify != nil:
 		return *w.options.Verify
 	case !w.options.OTP.Empty(), len(w.change) == 0, w.before == nil:
 		return true
 	}
-	return loginDiffers(w.before.account, w.next.account)
+	return loginDiffers(w.before.login, w.next.login)
 }
 
 // store makes the new config the config.
 func (w *write) store(ctx context.Context) error {
+	if w.losesLogin() {
+		if err := w.retire(ctx, w.before); err != nil {
+			return err
+		}
+	}
 	err := w.commit(ctx)
 	w.dropConfig(w.next.name)
 	if err == nil || !w.isNew || !w.verifies() {
 		return err
+	}
+	if !w.next.logsIn() && w.other != nil {
+		return err // the other config closes it
 	}
 	// The verification left a session, and no config to close it with. What
 	// was kept for that stays until it is closed. The write that failed may
@@ -214,10 +272,7 @@ func (w *write) store(ctx context.Context) error {
 		w.logger.Warn("the session of a config that could not be stored will be closed later",
 			"config", w.next.name, "error", err)
 	}
-	retired := retiredSettings(w.next.settings.Upstream, w.next.account)
-	if err := w.engine.Configure(ctx, w.next.id, retired, false); err != nil {
-		w.logger.Warn("an account without config could not be retired", "config", w.next.name, "error", err)
-	}
+	w.putBack(ctx, w.next.id, retiredSettings(w.next.settings.Upstream, w.next.login))
 	return err
 }
 
@@ -237,30 +292,48 @@ func (w *write) commit(ctx context.Context) error {
 // reason to have the client repeat the write, and with it the login.
 func (w *write) putInForce(ctx context.Context) []string {
 	w.connections.Set(w.next.name, w.next)
-	if !w.next.logsIn() {
-		return nil
+	if !w.next.canLogIn() && !w.losesLogin() && w.other == nil {
+		return nil // nobody logs in
 	}
-	if err := w.engine.Configure(ctx, w.next.id, w.next.settings, true); err != nil {
+	// A second config's write says nothing about the login of the first.
+	reopen := w.next.logsIn() || w.other == nil
+	if err := w.Configs.putInForce(ctx, w.next.id, reopen); err != nil {
 		return []string{fmt.Sprintf("config %q is stored, but it is not in force yet: %v; write it again without any field", w.next.name, err)}
 	}
-	if w.before == nil {
-		if err := w.entries.Retired.Delete(ctx, string(w.next.id)); err != nil {
-			w.logger.Warn("what was kept for logouts before the config was stored could not be removed",
-				"config", w.next.name, "error", err)
-		}
+	var err error
+	switch {
+	case w.isFirstLogin():
+		err = w.entries.Retired.Delete(ctx, string(w.next.id))
+	case w.losesLogin():
+		err = w.unretire(ctx, w.next.id)
+	}
+	if err != nil {
+		w.logger.Warn("what was kept for logouts before the config was stored could not be removed",
+			"config", w.next.name, "error", err)
 	}
 	return nil
 }
 
-func (w *write) warnings(first []string) []string {
+func (w *write) warnings(ctx context.Context, first []string) []string {
 	warnings := first
 	if w.next.account.AllowHTTP {
 		warnings = append(warnings, fmt.Sprintf("config %q has allow_http=true: credentials and tokens may cross the network unencrypted", w.next.name))
 	}
-	if verify := w.options.Verify; verify != nil && *verify && !w.next.logsIn() {
+	if verify := w.options.Verify; verify != nil && *verify && !w.next.canLogIn() {
 		warnings = append(warnings, fmt.Sprintf("config %q was stored without a check: nothing logs in with a personal access token", w.next.name))
 	}
-	return warnings
+	if w.next.logsIn() || len(first) > 0 {
+		return warnings
+	}
+	_, more, err := w.vitals(ctx, w.next)
+	if err != nil {
+		w.logger.Warn("how the account of a config is kept alive cannot be read", "config", w.next.name, "error", err)
+	}
+	if len(more) == 0 && !w.options.OTP.Empty() {
+		more = []string{fmt.Sprintf("config %q: the engine cannot type a one-time code, so it may not be able to keep the account alive: set totp_secret, or write the config with otp=… before %s have passed",
+			w.next.name, days(w.next.method.DeactivatedAfter))}
+	}
+	return append(warnings, more...)
 }
 
 // cleanup returns a context that outlives a request that was given up.

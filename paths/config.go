@@ -13,7 +13,7 @@ import (
 
 type configurer interface {
 	Write(ctx context.Context, name string, change configs.Change, o configs.WriteOptions) (warnings []string, err error)
-	Read(ctx context.Context, name string) (map[string]any, bool, error)
+	Read(ctx context.Context, name string) (configs.Reading, bool, error)
 	Exists(ctx context.Context, name string) (bool, error)
 	List(ctx context.Context) ([]string, error)
 	Delete(ctx context.Context, name string, force bool) (warnings []string, err error)
@@ -90,6 +90,7 @@ func storedFields() described {
 		"request_timeout":       duration("Time limit of one call to the server. The default is 10s."),
 		"ca_cert":               text("Certificates, in PEM, of authorities to trust besides the system's."),
 		"tls_server_name":       text("Name that the server's certificate must have, if it is not the host of its address."),
+		"keepalive_interval":    duration("How long nobody logs in to the owner of a personal access token before the engine does, in and out: OCP deactivates an account after 90 days without a login, and its tokens with it. At least 1h; the default is 30 days. With auth_method pat."),
 		"allow_http":            flag("Allow plain http to hosts other than this one. Passwords then cross the network unencrypted."),
 	}
 }
@@ -117,6 +118,8 @@ func configAnswer() fields {
 		}
 		shown[name] = f
 	}
+	shown["last_login"] = text("When somebody last logged in to the owner of a personal access token, RFC 3339 in UTC; after a restart up to a tenth of keepalive_interval too early. Left out while no login is known.")
+	shown["keepalive_error"] = text("Why the engine could not log in to keep the owner's account alive, and when it tries again. Left out where there is no such problem.")
 	return shown
 }
 
@@ -166,14 +169,14 @@ func configChange(data *framework.FieldData) configs.Change {
 
 func (p configPath) read(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	answer, found, err := p.configs.Read(ctx, name)
+	reading, found, err := p.configs.Read(ctx, name)
 	if err != nil {
 		return failure(configSubject(name), err)
 	}
 	if !found {
 		return nil, nil
 	}
-	return &logical.Response{Data: answer}, nil
+	return &logical.Response{Data: reading.Fields, Warnings: reading.Warnings}, nil
 }
 
 func (p configPath) delete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
@@ -224,6 +227,16 @@ after refused logins.
 
 An account can have one config: make roles for narrower views of it. An update
 may not change which account it is.
+
+A second config of an account may hold a personal access token of it. Readers of
+that token never log in. But OCP deactivates an account that nobody logs in to
+for 90 days, and its tokens with it. So give that config the owner's username
+and password, and totp_secret where the account has one: where nobody else has
+logged in for keepalive_interval, the engine logs in and out. Where the account
+has a config that logs in, that one's login is used, and the username is enough.
+Such a write is verified like any other: the owner is logged in and out, within
+the account's budget. A read says when the last_login was, and warns when the
+engine cannot log in or when 90 days come near.
 
 A read returns no secrets; <field>_set says which are there. A delete logs out
 all sessions first, and is refused while a role uses the config.

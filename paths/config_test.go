@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -51,6 +52,13 @@ func TestBadConfigsAreRefusedByFieldAndNothingIsStored(t *testing.T) {
 		"otp without a login":       {panta(map[string]any{"otp": "123456", "verify": false}), "otp"},
 		"force":                     {panta(map[string]any{"force": true}), "force"},
 		"sessions of a PAT":         {personal(map[string]any{"max_sessions": 2}), "max_sessions"},
+		"keepalive of a login":      {ocp(map[string]any{"keepalive_interval": "24h"}), "keepalive_interval"},
+		"keepalive of a client":     {panta(map[string]any{"keepalive_interval": "24h"}), "keepalive_interval"},
+		"short keepalive":           {personal(map[string]any{"keepalive_interval": "59m"}), "keepalive_interval"},
+		"late keepalive":            {personal(map[string]any{"keepalive_interval": "90d"}), "keepalive_interval"},
+		"negative keepalive":        {personal(map[string]any{"keepalive_interval": -3600}), "keepalive_interval"},
+		"owner without name":        {personal(map[string]any{"password": password}), "username"},
+		"code without password":     {personal(map[string]any{"username": "olga", "totp_secret": "GEZDGNBVGY3TQOJQ"}), "password"},
 		"linger, dedicated":         {panta(map[string]any{"linger": "1m"}), "linger"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,6 +98,38 @@ func TestConfigSentences(t *testing.T) {
 			require.Equal(t, test.want, a.text)
 		})
 	}
+}
+
+func TestAPersonalAccessTokensAccountIsKeptAlive(t *testing.T) {
+	h := newHouse(t)
+	h.engine.alive.LastLogin = time.Now()
+	h.mustWrite("config/token", personal(map[string]any{
+		"username": "olga", "password": password, "totp_secret": "GEZDGNBVGY3TQOJQ", "keepalive_interval": "1h",
+	}))
+	require.Equal(t, providers.Dedicated, h.engine.asked.Mode, "the owner's login is verified")
+	a := h.read("config/token", nil)
+	h.requireNoSecret(a)
+	require.Equal(t, map[string]any{
+		"provider": "ocp", "environment": "eu1", "auth_method": "pat", "base_url": "https://eu1-m.ocp.ai", "realm": "master",
+		"logout_url": "https://eu1-m.ocp.ai/auth/realms/master/protocol/openid-connect/logout",
+		"client_id":  "ocp", "username": "olga", "password_set": true, "personal_access_token_set": true,
+		"totp_secret_set": true, "totp_digits": 6, "totp_period": int64(30), "totp_algorithm": "SHA1",
+		"request_timeout": int64(10), "ca_cert": "", "tls_server_name": "", "allow_http": false, "ttl": int64(0), "max_ttl": int64(0),
+		"keepalive_interval": int64(3600), "last_login": h.engine.alive.LastLogin.UTC().Format(time.RFC3339),
+	}, a.Data)
+	require.Empty(t, a.Warnings)
+
+	h.engine.alive.LastLogin, h.engine.alive.Problem = time.Time{}, "the server is down"
+	a = h.read("config/token", nil)
+	require.NotContains(t, a.Data, "last_login")
+	require.Equal(t, "the server is down", a.Data["keepalive_error"])
+	require.Equal(t, []string{`config "token": the login that keeps the account alive does not succeed: the server is down; no login of the account is known, and the server deactivates an account after 90 days without one`}, a.Warnings)
+
+	require.Equal(t, 200, h.write("config/token", map[string]any{"keepalive_interval": "30d"}).status, "with the same warning")
+	require.Equal(t, int64(30*24*3600), h.read("config/token", nil).Data["keepalive_interval"], "which is the default, as it is written")
+	a = h.write("config/token", map[string]any{"otp": "123456"})
+	require.Equal(t, 200, a.status)
+	require.Equal(t, "123456", h.engine.asked.OTP.Reveal())
 }
 
 func TestAConfigIsWrittenReadListedAndDeleted(t *testing.T) {

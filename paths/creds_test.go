@@ -155,7 +155,7 @@ func TestStatuses(t *testing.T) {
 
 func TestAPersonalAccessToken(t *testing.T) {
 	h := newHouse(t)
-	h.mustWrite("config/token", personal(map[string]any{"max_ttl": "1h"}))
+	require.Equal(t, 200, h.write("config/token", personal(map[string]any{"max_ttl": "1h"})).status)
 	h.mustWrite("roles/nlu", map[string]any{"config": "token", "service": "NLU", "ttl": "10m"})
 	a := h.read("creds/nlu", nil)
 	require.Equal(t, map[string]any{

@@ -48,7 +48,7 @@ func Providers(c catalogue) []*framework.Path {
 					"logout_endpoint":  required(text("Where logouts go; empty: there are none.")),
 					"account_endpoint": required(text("Where an account's sessions are listed and ended (Keycloak's Account REST API); empty: the server cannot.")),
 					"default_method":   required(text("The auth_method of a config that names none.")),
-					"auth_methods":     required(object("By auth_method: its fields (required, secret, default, description), its default session_mode and max_sessions, and the services of a personal access token.")),
+					"auth_methods":     required(object("By auth_method: its fields (required, secret, default, description), its default session_mode and max_sessions; of a personal access token the services, and after how many seconds without a login (deactivated_after) the server deactivates its owner.")),
 				}),
 			},
 		},
@@ -105,6 +105,7 @@ func describeMethod(m providers.Method) map[string]any {
 	described := map[string]any{"fields": fields}
 	if m.Name == providers.PersonalAccessToken {
 		described["services"] = m.Services
+		described["deactivated_after"] = int64(m.DeactivatedAfter.Seconds())
 		return described
 	}
 	described["session_mode"] = string(m.Mode)

@@ -88,21 +88,24 @@ func Sessions(l ledger, n accountNames) []*framework.Path {
 
 func accountAnswer() fields {
 	return useAnswer().and(fields{
-		"account":        required(text("Id of the account: a hash of its token endpoint and user.")),
-		"config":         required(text("The config of the account; empty: it has been deleted.")),
-		"states":         required(object("How many sessions are in each state: opening, open, unknown (its login had no answer), waiting for logout, ending by age (nothing can log it out), ended.")),
-		"oldest_logout":  text("Since when the first of those that wait for their logout waits, RFC 3339 in UTC."),
-		"waiting":        required(number("How many readers wait for a token.")),
-		"closed_until":   text("No login before this time, since the server refused the credentials."),
-		"closed_reason":  text("What the server said then."),
-		"refused_logins": required(number("How many logins in a row were refused for their credentials.")),
-		"full_until":     text("No login before this time, since the server reported its session limit."),
-		"full_reason":    text("What the server said then."),
-		"paused_until":   text("No login before this time, since the last one failed for no fault of its credentials."),
-		"paused_reason":  text("Why that one failed."),
-		"asks_for_code":  required(flag("Whether a login without a one-time code is known to be refused.")),
-		"draining":       required(flag("Whether the config is being deleted at this moment.")),
-		"retired":        required(flag("Whether no config is in force for the account: then nothing logs in, and what is open is logged out.")),
+		"account":         required(text("Id of the account: a hash of its token endpoint and user.")),
+		"config":          required(text("The config of the account; empty: it has been deleted.")),
+		"states":          required(object("How many sessions are in each state: opening, open, unknown (its login had no answer), waiting for logout, ending by age (nothing can log it out), ended.")),
+		"oldest_logout":   text("Since when the first of those that wait for their logout waits, RFC 3339 in UTC."),
+		"waiting":         required(number("How many readers wait for a token.")),
+		"closed_until":    text("No login before this time, since the server refused the credentials."),
+		"closed_reason":   text("What the server said then."),
+		"refused_logins":  required(number("How many logins in a row were refused for their credentials.")),
+		"full_until":      text("No login before this time, since the server reported its session limit."),
+		"full_reason":     text("What the server said then."),
+		"paused_until":    text("No login before this time, since the last one failed for no fault of its credentials."),
+		"paused_reason":   text("Why that one failed."),
+		"last_login":      text("When somebody last logged in, where the account is kept alive for a personal access token. Left out while no login is known."),
+		"keepalive_due":   text("When the engine logs in to keep it alive, unless somebody else does before."),
+		"keepalive_error": text("Why that login does not succeed."),
+		"asks_for_code":   required(flag("Whether a login without a one-time code is known to be refused.")),
+		"draining":        required(flag("Whether the config is being deleted at this moment.")),
+		"retired":         required(flag("Whether no config is in force for the account: then nothing logs in, and what is open is logged out.")),
 	})
 }
 
@@ -222,7 +225,12 @@ func (p sessionsPath) readAccount(ctx context.Context, _ *logical.Request, data 
 		if err != nil {
 			return nil, err
 		}
-		return &logical.Response{Data: describeAccount(a, st, time.Now())}, nil
+		now := time.Now()
+		resp := &logical.Response{Data: describeAccount(a, st, now)}
+		if warning := st.KeepAlive.Warning(now); warning != "" {
+			resp.AddWarning(a.subject() + ": " + warning)
+		}
+		return resp, nil
 	})
 }
 
@@ -248,6 +256,13 @@ func describeAccount(a account, st sessions.Status, now time.Time) map[string]an
 	until("closed", st.Guard.ClosedUntil, st.Guard.Reason)
 	until("full", st.Guard.FullUntil, st.Guard.FullReason)
 	until("paused", st.PausedUntil, st.PauseReason)
+	if k := st.KeepAlive; k.Interval > 0 {
+		setTime(answer, "last_login", k.LastLogin)
+		setTime(answer, "keepalive_due", k.DueAt)
+		if k.Problem != "" {
+			answer["keepalive_error"] = k.Problem
+		}
+	}
 	return answer
 }
 

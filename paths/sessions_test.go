@@ -96,6 +96,20 @@ func TestSessionsOfAnAccount(t *testing.T) {
 		require.NotContains(t, answer, "closed_until")
 		require.NotContains(t, answer, "full_reason")
 		require.NotContains(t, answer, "oldest_logout")
+		require.NotContains(t, answer, "keepalive_due")
+	})
+
+	t.Run("an account that is kept alive says how", func(t *testing.T) {
+		last := time.Now().Add(-80 * 24 * time.Hour).UTC()
+		h.engine.statuses = map[sessions.AccountID]sessions.Status{id: {KeepAlive: sessions.KeepAlive{
+			Interval: time.Hour, DeactivatedAfter: 90 * 24 * time.Hour, LastLogin: last, DueAt: at, Problem: "the server is down",
+		}}}
+		a := h.read("sessions/eu1", nil)
+		require.Equal(t, last.Format(time.RFC3339), a.Data["last_login"])
+		require.Equal(t, stamp, a.Data["keepalive_due"])
+		require.Equal(t, "the server is down", a.Data["keepalive_error"])
+		require.Equal(t, []string{`config "eu1": the login that keeps the account alive does not succeed: the server is down; the last login was at ` +
+			last.Format(time.RFC3339) + `, 80 days ago, and the server deactivates an account after 90 days without one`}, a.Warnings)
 	})
 }
 
@@ -205,7 +219,7 @@ func TestSessionsOfANameThatHasNone(t *testing.T) {
 	h := newHouse(t)
 	h.mustWrite("config/eu1", ocp(nil))
 	h.mustWrite("roles/reports", map[string]any{"config": "eu1"})
-	h.mustWrite("config/token", personal(nil))
+	require.Equal(t, 200, h.write("config/token", personal(nil)).status, "with a warning")
 	for name, want := range map[string]string{
 		"reports": `sessions/: "reports" is a role, and its sessions are those of config "eu1"; ask for sessions/eu1`,
 		"token":   `sessions/: config "token" has a personal access token and names no user: nothing logs in for it`,

@@ -76,6 +76,7 @@ type engine struct {
 	err      error
 	drainErr error
 	panics   any
+	alive    sessions.KeepAlive
 
 	report   sessions.CheckReport
 	checked  sessions.CheckRequest
@@ -116,8 +117,13 @@ func (e *engine) Verify(_ context.Context, _ sessions.Settings, r sessions.Reque
 	return e.err
 }
 
-func (e *engine) Configure(context.Context, sessions.AccountID, sessions.Settings, bool) error {
+func (e *engine) Configure(_ context.Context, _ sessions.AccountID, s sessions.Settings, _ bool) error {
+	e.alive.Interval, e.alive.DeactivatedAfter = s.Limits.KeepAlive, s.Limits.DeactivatedAfter
 	return nil
+}
+
+func (e *engine) KeepAlive(context.Context, sessions.AccountID) (sessions.KeepAlive, error) {
+	return e.alive, nil
 }
 func (e *engine) InUse(context.Context, sessions.AccountID) (int, error) { return 0, nil }
 func (e *engine) Drain(context.Context, sessions.AccountID) error        { return e.drainErr }

@@ -104,7 +104,7 @@ type Method struct {
 	Name AuthMethod
 	// Fields are all fields of Account that this method uses, without provider
 	// and auth_method; Normalize refuses any other by name. What the engine
-	// itself makes of a config (session_mode, ttl, …) is not listed.
+	// itself makes of every config (session_mode, ttl, …) is not listed.
 	Fields []Field
 	// Mode and MaxSessions are the defaults; MaxSessions 0 means no limit.
 	Mode        Mode
@@ -114,6 +114,9 @@ type Method struct {
 	Sessions bool
 	// Services lists where a personal access token works; empty otherwise.
 	Services []string
+	// DeactivatedAfter is how long nobody may log in to the owner of a personal
+	// access token before the server deactivates the account; 0: for ever.
+	DeactivatedAfter time.Duration
 }
 
 // Description is what can be configured for a provider.

@@ -50,6 +50,7 @@ type Config struct {
 	Linger      time.Duration `json:"linger,omitempty"`
 	TTL         time.Duration `json:"ttl,omitempty"`
 	MaxTTL      time.Duration `json:"max_ttl,omitempty"`
+	KeepAlive   time.Duration `json:"keepalive_interval,omitempty"` // 0: the default
 }
 
 // Role is a narrower view of a config.

@@ -3,6 +3,7 @@ package presets
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
@@ -18,6 +19,7 @@ func OCP() oauth2.Preset {
 	client := clientID()
 	client.Default = "ocp"
 	token := providers.Field{Name: "personal_access_token", Secret: true, Help: "Token made under Access Management, Personal Tokens."}
+	keepAlive := providers.Field{Name: "keepalive_interval", Default: "30d", Help: "How long nobody logs in as that user before the engine does, from 1h to less than 90d. With password."}
 	owner, ownerPassword := username(), password()
 	owner.Help = "Name of the user whose token it is."
 	ownerPassword.Help = "Password of that user."
@@ -63,9 +65,10 @@ func OCP() oauth2.Preset {
 				Mode:     providers.Shared,
 				Services: []string{"Metrics-API", "Exports-API", "miniApps spring-API", "Testing Studio", "Orchestrator", "NLU", "Environments Manager"},
 				// All but the token is for logging its owner in, without which the
-				// account is deactivated after 90 days.
+				// account is deactivated.
+				DeactivatedAfter: 90 * 24 * time.Hour,
 				Fields: slices.Concat(endpoints,
-					[]providers.Field{required(token), logoutURL(), client, owner, ownerPassword}, totp(), connection()),
+					[]providers.Field{required(token), logoutURL(), client, owner, ownerPassword}, totp(), []providers.Field{keepAlive}, connection()),
 			},
 			Headers: []oauth2.Header{{Name: "X-OCP-PERSONAL-ACCESS-TOKEN", Value: "{personal_access_token}"}},
 		}},
