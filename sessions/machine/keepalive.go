@@ -19,8 +19,8 @@ const (
 	keepAliveFirst = 5 * time.Minute
 	keepAliveMost  = time.Hour
 	// refusedRest is how long it waits after the server refused any login. No
-	// reader is waiting, and Keycloak forgets failures after 12 hours: tries
-	// that are a day apart never add up to a lock-out (rule 7).
+	// reader is waiting, and by default Keycloak forgets failures after 12 hours:
+	// tries that are a day apart do not add up to a lock-out (rule 7).
 	refusedRest = 24 * time.Hour
 	// clockTrust is how far in the future a stored login may be before it
 	// proves nothing but that the clock was set back.
