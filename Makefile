@@ -18,7 +18,7 @@ SEARCHES := TestACrashAtEveryStep|TestRandomHistoriesKeepTheRules
 SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-keycloak test-openbao test-long fuzz lint fmt clean
+.PHONY: help build demo test test-keycloak test-openbao test-long fuzz bench lint fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-long: ## the session engine's crash points, and a million random steps
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
+
+bench: ## measure against a null plugin and the targets; ROUNDS, SECONDS; BENCH=short
+	@scripts/with-server go run ./test/bench
 
 lint: ## check style, common mistakes and the direction of imports
 	@lint=$$(scripts/golangci-lint) && $$lint run ./...

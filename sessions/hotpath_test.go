@@ -1,6 +1,7 @@
 package sessions_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -48,5 +49,6 @@ func TestADedicatedLeaseCostsThreeWritesInItsWholeLife(t *testing.T) {
 		require.Zero(t, w.openNow())
 		require.Empty(t, w.records())
 		require.Equal(t, 3, writes-before, "the intent, the refresh token, the removal")
+		t.Attr("writes-of-a-dedicated-lease", fmt.Sprint(writes-before))
 	})
 }
