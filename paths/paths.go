@@ -32,9 +32,10 @@ type grantKeeper interface {
 // All returns every path.
 func All(r Rooms) []*framework.Path {
 	return slices.Concat(
+		// First, since the framework tries the patterns in this order.
+		Creds(r.Names, r.Sessions, r.Mount),
 		Config(r.Configs),
 		Roles(r.Roles),
-		Creds(r.Names, r.Sessions, r.Mount),
 		Check(r.Names, r.Sessions),
 		Sessions(r.Ledger, r.Accounts),
 		Providers(r.Providers),
