@@ -39,8 +39,12 @@ func Factory() logical.Factory { return FactoryOf(presets.All()) }
 func FactoryOf(available []providers.Provider) logical.Factory {
 	known := newRegistry(available)
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := compose(known, conf)
-		if err := b.Setup(ctx, conf); err != nil {
+		own := *conf
+		if conf.System != nil {
+			own.System = &mount{SystemView: conf.System}
+		}
+		b := compose(known, &own)
+		if err := b.Setup(ctx, &own); err != nil {
 			return nil, err
 		}
 		return b, nil
@@ -70,7 +74,7 @@ func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 		Ledger:    engine,
 		Meter:     metrics,
 		Providers: known,
-		Mount:     &mount{view: conf.System},
+		Mount:     conf.System,
 		Build:     build,
 		Logger:    conf.Logger.Named("paths"),
 	}

@@ -4,35 +4,52 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// mount is what a mount is tuned to. Asking Vault crosses the plugin's boundary
-// and would cost a read of creds/ more than everything else in it, so the
-// answer is remembered for a second.
+// mount is Vault's view of a mount, with a memory of a second for what every
+// request asks: how the mount is tuned (paths), and whether this node forwards
+// (the framework, twice). Each question crosses the plugin's boundary and would
+// cost a read of creds/ more than everything else in it. Where a node takes
+// another place in its cluster, Vault makes the mount's backend anew.
 type mount struct {
-	view   logical.SystemView
-	recent atomic.Pointer[tuning]
+	logical.SystemView
+	recent atomic.Pointer[answers]
 }
 
-type tuning struct {
+type answers struct {
 	defaultTTL, maxTTL time.Duration
+	replication        consts.ReplicationState
+	local              bool
 	asked              time.Time
 }
 
-const tuningAge = time.Second
+const answersAge = time.Second
 
-// DefaultLeaseTTL returns the mount's default TTL.
-func (m *mount) DefaultLeaseTTL() time.Duration { return m.tuning().defaultTTL }
+// DefaultLeaseTTL implements logical.SystemView.
+func (m *mount) DefaultLeaseTTL() time.Duration { return m.answers().defaultTTL }
 
-// MaxLeaseTTL returns the mount's maximum TTL.
-func (m *mount) MaxLeaseTTL() time.Duration { return m.tuning().maxTTL }
+// MaxLeaseTTL implements logical.SystemView.
+func (m *mount) MaxLeaseTTL() time.Duration { return m.answers().maxTTL }
 
-func (m *mount) tuning() *tuning {
-	if t := m.recent.Load(); t != nil && time.Since(t.asked) < tuningAge {
-		return t
+// ReplicationState implements logical.SystemView.
+func (m *mount) ReplicationState() consts.ReplicationState { return m.answers().replication }
+
+// LocalMount implements logical.SystemView.
+func (m *mount) LocalMount() bool { return m.answers().local }
+
+func (m *mount) answers() *answers {
+	if a := m.recent.Load(); a != nil && time.Since(a.asked) < answersAge {
+		return a
 	}
-	t := &tuning{defaultTTL: m.view.DefaultLeaseTTL(), maxTTL: m.view.MaxLeaseTTL(), asked: time.Now()}
-	m.recent.Store(t)
-	return t
+	a := &answers{
+		defaultTTL:  m.SystemView.DefaultLeaseTTL(),
+		maxTTL:      m.SystemView.MaxLeaseTTL(),
+		replication: m.SystemView.ReplicationState(),
+		local:       m.SystemView.LocalMount(),
+		asked:       time.Now(),
+	}
+	m.recent.Store(a)
+	return a
 }

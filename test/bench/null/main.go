@@ -62,11 +62,11 @@ func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 			{
 				Pattern: "creds/" + framework.GenericNameRegex("name"),
 				Fields:  map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
-				Operations: map[logical.Operation]framework.OperationHandler{
-					logical.ReadOperation: &framework.PathOperation{
-						Callback: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-							return answer.Load(), nil
-						},
+				// Not Operations: for each of those the framework asks Vault for the
+				// state of its replication, at every request.
+				Callbacks: map[logical.Operation]framework.OperationFunc{
+					logical.ReadOperation: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+						return answer.Load(), nil
 					},
 				},
 			},
