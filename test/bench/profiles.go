@@ -92,7 +92,7 @@ func (g *ground) profiles(ctx context.Context, much effort, r *report) error {
 	}
 	var both [2]costs
 	for i, mount := range []string{nullProfiled, profiled} {
-		if both[i], err = g.profile(ctx, mount, dirs[mount], 2*much.seconds); err != nil {
+		if both[i], err = g.profile(ctx, mount, dirs[mount], much.profile); err != nil {
 			return err
 		}
 		if err := g.clear(ctx, mount); err != nil {

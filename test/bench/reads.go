@@ -25,9 +25,8 @@ const (
 	coldReaders  = 1000
 )
 
-// The users of the emulator behind each kind of read; each has a realm of its own.
+// The realms of the emulator behind the kinds of reads; the hot ones have one of their own.
 var (
-	hotRealm        = iam.DemoSwarmRealm
 	refreshingRealm = iam.DemoK8sRealm
 	coldRealm       = iam.DemoPantaRealm
 )

@@ -59,7 +59,7 @@ func (r *report) addReads(floor, hot, refreshing *kind, refreshes int, much effo
 		if k == refreshing {
 			what += ", with a refresh every second"
 		}
-		r.ratios = append(r.ratios, atLeast(target, k.throughput()/floor.throughput(), "%.3f", what))
+		r.ratios = append(r.ratios, atLeast(target, median(k.ratios(floor)), "%.3f", what))
 	}
 	for _, k := range []*kind{floor, hot, refreshing} {
 		name := map[*kind]string{floor: "null plugin", hot: "shared session", refreshing: "shared session, refreshed every second"}[k]
