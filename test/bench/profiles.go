@@ -68,11 +68,7 @@ func (c costs) total() time.Duration {
 func (g *ground) profiles(ctx context.Context, much effort, r *report) error {
 	const nullProfiled, profiled = "null-profiled", "panta-profiled"
 	dirs := map[string]string{}
-	for mount, command := range map[string]string{nullProfiled: "null", profiled: "profiled"} {
-		binary, err := build(ctx, g.vault.Dir, command)
-		if err != nil {
-			return err
-		}
+	for mount, binary := range map[string]string{nullProfiled: g.null, profiled: g.profiled} {
 		dirs[mount] = filepath.Join(g.vault.Dir, mount)
 		if err := os.Mkdir(dirs[mount], 0o700); err != nil {
 			return err

@@ -38,6 +38,8 @@ type ground struct {
 	emulator *iam.Server
 	url      string // of the emulator
 	stop     func()
+
+	null, profiled string // binaries
 }
 
 // newGround starts a Vault with its storage in memory, so that leases cost as
@@ -94,11 +96,13 @@ func (g *ground) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	null, err := build(ctx, g.vault.Dir, "null")
-	if err != nil {
+	if g.null, err = build(ctx, g.vault.Dir, "null"); err != nil {
 		return err
 	}
-	if err := g.enable(ctx, null, nullMount); err != nil {
+	if g.profiled, err = build(ctx, g.vault.Dir, "profiled"); err != nil {
+		return err
+	}
+	if err := g.enable(ctx, g.null, nullMount); err != nil {
 		return err
 	}
 	return g.teach(ctx, servers.Mount, nullMount)
