@@ -176,6 +176,14 @@ func (k *kind) p99() time.Duration {
 	return median(all)
 }
 
+func (k *kind) cpuPerRead() time.Duration {
+	var all []time.Duration
+	for _, l := range k.loads {
+		all = append(all, l.cpuPerRead())
+	}
+	return median(all)
+}
+
 // ratios are those of the throughputs of each round.
 func (k *kind) ratios(floor *kind) []float64 {
 	var all []float64
@@ -241,10 +249,12 @@ func (g *ground) round(ctx context.Context, k *kind, d time.Duration) (load, int
 		return load{}, 0, err
 	}
 	before := g.emulator.AccountStats(refreshingRealm, iam.DemoPlainUser).Refreshes
+	cpu := cpuTime(g.vault.Dir)
 	l, err := reader.drive(ctx, clients, d)
 	if err != nil {
 		return load{}, 0, err
 	}
+	l.cpu = cpuTime(g.vault.Dir) - cpu
 	refreshes := g.emulator.AccountStats(refreshingRealm, iam.DemoPlainUser).Refreshes - before
 	return l, refreshes, g.clear(ctx, k.mount)
 }
