@@ -31,6 +31,9 @@ type account struct {
 	running    bool             // a runner is doing them
 	timer      *time.Timer
 	wakeAt     time.Time
+	logouts    []machine.Logout // that wait for their turn
+	loggingOut int              // workers that do them
+	stopping   bool
 	retired    bool // dropped by the engine: ask it for the account again
 
 	// loginTook is how long the last call of a login took, for a check. An account's
@@ -89,6 +92,7 @@ func (a *account) tick() {
 func (a *account) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.stopping = true
 	if a.machine != nil {
 		a.stepLocked(machine.Stop{})
 	}

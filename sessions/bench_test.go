@@ -30,6 +30,8 @@ type plant struct {
 	writes     atomic.Int64
 	calls      atomic.Int64 // to the server
 	tokens     atomic.Int64
+
+	logoutsNow, logoutsPeak atomic.Int64
 }
 
 // The sizes of Keycloak 26's tokens in the tests' realms.
@@ -75,6 +77,11 @@ func (p *plant) Refresh(context.Context, providers.Secret) (providers.TokenRespo
 // Logout implements providers.Upstream.
 func (p *plant) Logout(context.Context, providers.Secret) error {
 	p.calls.Add(1)
+	n := p.logoutsNow.Add(1)
+	defer p.logoutsNow.Add(-1)
+	for peak := p.logoutsPeak.Load(); n > peak && !p.logoutsPeak.CompareAndSwap(peak, n); peak = p.logoutsPeak.Load() {
+	}
+	time.Sleep(p.latency)
 	return nil
 }
 

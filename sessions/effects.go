@@ -34,7 +34,7 @@ func (a *account) perform(ctx context.Context, effect machine.Effect) {
 	case machine.Refresh:
 		a.begin(func(ctx context.Context) { a.refresh(ctx, e) })
 	case machine.Logout:
-		a.begin(func(ctx context.Context) { a.logout(ctx, e) })
+		a.queueLogout(e)
 	case machine.List:
 		a.begin(func(ctx context.Context) { a.list(ctx, e) })
 	case machine.End:
@@ -97,9 +97,54 @@ func (a *account) refresh(ctx context.Context, e machine.Refresh) {
 	a.step(machine.Refreshed{Session: e.Session, Got: got, Err: err})
 }
 
+// logoutsAtOnce bounds the logouts of an account side by side. A drain, or the
+// end of many leases at one moment, asks for thousands of them.
+const logoutsAtOnce = 32
+
+// queueLogout begins a logout, or has it wait for another one's end.
+func (a *account) queueLogout(e machine.Logout) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.logouts = append(a.logouts, e)
+	if a.loggingOut < logoutsAtOnce {
+		a.loggingOut++
+		a.begin(a.workOffLogouts)
+	}
+}
+
+// workOffLogouts does one logout after the other until none is left.
+func (a *account) workOffLogouts(ctx context.Context) {
+	for {
+		e, more := a.nextLogout()
+		if !more {
+			return
+		}
+		func() {
+			defer a.engine.recoverPanic("a logout")
+			a.logout(ctx, e)
+		}()
+	}
+}
+
+// nextLogout takes the next one off the queue; false: this worker is done. What
+// waits when the engine stops is left to the next start, which has it in its
+// ledger.
+func (a *account) nextLogout() (machine.Logout, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.logouts) == 0 || a.stopping {
+		a.loggingOut--
+		return machine.Logout{}, false
+	}
+	e := a.logouts[0]
+	a.logouts = a.logouts[1:]
+	return e, true
+}
+
 func (a *account) logout(ctx context.Context, e machine.Logout) {
 	upstream := a.currentUpstream()
-	err := a.call(ctx, "logout", e.Deadline, upstream, func(ctx context.Context) error {
+	deadline := a.engine.options.Now().Add(e.Timeout)
+	err := a.call(ctx, "logout", deadline, upstream, func(ctx context.Context) error {
 		return upstream.Logout(ctx, e.Token)
 	})
 	a.step(machine.LoggedOut{Session: e.Session, Err: err})

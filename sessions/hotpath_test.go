@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -28,6 +29,28 @@ func TestAHotReadAndItsReleaseTouchNeitherStorageNorServerAndAllocateLittle(t *t
 	require.LessOrEqual(t, allocations, 5.0)
 	require.Equal(t, operations, p.operations.Load(), "of the storage")
 	require.EqualValues(t, 1, p.calls.Load(), "to the server")
+}
+
+func TestThousandsOfSessionsThatEndAtOnceAreLoggedOutFewAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlant()
+		e := p.engine()
+		defer e.Stop()
+		for range 2000 {
+			_, err := e.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+		}
+		p.latency = time.Second
+		before := p.calls.Load()
+		begin := time.Now()
+		require.NoError(t, e.Drain(t.Context(), accountID))
+		require.EqualValues(t, 2000, p.calls.Load()-before)
+		require.EqualValues(t, 32, p.logoutsPeak.Load())
+		require.Equal(t, 63*time.Second, time.Since(begin), "although a call may take 10 s at most")
+		n, err := e.InUse(t.Context(), accountID)
+		require.NoError(t, err)
+		require.Zero(t, n)
+	})
 }
 
 func TestADedicatedLeaseCostsThreeWritesInItsWholeLife(t *testing.T) {

@@ -40,9 +40,10 @@ type (
 	}
 	// Logout ends a session; answered by LoggedOut.
 	Logout struct {
-		Session  SessionID
-		Token    providers.Secret
-		Deadline time.Time
+		Session SessionID
+		Token   providers.Secret
+		// Timeout counts from when the call is begun: it may wait its turn.
+		Timeout time.Duration
 	}
 
 	// List asks the server for its list of the account's sessions; answered by

@@ -96,7 +96,7 @@ func (a *Account) beginClosing(s *session) {
 
 func (a *Account) logOut(s *session) {
 	s.loggingOut = true
-	a.emit(Logout{Session: s.rec.ID, Token: s.rec.Refresh, Deadline: a.now.Add(a.requestTimeout())})
+	a.emit(Logout{Session: s.rec.ID, Token: s.rec.Refresh, Timeout: a.requestTimeout()})
 }
 
 // requestTimeout also serves accounts whose config is gone.
