@@ -12,16 +12,24 @@ import (
 // clockTick is the unit of /proc/<pid>/stat, on every Linux that Go runs on.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime is what all processes together have used that have a path below dir on
-// their command line: Vault and its plugins. Other work on the machine does not
-// count. 0 where there is no /proc.
-func cpuTime(dir string) time.Duration {
+// cpu is CPU time. Other work on the machine does not change it much.
+type cpu struct{ vault, plugins time.Duration }
+
+func (c cpu) minus(other cpu) cpu { return cpu{c.vault - other.vault, c.plugins - other.plugins} }
+
+// cpuTime is what the Vault that lives in dir, and its plugins, have used up to
+// now. 0 where there is no /proc.
+func cpuTime(dir string) cpu {
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	var all time.Duration
+	var used cpu
 	for _, line := range lines {
 		words, err := os.ReadFile(line)
 		if err != nil || !bytes.Contains(words, []byte(dir)) {
 			continue // it may have ended meanwhile
+		}
+		whose := &used.vault
+		if bytes.HasPrefix(words, []byte(filepath.Join(dir, "plugins"))) {
+			whose = &used.plugins
 		}
 		stat, err := os.ReadFile(filepath.Join(filepath.Dir(line), "stat"))
 		if err != nil {
@@ -32,9 +40,9 @@ func cpuTime(dir string) time.Duration {
 		fields := strings.Fields(rest)
 		for _, i := range []int{11, 12} { // utime, stime
 			if ticks, err := strconv.Atoi(fields[i]); err == nil {
-				all += time.Duration(ticks) * clockTick
+				*whose += time.Duration(ticks) * clockTick
 			}
 		}
 	}
-	return all
+	return used
 }

@@ -19,11 +19,8 @@ type load struct {
 	bytes      int // of one answer
 	throughput float64
 	waits      []time.Duration // sorted
-	cpu        time.Duration   // of Vault and the plugins
+	cpu        cpu
 }
-
-// cpuPerRead is what Vault and the plugin need for one read together.
-func (l load) cpuPerRead() time.Duration { return l.cpu / time.Duration(l.reads) }
 
 // percentile returns the wait that so many percent did not exceed.
 func (l load) percentile(p int) time.Duration { return l.waits[(len(l.waits)-1)*p/100] }

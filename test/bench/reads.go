@@ -176,12 +176,16 @@ func (k *kind) p99() time.Duration {
 	return median(all)
 }
 
-func (k *kind) cpuPerRead() time.Duration {
-	var all []time.Duration
+// cpuPerRead is what Vault and the plugin have used for one read, over all rounds.
+func (k *kind) cpuPerRead() cpu {
+	var all cpu
+	reads := time.Duration(0)
 	for _, l := range k.loads {
-		all = append(all, l.cpuPerRead())
+		all.vault += l.cpu.vault
+		all.plugins += l.cpu.plugins
+		reads += time.Duration(l.reads)
 	}
-	return median(all)
+	return cpu{all.vault / reads, all.plugins / reads}
 }
 
 // ratios are those of the throughputs of each round.
@@ -249,12 +253,12 @@ func (g *ground) round(ctx context.Context, k *kind, d time.Duration) (load, int
 		return load{}, 0, err
 	}
 	before := g.emulator.AccountStats(refreshingRealm, iam.DemoPlainUser).Refreshes
-	cpu := cpuTime(g.vault.Dir)
+	used := cpuTime(g.vault.Dir)
 	l, err := reader.drive(ctx, clients, d)
 	if err != nil {
 		return load{}, 0, err
 	}
-	l.cpu = cpuTime(g.vault.Dir) - cpu
+	l.cpu = cpuTime(g.vault.Dir).minus(used)
 	refreshes := g.emulator.AccountStats(refreshingRealm, iam.DemoPlainUser).Refreshes - before
 	return l, refreshes, g.clear(ctx, k.mount)
 }

@@ -67,7 +67,7 @@ func (r *report) addReads(floor, hot, refreshing *kind, refreshes int, much effo
 		r.reads = append(r.reads, []string{
 			name, fmt.Sprintf("%.0f", k.throughput()), milliseconds(k.p99()),
 			fmt.Sprintf("%.3f", median(ratios)), fmt.Sprintf("%.3f to %.3f", ratios[0], ratios[len(ratios)-1]),
-			microseconds(k.cpuPerRead()), fmt.Sprint(k.loads[0].bytes),
+			microseconds(k.cpuPerRead().vault), microseconds(k.cpuPerRead().plugins), fmt.Sprint(k.loads[0].bytes),
 		})
 	}
 	most := 0
@@ -154,7 +154,7 @@ func (r *report) markdown(much effort, took time.Duration) string {
 		p("| %s | %s | %s | %s |", line.what, line.figure, line.target, verdict)
 	}
 	p("\n## Reads on a real Vault\n")
-	table(p, []string{"read of", "reads/s", "p99", "ratio, median of the rounds", "from to", "CPU of Vault and plugin, µs", "bytes of an answer"}, r.reads)
+	table(p, []string{"read of", "reads/s", "p99", "ratio, median of the rounds", "from to", "CPU of Vault, µs", "CPU of the plugin, µs", "bytes of an answer"}, r.reads)
 	for _, note := range r.notes {
 		p("\n%s", note)
 	}
