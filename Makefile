@@ -50,7 +50,7 @@ test-long: ## the session engine's crash points, and a million random steps
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
 
-bench: ## measure against a null plugin and the targets; ROUNDS, SECONDS; BENCH=short
+bench: ## measure against a null plugin and the targets; BENCH=short: a smoke test
 	@scripts/with-server go run ./test/bench
 
 lint: ## check style, common mistakes and the direction of imports

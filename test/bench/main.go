@@ -3,10 +3,10 @@
 //
 // The environment says how much:
 //
-//	ROUNDS   rounds of each kind of read on Vault; default 20
-//	SECONDS  how long a round takes; default 2
-//	BENCH    short: one round of a second and the smallest benchmarks, to see
-//	         that all of it works; docs/benchmarks.md stays as it is
+//	ROUNDS         rounds of each kind of read on Vault; default 20
+//	ROUND_SECONDS  how long a round takes; default 2
+//	BENCH          short: one round of a second and the smallest benchmarks, to see
+//	               that all of it works; docs/benchmarks.md stays as it is
 //
 // reads.go is where to start reading. The plugin is PLUGIN_BIN, see
 // test/servers.
@@ -79,7 +79,7 @@ func effortOf(env func(string) string) (effort, error) {
 	default:
 		return effort{}, fmt.Errorf("BENCH=%s: want short or nothing", env("BENCH"))
 	}
-	for name, field := range map[string]*int{"ROUNDS": &much.rounds, "SECONDS": &much.seconds} {
+	for name, field := range map[string]*int{"ROUNDS": &much.rounds, "ROUND_SECONDS": &much.seconds} {
 		n, err := strconv.Atoi(cmp.Or(env(name), strconv.Itoa(*field)))
 		if err != nil || n < 1 {
 			return effort{}, errors.New(name + ": want a whole number, at least 1")

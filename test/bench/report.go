@@ -139,7 +139,7 @@ func (r *report) addEngine(f figures) error {
 func (r *report) markdown(much effort, took time.Duration) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	p("Measured on %s. Command: `make bench` with ROUNDS=%d SECONDS=%d; it took %s.\n",
+	p("Measured on %s. Command: `make bench` with ROUNDS=%d ROUND_SECONDS=%d; it took %s.\n",
 		host(r.server), much.rounds, much.seconds, took.Round(time.Second))
 	p("| figure | measured | target | |")
 	p("| --- | --- | --- | --- |")
