@@ -69,28 +69,41 @@ type session struct {
 	generations []generation // oldest first
 	keepUntil   time.Time    // without leases, not closed before
 
-	refreshAt    time.Time // when the background refresh is due
-	refreshTries int
-	refreshErr   *Refusal  // of the last refresh, if it failed
-	refreshAfter time.Time // no refresh for a reader before, after one failed
-	forcedAt     time.Time // the last refresh that a rejected token asked for
-	fadesAt      time.Time // when the server ends it whatever we do; zero: not known
+	refreshAt time.Time // when the background refresh is due
+	trouble   *trouble  // with the last refreshes; nil: there was none
+	forcedAt  time.Time // the last refresh that a rejected token asked for
+	fadesAt   time.Time // when the server ends it whatever we do; zero: not known
 
 	// changedIn is the Step in which the server's side of it changed last: a list
 	// that was asked for before says nothing about it.
 	changedIn uint64
-	kept      bool      // to be closed when the list has come that its token asks for
-	searchAt  time.Time // of a lost login: when the list is asked for again
-	searches  int
+	kept      bool   // to be closed when the list has come that its token asks for
+	search    *retry // of a lost login: when the list is asked for again
 
 	logoutAt  time.Time // next try of a pending logout
 	releasing []WaiterID
 
-	saveAt time.Time
-	saves  int // failed ones in a row
+	unsaved *retry // of a failed write; nil: the last one was stored
 
 	dueAt    time.Time
 	dueIndex int
+}
+
+// retry is when something that failed is tried again. Few sessions need one, so
+// it does not take room in all of them.
+type retry struct {
+	tries int
+	at    time.Time // zero: it is under way
+}
+
+// again plans the next try.
+func (r *retry) again(now time.Time, wait func(tries int) time.Duration) *retry {
+	if r == nil {
+		r = &retry{}
+	}
+	r.tries++
+	r.at = now.Add(wait(r.tries))
+	return r
 }
 
 // generation is one token of a session, and the leases on it. At its horizon it

@@ -157,8 +157,8 @@ func (a *Account) refuse(w *waiter, r *Refusal) {
 // awaitRefresh begins a refresh for a waiter, unless one has just failed.
 func (a *Account) awaitRefresh(w *waiter, s *session) {
 	switch {
-	case a.now.Before(s.refreshAfter):
-		a.refuse(w, s.refreshErr)
+	case s.trouble != nil && a.now.Before(s.trouble.until):
+		a.refuse(w, s.trouble.refusal)
 	case w.refreshed: // and its token is not what is wanted
 		a.refuse(w, tooShort(w.want.leaseNeeded(), s.leaseLeft(a.now)))
 	default:

@@ -279,8 +279,9 @@ func (a *Account) closeKept() {
 // searchLater plans the next search for a session that the list does not show: the
 // server may still be at work on its login.
 func (a *Account) searchLater(s *session) {
-	s.searches++
-	s.searchAt = a.now.Add(max(compareEvery, backoff(s.rec.ID, s.searches+3, compareMost)))
+	s.search = s.search.again(a.now, func(tries int) time.Duration {
+		return max(compareEvery, backoff(s.rec.ID, tries+3, compareMost))
+	})
 	a.schedule(s)
 }
 

@@ -62,8 +62,8 @@ func (a *Account) nextDue(s *session) time.Time {
 			at = t
 		}
 	}
-	if s.dirty && !s.storing {
-		sooner(s.saveAt)
+	if s.unsaved != nil && s.dirty && !s.storing {
+		sooner(s.unsaved.at)
 	}
 	switch s.phase {
 	case open:
@@ -87,8 +87,8 @@ func (a *Account) nextDue(s *session) time.Time {
 		}
 	case lost:
 		sooner(s.rec.DiesAt)
-		if !s.searchAt.IsZero() {
-			sooner(s.searchAt)
+		if s.search != nil && !s.search.at.IsZero() {
+			sooner(s.search.at)
 		}
 	case spent:
 		if !s.storing {
@@ -113,7 +113,7 @@ func (a *Account) passTime() {
 
 // attendSession does what is due for one session.
 func (a *Account) attendSession(s *session) {
-	if s.dirty && !s.storing && !a.now.Before(s.saveAt) {
+	if s.unsaved != nil && s.dirty && !s.storing && !a.now.Before(s.unsaved.at) {
 		a.flush(s)
 	}
 	switch s.phase {
@@ -134,8 +134,8 @@ func (a *Account) attendSession(s *session) {
 	case lost:
 		if !a.now.Before(s.rec.DiesAt) {
 			a.end(s)
-		} else if !s.searchAt.IsZero() && !a.now.Before(s.searchAt) {
-			s.searchAt = time.Time{}
+		} else if s.search != nil && !s.search.at.IsZero() && !a.now.Before(s.search.at) {
+			s.search.at = time.Time{}
 			a.book.wanted = true
 		}
 	case spent:

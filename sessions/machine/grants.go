@@ -34,8 +34,8 @@ func (a *Account) grant(s *session) Grant {
 		Token: s.token,
 		Until: s.token.ExpiresAt.Add(-leaseMargin),
 	}
-	if s.refreshErr != nil {
-		g.Stale = s.refreshErr.Message
+	if s.trouble != nil {
+		g.Stale = s.trouble.refusal.Message
 	}
 	return g
 }

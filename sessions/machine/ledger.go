@@ -11,7 +11,6 @@ import (
 // save has the ledger hold the session's record as it is now.
 func (a *Account) save(s *session) {
 	s.dirty = true
-	s.saveAt = a.now
 	a.flush(s)
 }
 
@@ -52,7 +51,7 @@ func (a *Account) stored(e Stored) {
 		a.storeFailed(s, e.Err)
 		return
 	}
-	s.saves = 0
+	s.unsaved = nil
 	if s.dirty {
 		a.flush(s)
 		return
@@ -96,9 +95,8 @@ func (a *Account) storeFailed(s *session, cause error) {
 		a.answerRefreshers(s, refusal)
 	case loggingIn, lost, closing, spent, removing:
 	}
-	s.saves++
 	s.dirty = true
-	s.saveAt = a.now.Add(backoff(s.rec.ID, s.saves, time.Minute))
+	s.unsaved = s.unsaved.again(a.now, func(tries int) time.Duration { return backoff(s.rec.ID, tries, time.Minute) })
 }
 
 // forget drops a session that nothing is left of.

@@ -255,7 +255,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	err := e.Err
 	a.loginRefused(s, err)
 	if served := a.current[s.key]; served != nil && s.rec.Mode == providers.Shared && s.trial == nil {
-		served.refreshErr = &Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, Err: err}
+		served.troubled(&Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, Err: err})
 	}
 	a.answerOpeners(s, &Refusal{
 		Reason: Upstream, Message: err.What(), Advice: join(a.clockRemark(s, err), err.Advice), RetryAt: a.pause.until, Err: err,

@@ -120,7 +120,7 @@ func (a *Account) refreshed(e Refreshed) {
 	s.rec.Generation++
 	s.rec.RefreshedAt = a.now
 	s.unstored = a.takeToken(s, e.Got)
-	s.refreshErr, s.refreshTries, s.refreshAfter = nil, 0, time.Time{}
+	s.trouble = nil
 	a.save(s)
 }
 
@@ -150,18 +150,34 @@ func (a *Account) refreshFailed(s *session, e Refreshed) {
 		s.rec.Refresh = e.Got.RefreshToken
 		a.save(s)
 	}
-	s.refreshTries++
-	wait := max(min(e.Err.RetryAfter, throttleMost), backoff(s.rec.ID, s.refreshTries, refreshMost))
-	s.refreshAt = a.now.Add(wait)
-	s.refreshAfter = s.refreshAt
-	s.refreshErr = &Refusal{
+	t := s.troubled(nil)
+	t.tries++
+	t.until = a.now.Add(max(min(e.Err.RetryAfter, throttleMost), backoff(s.rec.ID, t.tries, refreshMost)))
+	t.refusal = &Refusal{
 		Reason:  Upstream,
 		Message: e.Err.What(),
-		Advice:  join(e.Err.Advice, "the next refresh is tried after "+stamp(s.refreshAt)),
-		RetryAt: s.refreshAt,
+		Advice:  join(e.Err.Advice, "the next refresh is tried after "+stamp(t.until)),
+		RetryAt: t.until,
 		Err:     e.Err,
 	}
-	a.answerRefreshers(s, s.refreshErr)
+	s.refreshAt = t.until
+	a.answerRefreshers(s, t.refusal)
+}
+
+// trouble is why a session's token could not be replaced in time.
+type trouble struct {
+	tries   int       // refreshes that failed in a row
+	until   time.Time // no refresh for a reader before
+	refusal *Refusal
+}
+
+// troubled notes why the token could not be replaced.
+func (s *session) troubled(r *Refusal) *trouble {
+	if s.trouble == nil {
+		s.trouble = &trouble{}
+	}
+	s.trouble.refusal = r
+	return s.trouble
 }
 
 // answerRefreshers refuses those who waited for a refresh of this session and
