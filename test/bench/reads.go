@@ -214,8 +214,7 @@ func measureReads(ctx context.Context, much effort, r *report) error {
 
 	refreshes := 0
 	for round := range much.rounds {
-		for i := range kinds {
-			k := kinds[(round+i)%len(kinds)] // none always comes first
+		for _, k := range turn(kinds, round) {
 			l, n, err := g.round(ctx, k, time.Duration(much.seconds)*time.Second)
 			if err != nil {
 				return fmt.Errorf("round %d, %s: %w", round+1, k.name, err)
@@ -238,6 +237,17 @@ func measureReads(ctx context.Context, much effort, r *report) error {
 		return fmt.Errorf("profiles: %w", err)
 	}
 	return nil
+}
+
+// turn is the order of a round: none always comes first, nor always after the
+// same other one.
+func turn(kinds []*kind, round int) []*kind {
+	first := round % len(kinds)
+	order := slices.Concat(kinds[first:], kinds[:first])
+	if round/len(kinds)%2 == 1 {
+		slices.Reverse(order)
+	}
+	return order
 }
 
 // round warms up, reads, and clears away the leases. It also returns how often

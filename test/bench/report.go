@@ -77,7 +77,7 @@ func (r *report) addReads(floor, hot, refreshing *kind, refreshes int, much effo
 		}
 	}
 	r.note("%d clients read over HTTP on kept connections, each again as soon as it has its answer: %d rounds of %d s of each kind, in turns, "+
-		"each kind first as often as the others. Figures are medians of the rounds. Before each round all leases are revoked; none had more than %d.",
+		"in changing order. Figures are medians of the rounds. Before each round all leases are revoked; none had more than %d.",
 		clients, much.rounds, much.seconds, most)
 	r.note("In the rounds with refreshes there were %d in %d s.", refreshes, much.rounds*much.seconds)
 }
