@@ -33,8 +33,7 @@ type account struct {
 	wakeAt     time.Time
 	logouts    []machine.Logout // that wait for their turn
 	loggingOut int              // workers that do them
-	stopping   bool
-	retired    bool // dropped by the engine: ask it for the account again
+	retired    bool             // dropped by the engine: ask it for the account again
 
 	// loginTook is how long the last call of a login took, for a check. An account's
 	// logins come one after the other.
@@ -92,7 +91,6 @@ func (a *account) tick() {
 func (a *account) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.stopping = true
 	if a.machine != nil {
 		a.stepLocked(machine.Stop{})
 	}

@@ -115,7 +115,7 @@ func (a *account) queueLogout(e machine.Logout) {
 // workOffLogouts does one logout after the other until none is left.
 func (a *account) workOffLogouts(ctx context.Context) {
 	for {
-		e, more := a.nextLogout()
+		e, more := a.nextLogout(ctx)
 		if !more {
 			return
 		}
@@ -126,13 +126,13 @@ func (a *account) workOffLogouts(ctx context.Context) {
 	}
 }
 
-// nextLogout takes the next one off the queue; false: this worker is done. What
-// waits when the engine stops is left to the next start, which has it in its
-// ledger.
-func (a *account) nextLogout() (machine.Logout, bool) {
+// nextLogout takes the next one off the queue; false: this worker is done. An
+// engine that stops goes on as long as its patience lasts: the ledger may not have
+// what a logout needs, where a write failed.
+func (a *account) nextLogout(ctx context.Context) (machine.Logout, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.logouts) == 0 || a.stopping {
+	if len(a.logouts) == 0 || ctx.Err() != nil {
 		a.loggingOut--
 		return machine.Logout{}, false
 	}

@@ -171,7 +171,7 @@ func TestLoginsWhoseAnswersAreLostLeaveNoSession(t *testing.T) {
 	t.Parallel()
 	users, loginsEach := 4, 3
 	if os.Getenv("KEYCLOAK") != "" {
-		users, loginsEach = 10, 20
+		users, loginsEach = 10, 21
 	}
 	row := servers.Report(t, "reconcile", fmt.Sprintf("%d logins, of which a third lose their answer", users*loginsEach))
 	l, baseURL := newLossy(t, "lossy", users)
