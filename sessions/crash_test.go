@@ -271,7 +271,7 @@ func (v *vault) afterStory(p *process) *process {
 func (v *vault) finish(p *process) {
 	defer func() { p.Stop() }()
 	v.world.mu.Lock()
-	v.world.down = false
+	v.world.down, v.world.losing = false, false
 	v.world.mu.Unlock()
 	for try := 0; len(v.leases) > 0; try++ {
 		require.Less(v.t, try, 6, "rule 5: Vault would give the lease up as irrevocable")

@@ -141,13 +141,10 @@ func (e *Engine) sweep(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		a, err := e.account(ctx, id)
-		if err != nil {
+		if _, err := e.account(ctx, id); err != nil {
 			e.logger.Error("an account's ledger cannot be read; it is tried again within a minute", "account", string(id), "error", err)
 			complete = false
-			continue
 		}
-		a.step(machine.Tick{})
 	}
 	return complete
 }
@@ -256,7 +253,7 @@ func (e *Engine) load(ctx context.Context, a *account) error {
 	defer a.mu.Unlock()
 	a.upstream, a.config = settings.Upstream, settings.Config
 	a.machine = machine.Recover(settings.Limits, guard, records, e.boot, newSessionID, e.options.Now())
-	a.setTimer()
+	a.stepLocked(machine.Tick{}) // what is due is due without a reader
 	return nil
 }
 
