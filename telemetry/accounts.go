@@ -15,7 +15,7 @@ type accounts struct {
 	now      func() time.Time
 	descs    []*prometheus.Desc
 
-	states, inUse, foreign, most, drift, orphans, oldestLogout, waiting, heldUntil, refusedLogins, reads *prometheus.Desc
+	states, inUse, foreign, most, drift, orphans, lastLogin, oldestLogout, waiting, heldUntil, refusedLogins, reads *prometheus.Desc
 }
 
 func newAccounts(readings func() []sessions.Reading, now func() time.Time) *accounts {
@@ -30,6 +30,7 @@ func newAccounts(readings func() []sessions.Reading, now func() time.Time) *acco
 	c.foreign = desc("panta_sessions_foreign", "Of these, sessions that the server listed last and that are not in this mount's ledger, by owner: people, another mount, or stray (this mount's mark, never in its ledger).", "owner")
 	c.drift = desc("panta_clock_drift_seconds", "How far the identity server's clock is ahead of this machine's. Not there until an answer has shown it.")
 	c.orphans = desc("panta_orphans_closed_total", "Sessions that the server listed, of logins whose answer was lost, and that were ended.")
+	c.lastLogin = desc("panta_keepalive_last_login_timestamp_seconds", "When somebody last logged in to an account that is kept alive. Not there where no login is known.")
 	c.most = desc("panta_sessions_max", "The config's max_sessions. Not there where it sets no limit.")
 	c.oldestLogout = desc("panta_logout_pending_seconds", "How long the oldest pending logout has been waiting. 0 where none is.")
 	c.waiting = desc("panta_readers_waiting", "Readers and verifications that wait for a token.")
@@ -83,6 +84,9 @@ func (c *accounts) collect(ch chan<- prometheus.Metric, config string, r session
 	if st.Clock.Known {
 		gauge(c.drift, st.Clock.Drift.Seconds())
 	}
+	if last := st.KeepAlive.LastLogin; !last.IsZero() {
+		gauge(c.lastLogin, seconds(last))
+	}
 	tell(c.orphans, prometheus.CounterValue, float64(st.Orphans))
 	gauge(c.oldestLogout, age(st.OldestLogout, now))
 	gauge(c.waiting, float64(st.Waiting))
@@ -107,8 +111,11 @@ func toCome(at, now time.Time) float64 {
 	if !now.Before(at) {
 		return 0
 	}
-	return float64(at.UnixMilli()) / 1000
+	return seconds(at)
 }
+
+// seconds is a time in Unix seconds.
+func seconds(at time.Time) float64 { return float64(at.UnixMilli()) / 1000 }
 
 // joined tells two accounts without a config as one.
 func joined(a, b sessions.Reading) sessions.Reading {

@@ -47,6 +47,7 @@ func busy(config string) sessions.Reading {
 		Status: sessions.Status{
 			Use: machine.Use{Limit: 5, Open: 1, Closing: 1, People: 1}, Clock: machine.Clock{Known: true, Drift: -time.Second}, Orphans: 6, Waiting: 4, States: map[machine.State]int{machine.StateOpen: 1, machine.StateWaiting: 2},
 			OldestLogout: time.Now().Add(-time.Minute),
+			KeepAlive:    machine.KeepAlive{Interval: time.Hour, LastLogin: time.Unix(3e9, 0), Problem: "s3cret"},
 			Guard:        machine.Guard{ClosedUntil: soon, Strikes: 2, FullUntil: soon, Reason: "s3cret", FullReason: "s3cret"},
 			PausedUntil:  soon, PauseReason: "s3cret",
 		},
@@ -68,6 +69,7 @@ func TestAScrapeShowsHowTheAccountsStand(t *testing.T) {
 		`panta_sessions_foreign{config="eu1",owner="stray"} 0`,
 		`panta_clock_drift_seconds{config="eu1"} -1`,
 		`panta_orphans_closed_total{config="eu1"} 6`,
+		`panta_keepalive_last_login_timestamp_seconds{config="eu1"} 3e+09`,
 		`panta_readers_waiting{config="eu1"} 4`,
 		`panta_logins_held_until_timestamp_seconds{cause="credentials",config="eu1"} 4.0000000005e+09`,
 		`panta_logins_held_until_timestamp_seconds{cause="limit",config="eu1"} 4.0000000005e+09`,
@@ -84,6 +86,7 @@ func TestAScrapeShowsHowTheAccountsStand(t *testing.T) {
 	}
 	all := strings.Join(series, "\n")
 	require.NotContains(t, all, `panta_sessions_max{config="dmo"}`, "there is no limit")
+	require.NotContains(t, all, `panta_keepalive_last_login_timestamp_seconds{config="dmo"}`, "none is known")
 	require.Regexp(t, `panta_logout_pending_seconds\{config="eu1"\} 6\d\.`, all)
 }
 
