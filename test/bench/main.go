@@ -3,7 +3,7 @@
 //
 // The environment says how much:
 //
-//	ROUNDS         rounds of each kind of read on Vault; default 20
+//	ROUNDS         rounds of each kind of read on Vault; default 16
 //	ROUND_SECONDS  how long a round takes; default 2
 //	BENCH          short: one round of a second and the smallest benchmarks, to see
 //	               that all of it works; docs/benchmarks.md stays as it is
@@ -71,7 +71,7 @@ func run(ctx context.Context) error {
 }
 
 func effortOf(env func(string) string) (effort, error) {
-	much := effort{rounds: 20, seconds: 2, profile: 15}
+	much := effort{rounds: 16, seconds: 2, profile: 15}
 	switch env("BENCH") {
 	case "":
 	case "short":

@@ -210,7 +210,8 @@ func measureReads(ctx context.Context, much effort, r *report) error {
 	floor := &kind{name: "null", mount: nullMount, path: nullMount + "/creds/hot"}
 	hot := &kind{name: "hot", mount: servers.Mount, path: servers.Mount + "/creds/hot"}
 	refreshing := &kind{name: "refreshing", mount: servers.Mount, path: servers.Mount + "/creds/refreshing"}
-	kinds := []*kind{floor, hot, refreshing}
+	usual := &kind{name: "usual", mount: nullMount, path: nullMount + "/creds/usual"}
+	kinds := []*kind{floor, hot, usual, refreshing}
 
 	refreshes := 0
 	for round := range much.rounds {
@@ -228,7 +229,7 @@ func measureReads(ctx context.Context, much effort, r *report) error {
 	if least := much.rounds * much.seconds / 2; refreshes < least {
 		return fmt.Errorf("the session was refreshed %d times in the background, less than %d: nothing was measured beside refreshes", refreshes, least)
 	}
-	r.addReads(floor, hot, refreshing, refreshes, much)
+	r.addReads(floor, usual, hot, refreshing, refreshes, much)
 
 	if err := g.coldReaders(ctx, r); err != nil {
 		return fmt.Errorf("cold readers: %w", err)

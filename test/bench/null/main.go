@@ -56,34 +56,38 @@ type sample struct {
 
 func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	var answer atomic.Pointer[logical.Response]
+	read := func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+		return answer.Load(), nil
+	}
+	learn := func(_ context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+		var s sample
+		if err := json.Unmarshal([]byte(data.Get("sample").(string)), &s); err != nil {
+			return nil, err
+		}
+		answer.Store(leased(s))
+		return nil, nil
+	}
 	b := &framework.Backend{
 		BackendType: logical.TypeLogical,
 		Paths: []*framework.Path{
 			{
-				Pattern: "creds/" + framework.GenericNameRegex("name"),
-				Fields:  map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
-				// Not Operations: for each of those the framework asks Vault for the
-				// state of its replication, at every request.
-				Callbacks: map[logical.Operation]framework.OperationFunc{
-					logical.ReadOperation: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-						return answer.Load(), nil
-					},
+				// As plugins are written: for each request to one of Operations the
+				// framework asks Vault for the state of its replication.
+				Pattern: "creds/usual",
+				Operations: map[logical.Operation]framework.OperationHandler{
+					logical.ReadOperation: &framework.PathOperation{Callback: read},
 				},
+			},
+			{
+				Pattern:   "creds/" + framework.GenericNameRegex("name"),
+				Fields:    map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
+				Callbacks: map[logical.Operation]framework.OperationFunc{logical.ReadOperation: read},
 			},
 			{
 				Pattern: "sample",
 				Fields:  map[string]*framework.FieldSchema{"sample": {Type: framework.TypeString}},
 				Operations: map[logical.Operation]framework.OperationHandler{
-					logical.UpdateOperation: &framework.PathOperation{
-						Callback: func(_ context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-							var s sample
-							if err := json.Unmarshal([]byte(data.Get("sample").(string)), &s); err != nil {
-								return nil, err
-							}
-							answer.Store(leased(s))
-							return nil, nil
-						},
-					},
+					logical.UpdateOperation: &framework.PathOperation{Callback: learn},
 				},
 			},
 		},
