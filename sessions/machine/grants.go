@@ -54,7 +54,9 @@ func (a *Account) TryRelease(id SessionID, g GrantID) bool {
 // addGeneration counts a new token in: its leases die at its horizon.
 func (a *Account) addGeneration(s *session, t *Token) {
 	s.token = t
-	a.book.see(t)
+	if a.limits.Capabilities.ListsSessions {
+		a.book.see(t)
+	}
 	s.published = t.Ref.Generation
 	s.generations = append(s.generations, generation{horizon: t.ExpiresAt})
 }
