@@ -79,7 +79,10 @@ func (p *plant) Logout(context.Context, providers.Secret) error {
 	p.calls.Add(1)
 	n := p.logoutsNow.Add(1)
 	defer p.logoutsNow.Add(-1)
-	for peak := p.logoutsPeak.Load(); n > peak && !p.logoutsPeak.CompareAndSwap(peak, n); peak = p.logoutsPeak.Load() {
+	for peak := p.logoutsPeak.Load(); n > peak; peak = p.logoutsPeak.Load() {
+		if p.logoutsPeak.CompareAndSwap(peak, n) {
+			break
+		}
 	}
 	time.Sleep(p.latency)
 	return nil
