@@ -250,9 +250,12 @@ type LoginRequest struct {
 // positive and at most ten years.
 type TokenResponse struct {
 	AccessToken Secret
-	TokenType   string        // as a header wants it: "Bearer"
-	ExpiresIn   time.Duration // life of the access token, counted from receipt
-	// RefreshToken is empty where the grant has none.
+	TokenType   string // as a header wants it: "Bearer"
+	// ExpiresIn is the life of the access token, counted from receipt: expires_in,
+	// or what lies between the token's claims iat and exp, if that is less.
+	ExpiresIn time.Duration
+	// RefreshToken is empty where the grant has none. A login at a server whose
+	// logout needs it fails without it, with outcome Happened.
 	RefreshToken Secret
 	// RefreshExpiresIn is how long the server keeps the session if it is left
 	// alone (Keycloak's refresh_expires_in); 0 where it did not say.

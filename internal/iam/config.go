@@ -134,6 +134,7 @@ type Partner struct {
 	ClientID     string
 	ClientSecret string
 	TokenLife    time.Duration // 0: 3600 s
+	Scopes       []string      // claimed by its tokens, as Laravel Passport does it
 }
 
 func (r Realm) withDefaults() Realm {

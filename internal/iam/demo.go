@@ -47,7 +47,7 @@ func Demo() Config {
 	return Config{
 		Realms: []Realm{demoPanta(), demoOCP(DemoSwarmRealm, DemoSwarmPAT), demoOCP(DemoK8sRealm, DemoK8sPAT)},
 		Partners: []Partner{
-			{ClientID: DemoPartnerID, ClientSecret: DemoPartnerSecret},
+			{ClientID: DemoPartnerID, ClientSecret: DemoPartnerSecret, Scopes: []string{"bookings:create", "bookings:delete"}},
 		},
 	}
 }

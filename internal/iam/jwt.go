@@ -29,7 +29,7 @@ type claims struct {
 
 func (c *claims) active(now time.Time) bool { return now.Before(c.ExpiresAt.Time) }
 
-func (s *Server) sign(c *claims) string {
+func (s *Server) sign(c jwt.Claims) string {
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(s.key)
 	if err != nil {
 		panic("iam: signing a token: " + err.Error()) // claims and key are ours; a failure is a mistake here

@@ -75,10 +75,19 @@ type partnerAnswer struct {
 func (s *Server) issuePartner(p Partner) partnerAnswer {
 	life, now := p.TokenLife, s.now()
 	setDefault(&life, time.Hour)
-	token := &claims{
-		RegisteredClaims: registered(partnerIssuer, "", now, now.Add(life)),
-		Type:             typeAccess, Client: p.ClientID,
+	token := &partnerClaims{
+		claims: claims{
+			RegisteredClaims: registered(partnerIssuer, "", now, now.Add(life)),
+			Type:             typeAccess, Client: p.ClientID,
+		},
+		Scopes: append([]string{}, p.Scopes...),
 	}
 	token.Audience = jwt.ClaimStrings{p.ClientID}
 	return partnerAnswer{TokenType: "Bearer", ExpiresIn: token.life(), AccessToken: s.sign(token)}
+}
+
+// partnerClaims has the scopes as Passport's tokens have them; the answer has none.
+type partnerClaims struct {
+	claims
+	Scopes []string `json:"scopes"`
 }

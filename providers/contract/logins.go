@@ -51,10 +51,12 @@ func aLogin(w *world) {
 	require.InDelta(w, 0, raw.fields["not-before-policy"], 0)
 }
 
-// lives wants a life in seconds, of which one may be lost to rounding.
+// lives wants a life in seconds, of which some are lost where the server is slow
+// between making a token and answering it.
 func (w *world) lives(seconds float64, got time.Duration) {
 	w.Helper()
-	require.InDelta(w, seconds-0.5, got.Seconds(), 0.5)
+	require.LessOrEqual(w, got.Seconds(), seconds)
+	require.Greater(w, got.Seconds(), seconds-5)
 }
 
 func splitScope(scope string) []string { return regexp.MustCompile(` +`).Split(scope, -1) }
@@ -128,10 +130,11 @@ func shrinkingLives(w *world) {
 	got := up.login()
 	w.lives(shortIdle.Seconds(), got.RefreshExpiresIn) // the idle time comes first
 	w.lives(shortMaximum.Seconds(), got.ExpiresIn)
-	time.Sleep(4 * time.Second)
+	const passed = 6 * time.Second
+	time.Sleep(passed)
 	again := up.refresh(got)
-	require.LessOrEqual(w, again.RefreshExpiresIn, shortMaximum-4*time.Second)
-	require.LessOrEqual(w, again.ExpiresIn, shortMaximum-4*time.Second)
+	require.LessOrEqual(w, again.RefreshExpiresIn, shortMaximum-passed)
+	require.LessOrEqual(w, again.ExpiresIn, shortMaximum-passed)
 	require.Equal(w, got.ServerID, again.ServerID, "a refresh stays in its session")
 }
 

@@ -35,8 +35,8 @@ const (
 	// period is short, so that a real server's scenarios need not wait long, and
 	// long enough for some logins of a busy one within a step.
 	period       = 6 * time.Second
-	shortIdle    = 6 * time.Second
-	shortMaximum = 8 * time.Second
+	shortIdle    = 12 * time.Second
+	shortMaximum = 15 * time.Second
 )
 
 // users are those of the scenario with that number, see world.

@@ -216,6 +216,9 @@ func (c *client) Logout(ctx context.Context, refreshToken providers.Secret) erro
 	if !c.Capabilities().Logout {
 		return c.cannot(Logout, "this account's sessions cannot be ended", "let the session end by its age")
 	}
+	if refreshToken.Empty() {
+		return c.cannot(Logout, "the server gave this session no refresh token, with which it could be ended", "let the session end by its age")
+	}
 	params := c.clientParams()
 	if c.logout == Revocation {
 		params["token"] = refreshToken.Reveal()
@@ -256,6 +259,12 @@ func (c *client) token(ctx context.Context, try attempt, params map[string]strin
 	if failure != nil {
 		failure.ServerTime = a.date()
 		return got, failure
+	}
+	if try.op == Login && c.logout == EndSession && c.method.Sessions && got.RefreshToken.Empty() {
+		failure := try.failed(providers.Protocol, providers.Happened, "the answer has no refresh_token, without which its session cannot be ended",
+			"have refresh tokens switched on for client_id at the identity server (Keycloak: Use refresh tokens)")
+		failure.ServerTime = a.date()
+		return providers.TokenResponse{}, failure
 	}
 	got.ServerTime = a.date()
 	fillFromClaims(&got)

@@ -239,7 +239,7 @@ func TestARequestThatCannotBeSentIsRefusedByField(t *testing.T) {
 func TestTheScopesOfALoginWinOverThoseOfTheAccount(t *testing.T) {
 	a := account("keycloak")
 	a.Scopes = []string{"profile", "openid"}
-	rt := &roundTrip{status: 200, body: `{"access_token":"at","expires_in":300}`}
+	rt := &roundTrip{status: 200, body: `{"access_token":"at","expires_in":300,"refresh_token":"rt"}`}
 	up := connect(t, a, "keycloak", rt)
 	for _, c := range []struct {
 		scopes []string

@@ -278,13 +278,13 @@ func TestAnAnswerTellsTheServersIDAndClock(t *testing.T) {
 		clock            time.Time
 	}{
 		{"as Keycloak says it", "", `{"access_token":"` + jwt + `","expires_in":300,"refresh_token":"rt","session_state":"from-state"}`, "from-state", at},
-		{"behind a proxy", "Tue, 01 Jan 2030 00:00:00 GMT", `{"access_token":"` + jwt + `","expires_in":300}`, "from-sid", time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)},
-		{"a Date that cannot be read", "yesterday", `{"access_token":"` + jwt + `","expires_in":300}`, "from-sid", at},
-		{"a token that says nothing", header, `{"access_token":"at","expires_in":300}`, "", at},
-		{"nothing anywhere", "", `{"access_token":"at","expires_in":300}`, "", time.Time{}},
-		{"other types", "", `{"access_token":"` + token(`{"sid":7,"iat":"now"}`) + `","expires_in":300,"session_state":{}}`, "", time.Time{}},
-		{"out of all bounds", "", `{"access_token":"` + token(`{"sid":"../x","iat":1e300}`) + `","expires_in":300,"session_state":"a b"}`, "", time.Time{}},
-		{"negative", "", `{"access_token":"` + token(`{"sid":"`+strings.Repeat("s", 129)+`","iat":-5}`) + `","expires_in":300,"session_state":""}`, "", time.Time{}},
+		{"behind a proxy", "Tue, 01 Jan 2030 00:00:00 GMT", `{"access_token":"` + jwt + `","expires_in":300,"refresh_token":"rt"}`, "from-sid", time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)},
+		{"a Date that cannot be read", "yesterday", `{"access_token":"` + jwt + `","expires_in":300,"refresh_token":"rt"}`, "from-sid", at},
+		{"a token that says nothing", header, `{"access_token":"at","expires_in":300,"refresh_token":"rt"}`, "", at},
+		{"nothing anywhere", "", `{"access_token":"at","expires_in":300,"refresh_token":"rt"}`, "", time.Time{}},
+		{"other types", "", `{"access_token":"` + token(`{"sid":7,"iat":"now"}`) + `","expires_in":300,"refresh_token":"rt","session_state":{}}`, "", time.Time{}},
+		{"out of all bounds", "", `{"access_token":"` + token(`{"sid":"../x","iat":1e300}`) + `","expires_in":300,"refresh_token":"rt","session_state":"a b"}`, "", time.Time{}},
+		{"negative", "", `{"access_token":"` + token(`{"sid":"`+strings.Repeat("s", 129)+`","iat":-5}`) + `","expires_in":300,"refresh_token":"rt","session_state":""}`, "", time.Time{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rt := &roundTrip{status: 200, body: c.body}

@@ -104,10 +104,15 @@ func fillFromClaims(got *providers.TokenResponse) {
 		sid, _ := claims["sid"].(string)
 		got.ServerID = validServerID(sid)
 	}
+	iat, _ := claims["iat"].(float64)
 	if got.ServerTime.IsZero() {
-		if iat, ok := claims["iat"].(float64); ok {
-			got.ServerTime = instant(iat)
-		}
+		got.ServerTime = instant(iat)
+	}
+	// A token that dies sooner than the answer says does so whatever it says. The
+	// difference of the two claims needs nobody's clock.
+	exp, _ := claims["exp"].(float64)
+	if life := time.Duration((exp - iat) * float64(time.Second)); iat > 0 && exp > iat && life > 0 && life < got.ExpiresIn {
+		got.ExpiresIn = life
 	}
 }
 
