@@ -71,6 +71,7 @@ func TestClientCredentialsGoAsJSONWhereTheProviderWantsThat(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "https://partner.example.com/api/oauth/token", rt.last.URL.String())
 	assert.Equal(t, "application/json", rt.last.Header.Get("Content-Type"))
+	assert.Equal(t, "application/json", rt.last.Header.Get("Accept"))
 	assert.JSONEq(t, `{"grant_type":"client_credentials","client_id":"app","client_secret":"C-secret-client"}`, rt.posted)
 	assert.Equal(t, 3600*time.Second, got.ExpiresIn)
 	assert.True(t, got.RefreshToken.Empty())
@@ -279,6 +280,44 @@ func TestAnAnswerIsReadAsWellAsItCanBe(t *testing.T) {
 			c.want.AccessToken, c.want.TokenType = got.AccessToken, "Bearer"
 			assert.Equal(t, c.want, got)
 		})
+	}
+}
+
+// The answers are those of the providers' documents; the partner's token has the
+// claims of its example.
+func TestTheDocumentedAnswersAreRead(t *testing.T) {
+	passport := token(`{"aud":"9b1e82a7-0a59-4e7e-add5-b9ffa37aade1","jti":"81755a","iat":1710220031.583112,"nbf":1710220031.583114,"exp":1710223631.577478,
+		"sub":"","scopes":["bookings:create","bookings:delete"],"user_id":"842902db","partner_id":"f31120ee","is_test":false}`)
+	for provider, c := range map[string]struct {
+		body string
+		want providers.TokenResponse // besides the access token
+	}{
+		"panta": {
+			`{"access_token":"eyJhbGciOi...","expires_in":300,"refresh_token":"...","token_type":"Bearer"}`,
+			providers.TokenResponse{ExpiresIn: 300 * time.Second, RefreshToken: providers.NewSecret("...")},
+		},
+		"partner": {
+			`{"token_type":"Bearer","expires_in":3600,"access_token":"` + passport + `"}`,
+			providers.TokenResponse{
+				ExpiresIn: 3600 * time.Second, Scope: "bookings:create bookings:delete",
+				ServerTime: time.Date(2024, 3, 12, 5, 7, 11, 0, time.UTC),
+			},
+		},
+		"ocp": {
+			`{"access_token":"eyJhbGciOiJSUzI1NiIsInR5cCIgO...","expires_in":300,"refresh_expires_in":1800,"refresh_token":"eyJhbGciOiJIUzI1NiIsInR5cCIgO...",
+			"token_type":"bearer","not-before-policy":0,"session_state":"6d4e82a1-2d6d-402a-9d52-f3f99d7a477c","scope":"openid"}`,
+			providers.TokenResponse{
+				ExpiresIn: 300 * time.Second, RefreshExpiresIn: 1800 * time.Second, Scope: "openid",
+				RefreshToken: providers.NewSecret("eyJhbGciOiJIUzI1NiIsInR5cCIgO..."), ServerID: "6d4e82a1-2d6d-402a-9d52-f3f99d7a477c",
+			},
+		},
+	} {
+		rt := &roundTrip{status: 200, body: c.body}
+		got, err := do(t.Context(), connect(t, account(provider), provider, rt), "login")
+		require.NoError(t, err)
+		assert.False(t, got.AccessToken.Empty())
+		c.want.AccessToken, c.want.TokenType = got.AccessToken, "Bearer"
+		assert.Equal(t, c.want, got, provider)
 	}
 }
 

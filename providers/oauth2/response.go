@@ -108,10 +108,10 @@ func fillFromClaims(got *providers.TokenResponse) {
 	if got.ServerTime.IsZero() {
 		got.ServerTime = instant(iat)
 	}
-	// A token that dies sooner than the answer says does so whatever it says. The
-	// difference of the two claims needs nobody's clock.
+	// A token that dies sooner than the answer says does so whatever it says; less
+	// than a second is rounding. The difference of two claims needs nobody's clock.
 	exp, _ := claims["exp"].(float64)
-	if life := time.Duration((exp - iat) * float64(time.Second)); iat > 0 && exp > iat && life > 0 && life < got.ExpiresIn {
+	if life := time.Duration((exp - iat) * float64(time.Second)); iat > 0 && life > 0 && life <= got.ExpiresIn-time.Second {
 		got.ExpiresIn = life
 	}
 }
