@@ -4,6 +4,7 @@ import (
 	"encoding/base32"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -170,16 +171,14 @@ func (w *world) transport() http.RoundTripper {
 func (w *world) realmURL() string { return w.Origin + "/auth/realms/" + w.realm }
 
 // post sends a form to one of the realm's OpenID Connect endpoints.
-func (w *world) post(endpoint string, form map[string]string, header map[string]string) reply {
+func (w *world) post(endpoint string, form, header map[string]string) reply {
 	w.Helper()
 	values := url.Values{}
 	for name, value := range form {
 		values.Set(name, value)
 	}
 	all := map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
-	for name, value := range header {
-		all[name] = value
-	}
+	maps.Copy(all, header)
 	return w.send(http.MethodPost, w.realmURL()+"/protocol/openid-connect/"+endpoint, values.Encode(), all)
 }
 
