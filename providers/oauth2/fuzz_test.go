@@ -92,6 +92,31 @@ func assertSane(t *testing.T, at time.Time) {
 	assert.True(t, at.IsZero() || at.Unix() > 0 && at.Nanosecond() == 0)
 }
 
+func FuzzCheckURL(f *testing.F) {
+	for _, seed := range []string{
+		"https://login.example.com", "HTTPS://Login.Example.COM:443/Auth/", "http://127.0.0.1:8080", "http://[::1]:80/a%2fb", "https://u:p@h/", "https://h?q#f",
+		"https://h:0", "https://h:99999", "//h", "https://", "ftp://h", "https://ä.example", "https://h/../x", "%zz",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		checked, err := checkURL("base_url", text, false)
+		if err != nil {
+			var field *providers.FieldError
+			require.ErrorAs(t, err, &field)
+			return
+		}
+		again, err := checkURL("base_url", checked, false)
+		require.NoError(t, err, "what was accepted is accepted again")
+		assert.Equal(t, checked, again, "one spelling")
+		u, err := url.Parse(checked)
+		require.NoError(t, err)
+		assert.True(t, u.Scheme == "https" || isLoopback(u.Hostname()))
+		assert.Nil(t, u.User)
+		assert.Empty(t, u.RawQuery+u.Fragment)
+	})
+}
+
 func FuzzParseOTPAuth(f *testing.F) {
 	for _, seed := range []string{
 		"otpauth://totp/OCP:alice?secret=GEZDGNBVGY3TQOJQ&issuer=OCP&digits=8&period=60&algorithm=SHA256",

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -36,7 +37,7 @@ func TestItSaysWhereItListensAndStopsWhenTold(t *testing.T) {
 	reader, stdout := io.Pipe()
 	done := make(chan int)
 	go func() {
-		done <- run(ctx, []string{"-addr-file", addrFile, "-token-life", "5s", "-session-limit", "1", "-rotate"}, stdout, io.Discard)
+		done <- run(ctx, []string{"-addr-file", addrFile, "-token-life", "5s", "-session-limit", "1", "-rotate", "-clock-shift", "-1h", "-date-header"}, stdout, io.Discard)
 	}()
 	line, err := bufio.NewReader(reader).ReadString('\n')
 	require.NoError(t, err)
@@ -58,6 +59,9 @@ func TestItSaysWhereItListensAndStopsWhenTold(t *testing.T) {
 	require.NoError(t, answer.Body.Close())
 	require.Contains(t, string(body), `"expires_in":5,`)
 	transport.CloseIdleConnections()
+	date, err := http.ParseTime(answer.Header.Get("Date"))
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(-time.Hour), date, time.Minute)
 
 	stop()
 	require.Zero(t, <-done)
