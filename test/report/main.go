@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,11 +29,10 @@ const missing = "not run"
 
 type row struct{ group, scenario string }
 
-// table is what was read: who and what in the order of its first line, but each
-// group together.
+// table is what was read: servers in the order of their first lines, rows by
+// group and scenario.
 type table struct {
 	servers []string
-	groups  []string
 	rows    []row
 	cells   map[row]map[string]servers.Line
 }
@@ -63,23 +63,17 @@ func read(in io.Reader) (table, error) {
 			t.rows = append(t.rows, r)
 		}
 		t.cells[r][line.Server] = line
-		t.servers = appendNew(t.servers, line.Server)
-		t.groups = appendNew(t.groups, line.Group)
+		if !slices.Contains(t.servers, line.Server) {
+			t.servers = append(t.servers, line.Server)
+		}
 	}
-	slices.SortStableFunc(t.rows, func(a, b row) int {
-		return slices.Index(t.groups, a.group) - slices.Index(t.groups, b.group)
+	slices.SortFunc(t.rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.scenario, b.scenario))
 	})
 	if len(t.rows) == 0 {
 		return t, errors.Join(errors.New("there is nothing to report"), scanner.Err())
 	}
 	return t, scanner.Err()
-}
-
-func appendNew(list []string, s string) []string {
-	if slices.Contains(list, s) {
-		return list
-	}
-	return append(list, s)
 }
 
 // print writes the table as Markdown and counts the cells that are not ok.
