@@ -18,10 +18,10 @@ SEARCHES := TestACrashAtEveryStep|TestRandomHistoriesKeepTheRules
 SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-keycloak test-openbao test-long fuzz bench lint fmt clean
+.PHONY: help build demo test test-keycloak test-openbao test-long fuzz bench lint fmt release-snapshot clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the plugin into bin/, print its size and SHA256
 	@scripts/build >/dev/null
@@ -59,5 +59,8 @@ lint: ## check style, common mistakes and the direction of imports
 fmt: ## format the code
 	@lint=$$(scripts/golangci-lint) && $$lint fmt ./...
 
+release-snapshot: ## make a release into dist/ without publishing it, twice, and compare
+	@scripts/release-snapshot
+
 clean: ## remove what was built here; the cache outside of the checkout stays
-	@rm -rf bin
+	@rm -rf bin dist
