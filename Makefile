@@ -15,10 +15,13 @@ GO_TEST := go test -race -timeout 30m
 
 # The search of the session engine for broken rules; it prints how much it tried.
 SEARCHES := TestACrashAtEveryStep|TestRandomHistoriesKeepTheRules
+# Those that type what the documents print.
+DOCUMENTS := TestEveryCommandIsExecuted|TestExamples
+SHOW_EXAMPLES := grep -E '^(example:|FAIL|panic)|--- FAIL|_test\.go|Error|README'
 SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-keycloak test-openbao test-long fuzz bench lint fmt release-snapshot clean
+.PHONY: help build demo test test-keycloak test-openbao test-long fuzz bench lint fmt examples compose release-snapshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,19 +33,19 @@ demo: ## show the main job on a real Vault; IAM=keycloak, SERVER=openbao, KEEP=1
 	@scripts/with-server go run ./test/demo
 
 test: ## unit tests and end-to-end tests on a real Vault and the IAM emulator
-	@scripts/with-server $(GO_TEST) -skip '^($(SEARCHES))$$' ./...
+	@scripts/with-server $(GO_TEST) -skip '^($(SEARCHES)|TestExamples)$$' ./...
 	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions | $(SHOW_COUNTS)
 
 test-keycloak: ## contract and end-to-end tests on real Keycloaks, 26.4.7 and 26.7.0, and their table (Java 17 or later)
 	@REPORT=$$(mktemp); export REPORT; trap 'rm -f "$$REPORT"' EXIT; failed=0; \
 	for version in $(KEYCLOAKS); do \
 	  scripts/keycloak $$version >/dev/null && \
-	  KEYCLOAK=$$version scripts/with-server $(GO_TEST) -p 1 ./test/... || failed=1; \
+	  KEYCLOAK=$$version scripts/with-server $(GO_TEST) -skip '^($(DOCUMENTS))$$' -p 1 ./test/... || failed=1; \
 	done; \
 	go run ./test/report <"$$REPORT" && exit $$failed
 
 test-openbao: ## the end-to-end tests on a real OpenBao
-	@SERVER=openbao scripts/with-server $(GO_TEST) ./test/...
+	@SERVER=openbao scripts/with-server $(GO_TEST) -skip '^($(DOCUMENTS))$$' ./test/...
 
 test-long: ## the session engine's crash points, and a million random steps
 	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000 | $(SHOW_COUNTS)
@@ -58,6 +61,12 @@ lint: ## check style, common mistakes and the direction of imports
 
 fmt: ## format the code
 	@lint=$$(scripts/golangci-lint) && $$lint fmt ./...
+
+examples: ## type every command of examples/, on a real Vault, and print one line for each
+	@scripts/with-server go test -timeout 30m -v -run '^TestExamples$$' ./test/docs | $(SHOW_EXAMPLES)
+
+compose: ## bring docker-compose.vault.yml up on a Docker engine of its own, and use it (root)
+	@test/compose/run
 
 release-snapshot: ## make a release into dist/ without publishing it, twice, and compare
 	@scripts/release-snapshot

@@ -1,0 +1,4 @@
+# An application: one token, and nothing else.
+path "panta/creds/dmo" {
+  capabilities = ["read"]
+}
