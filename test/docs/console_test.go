@@ -38,8 +38,8 @@ func (b block) steps() []step {
 
 // differs compares what is shown with what was printed: line by line, and in
 // each its words. What is different each time is not compared: words with a
-// digit, and long ones, stand for each other. "…" stands for anything, and alone
-// in a line for any lines.
+// digit, and long ones, stand for each other. "…" stands for anything, with
+// the word that it ends, and alone in a line for any lines.
 func differs(shown, printed string) bool {
 	var pattern strings.Builder
 	pattern.WriteString("^")
@@ -48,7 +48,7 @@ func differs(shown, printed string) bool {
 			pattern.WriteString("(?:.*\n)*")
 			continue
 		}
-		pattern.WriteString(strings.ReplaceAll(regexp.QuoteMeta(normal(line)), "…", ".*") + "\n")
+		pattern.WriteString(strings.ReplaceAll(regexp.QuoteMeta(normal(begun.ReplaceAllString(line, "…"))), "…", ".*") + "\n")
 	}
 	pattern.WriteString("$")
 	var lines strings.Builder
@@ -58,10 +58,18 @@ func differs(shown, printed string) bool {
 	return !regexp.MustCompile(pattern.String()).MatchString(lines.String())
 }
 
-var changing = regexp.MustCompile(`[A-Za-z0-9_]*[0-9][A-Za-z0-9_]*|[A-Za-z0-9_]{13,}`)
+// begun is a word of which only the beginning is shown.
+var begun = regexp.MustCompile(`[A-Za-z0-9_.-]+…`)
+
+var changing = regexp.MustCompile(`\bv[0-9]+\.[0-9]+\.[0-9]+|[A-Za-z0-9_]*[0-9][A-Za-z0-9_]*|[A-Za-z0-9_]{13,}`)
 
 func normal(line string) string {
-	return changing.ReplaceAllString(strings.Join(strings.Fields(line), " "), "#")
+	return changing.ReplaceAllStringFunc(strings.Join(strings.Fields(line), " "), func(word string) string {
+		if strings.HasPrefix(word, "v") && strings.Contains(word, ".") {
+			return word
+		}
+		return "#"
+	})
 }
 
 func TestAConsoleBlockIsCommandsAndTheirOutput(t *testing.T) {
@@ -75,6 +83,8 @@ func TestOutputIsComparedButForWhatChanges(t *testing.T) {
 	require.False(t, differs("lease_id   panta/creds/dmo/ZOhfD4\nduration 4m54s\n", "lease_id  panta/creds/dmo/abcDefghijklmn\nduration   4m53s\n"))
 	require.False(t, differs("a\n…\nz\n", "a\nb\nc\nz\n"))
 	require.False(t, differs(`{"ok":true,…}`, `{"ok":true,"account":"paula"}`+"\n"))
+	require.False(t, differs("Bearer eyJhbGci… b\n", "Bearer eyJ0.abc b\n"))
+	require.True(t, differs("v0.1.0\n", "v0.2.0\n"))
 	require.True(t, differs("config dmo\n", "config eu\n"))
 	require.True(t, differs("a\n", "a\nb\n"))
 	require.True(t, differs("a\nb\n", "a\n"))
