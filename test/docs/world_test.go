@@ -219,9 +219,7 @@ func (w *world) terraform() {
 	require.NoError(w.t, os.WriteFile(config, []byte("provider_installation {\n  filesystem_mirror {\n    path = \""+mirror+"\"\n  }\n}\n"), 0o600))
 
 	w.running(5 * time.Minute)
-	_, err = w.shells[""].do("export CHECKPOINT_DISABLE=1 TF_CLI_CONFIG_FILE="+config+"\n"+
-		// One config has this account, and the example writes it.
-		"vault delete panta/config/dmo\n", false)
+	_, err = w.shells[""].do("export CHECKPOINT_DISABLE=1 TF_CLI_CONFIG_FILE="+config+"\n", false)
 	require.NoError(w.t, err)
 }
 
