@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -32,11 +31,10 @@ import (
 // process is a server with its children, a group of processes of its own: the
 // terminal's Ctrl-C does not reach it, so it can be stopped in order.
 type process struct {
-	cmd      *exec.Cmd
-	log      string
-	exited   chan struct{} // closed when cmd has ended
-	guard    *exec.Cmd
-	lifeline io.Closer // the guard's stdin; open as long as we live
+	cmd     *exec.Cmd
+	log     string
+	exited  chan struct{} // closed when cmd has ended
+	unguard func()        // ends the guard; nil: there is none
 }
 
 // guardScript waits for the end of its stdin, which comes when the process that
@@ -65,15 +63,8 @@ func spawn(dir, program string, args, env []string) (*process, error) {
 		close(p.exited)
 	}()
 
-	//nolint:noctx // the guard must outlive us
-	p.guard = exec.Command("/bin/sh", "-c", guardScript, "guard", fmt.Sprint(cmd.Process.Pid), dir)
-	p.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.lifeline, err = p.guard.StdinPipe()
-	if err == nil {
-		err = p.guard.Start()
-	}
+	p.unguard, err = guard(guardScript, fmt.Sprint(cmd.Process.Pid), dir)
 	if err != nil {
-		p.guard = nil
 		p.kill()
 		return nil, fmt.Errorf("start the guard of %s: %w", program, err)
 	}
@@ -99,14 +90,10 @@ func (p *process) kill() {
 
 // detach ends the guard, so that the group outlives us.
 func (p *process) detach() {
-	if p.guard == nil {
-		return
+	if p.unguard != nil {
+		p.unguard()
+		p.unguard = nil
 	}
-	// The guard goes first: at the end of its stdin it would kill.
-	_ = p.guard.Process.Kill()
-	_ = p.guard.Wait()
-	_ = p.lifeline.Close()
-	p.guard = nil
 }
 
 func (p *process) alive() bool {

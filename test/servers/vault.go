@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -11,7 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +36,8 @@ type Options struct {
 	Server  string // "vault" or "openbao"; empty: the variable SERVER, else "vault"
 	Storage string // "inmem" or "raft": initialised and unsealed; empty: a dev server
 	Plugin  string // the plugin's binary, enabled at Mount; empty: none
+	// PluginEnv is the environment that the plugin is registered with, "NAME=value".
+	PluginEnv []string
 }
 
 // Vault is a running Vault or OpenBao server.
@@ -44,8 +50,10 @@ type Vault struct {
 	Dir        string // everything the server writes; gone after Stop
 	Log        string
 
-	args []string
-	proc *process
+	args    []string
+	proc    *process
+	crashed []*process // whose children may be left
+	inside  *node      // the network namespace it runs in; nil: this one
 }
 
 // StartVault starts a server. It returns when the server is unsealed and the
@@ -76,7 +84,8 @@ func RunVault(tb testing.TB, o Options) *Vault {
 	return v
 }
 
-func startVault(ctx context.Context, o Options) (_ *Vault, err error) {
+// newVault prepares a server that is not started yet.
+func newVault(ctx context.Context, o Options) (_ *Vault, err error) {
 	v := &Vault{Server: cmp.Or(o.Server, os.Getenv("SERVER"), "vault"), Token: rootToken}
 	switch v.Server {
 	case "vault", "openbao":
@@ -87,30 +96,34 @@ func startVault(ctx context.Context, o Options) (_ *Vault, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if v.Dir, err = newDir(); err != nil {
+		return nil, err
+	}
+	v.Log = filepath.Join(v.Dir, "server.log")
+	// The client's names: a transcript says "vault" also where that is bao.
+	for _, d := range []string{"bin", "plugins", "data"} {
+		if err := os.Mkdir(filepath.Join(v.Dir, d), 0o700); err != nil {
+			return v, err
+		}
+	}
+	return v, os.Symlink(v.Binary, filepath.Join(v.Dir, "bin", "vault"))
+}
+
+func startVault(ctx context.Context, o Options) (_ *Vault, err error) {
+	v, err := newVault(ctx, o)
+	defer func() {
+		if err != nil && v != nil {
+			v.Stop()
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
 	v.Addr = fmt.Sprintf("http://127.0.0.1:%d", port)
-	if v.Dir, err = newDir(); err != nil {
-		return nil, err
-	}
-	v.Log = filepath.Join(v.Dir, "server.log")
-	defer func() {
-		if err != nil {
-			v.Stop()
-		}
-	}()
-
-	// The client's names: a transcript says "vault" also where that is bao.
-	for _, d := range []string{"bin", "plugins", "data"} {
-		if err := os.Mkdir(filepath.Join(v.Dir, d), 0o700); err != nil {
-			return nil, err
-		}
-	}
-	if err := os.Symlink(v.Binary, filepath.Join(v.Dir, "bin", "vault")); err != nil {
-		return nil, err
-	}
 
 	if o.Storage == "" {
 		v.args = []string{
@@ -134,7 +147,7 @@ func startVault(ctx context.Context, o Options) (_ *Vault, err error) {
 		}
 	}
 	if o.Plugin != "" {
-		if err := v.Register(ctx, o.Plugin); err != nil {
+		if err := v.Register(ctx, o.Plugin, o.PluginEnv...); err != nil {
 			return nil, err
 		}
 		if err := v.Enable(ctx, Mount); err != nil {
@@ -165,12 +178,17 @@ api_addr = "http://127.0.0.1:%[2]d"
 cluster_addr = "https://127.0.0.1:%[3]d"
 plugin_directory = %[4]q
 disable_mlock = true
+raw_storage_endpoint = true
 `, block, port, port+1, filepath.Join(dir, "plugins"))
 }
 
 // launch starts the process and waits until it answers.
 func (v *Vault) launch(ctx context.Context) (err error) {
-	v.proc, err = spawn(v.Dir, v.Binary, v.args, environment(v.Dir))
+	program, args := v.Binary, v.args
+	if v.inside != nil {
+		program, args = "ip", append([]string{"netns", "exec", v.inside.namespace, v.Binary}, v.args...)
+	}
+	v.proc, err = spawn(v.Dir, program, args, environment(v.Dir))
 	if err != nil {
 		return err
 	}
@@ -205,6 +223,9 @@ func (v *Vault) Client() (*api.Client, error) {
 		return nil, config.Error
 	}
 	config.Address = v.Addr
+	if t, ok := config.HttpClient.Transport.(*http.Transport); ok {
+		t.Proxy = nil // the server is on this machine
+	}
 	client, err := api.NewClient(config)
 	if err != nil {
 		return nil, err
@@ -246,17 +267,11 @@ func (v *Vault) Command(ctx context.Context, args ...string) *exec.Cmd {
 // Register copies a plugin's binary into the server's plugin directory and
 // writes it into the catalogue. A copy, so that a build beside a running server
 // does not change what was registered.
-func (v *Vault) Register(ctx context.Context, plugin string) error {
-	data, err := os.ReadFile(plugin)
+//
+// env is what the plugin's process finds in its environment, "NAME=value".
+func (v *Vault) Register(ctx context.Context, plugin string, env ...string) error {
+	data, err := v.install(plugin)
 	if err != nil {
-		return err
-	}
-	path := filepath.Join(v.Dir, "plugins", PluginName)
-	// A running plugin cannot be overwritten, only replaced.
-	if err := os.WriteFile(path+".new", data, 0o700); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
 	client, err := v.Client()
@@ -269,8 +284,26 @@ func (v *Vault) Register(ctx context.Context, plugin string) error {
 		Type:    api.PluginTypeSecrets,
 		Command: PluginName,
 		SHA256:  hex.EncodeToString(sum[:]),
+		Env:     env,
 	})
 }
+
+// install copies a plugin's binary into the server's plugin directory, and
+// returns it.
+func (v *Vault) install(plugin string) ([]byte, error) {
+	data, err := os.ReadFile(plugin)
+	if err != nil {
+		return nil, err
+	}
+	path := v.pluginPath()
+	// A running plugin cannot be overwritten, only replaced.
+	if err := os.WriteFile(path+".new", data, 0o700); err != nil {
+		return nil, err
+	}
+	return data, os.Rename(path+".new", path)
+}
+
+func (v *Vault) pluginPath() string { return filepath.Join(v.Dir, "plugins", PluginName) }
 
 // Enable mounts the registered plugin at a path.
 func (v *Vault) Enable(ctx context.Context, path string) error {
@@ -302,7 +335,14 @@ func (v *Vault) Unseal(ctx context.Context) error {
 		}
 	}
 	return v.proc.await(ctx, v.Server+" after unseal", time.Minute, func(ctx context.Context) bool {
-		return status(ctx, v.Addr+"/v1/sys/health") == http.StatusOK
+		switch status(ctx, v.Addr+"/v1/sys/health") {
+		case http.StatusOK:
+			return true
+		case http.StatusTooManyRequests: // a standby: only a cluster has one
+			return v.inside != nil
+		default:
+			return false
+		}
 	})
 }
 
@@ -312,15 +352,103 @@ func (v *Vault) Restart(ctx context.Context) error {
 	if len(v.UnsealKeys) == 0 {
 		return errors.New("a dev server cannot be restarted: its storage goes with it")
 	}
-	v.proc.stop(stopGrace)
+	if v.proc.alive() {
+		v.proc.stop(stopGrace)
+	}
+	v.dropCrashed()
 	if err := v.launch(ctx); err != nil {
 		return err
 	}
 	return v.Unseal(ctx)
 }
 
-// Kill ends the server and its plugins as a crash would. Restart follows, or Stop.
+// Kill ends the server and its plugins as a crash of the machine would. Restart
+// follows, or Stop.
 func (v *Vault) Kill() { v.proc.kill() }
+
+// KillAlone ends the server's process as kill -9 does, and leaves its plugins
+// to themselves. Restart follows, or Stop.
+func (v *Vault) KillAlone() {
+	_ = v.proc.cmd.Process.Signal(syscall.SIGKILL)
+	<-v.proc.exited
+	v.crashed = append(v.crashed, v.proc)
+}
+
+// dropCrashed forgets the crashed processes that have no children any more.
+func (v *Vault) dropCrashed() {
+	v.crashed = slices.DeleteFunc(v.crashed, func(p *process) bool {
+		gone := syscall.Kill(-p.cmd.Process.Pid, 0) != nil
+		if gone {
+			p.detach()
+		}
+		return gone
+	})
+}
+
+// Plugins returns the process ids of the plugins that this server's process has
+// started, orphans of a crashed one not included. It needs Linux's /proc.
+func (v *Vault) Plugins() ([]int, error) {
+	all, err := v.pluginProcesses()
+	if err != nil {
+		return nil, err
+	}
+	var own []int
+	for pid, parent := range all {
+		if parent == v.proc.cmd.Process.Pid {
+			own = append(own, pid)
+		}
+	}
+	return own, nil
+}
+
+// Orphans returns the process ids of plugins whose server has crashed.
+func (v *Vault) Orphans() ([]int, error) {
+	all, err := v.pluginProcesses()
+	if err != nil {
+		return nil, err
+	}
+	var orphans []int
+	for pid, parent := range all {
+		if parent != v.proc.cmd.Process.Pid || !v.proc.alive() {
+			orphans = append(orphans, pid)
+		}
+	}
+	return orphans, nil
+}
+
+// pluginProcesses returns the parents of all processes that run this server's
+// copy of the plugin.
+func (v *Vault) pluginProcesses() (map[int]int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	found := map[int]int{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe"))
+		if err != nil || exe != v.pluginPath() {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		var parent int
+		var state string
+		// The name in parentheses may hold anything.
+		if _, err := fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &parent); err != nil {
+			return nil, err
+		}
+		if state != "Z" {
+			found[pid] = parent
+		}
+	}
+	return found, nil
+}
 
 // Keep lets the server outlive this process; Stop still stops it. It returns
 // its process id, whose negative names the whole group to kill(1).
@@ -336,6 +464,9 @@ const stopGrace = 10 * time.Second
 func (v *Vault) Stop() {
 	if v.proc != nil && v.proc.alive() {
 		v.proc.stop(stopGrace)
+	}
+	for _, p := range v.crashed {
+		p.kill()
 	}
 	_ = os.RemoveAll(v.Dir)
 }
