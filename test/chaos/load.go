@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/test/servers"
+)
+
+// load reads credentials from many sides, uses them, renews, revokes, or lets
+// leases end. It never looks away: a token that does not work while its lease
+// runs is a broken promise.
+type load struct {
+	world   *world
+	readers sync.WaitGroup
+	done    chan struct{}
+	begin   time.Time
+
+	mu       sync.Mutex
+	reads    map[string]int           // by config
+	last     map[string]time.Time     // success by config
+	gaps     map[string]time.Duration // longest time between two
+	refusals map[string]int           // by status and the beginning of the sentence
+	slowest  time.Duration            // refusal
+	broken   []string
+}
+
+// reader is one of the load.
+type reader struct {
+	config string // whose account it uses
+	name   string // at creds/
+	renews bool
+}
+
+// allReaders are readers of every kind, with several of each.
+func allReaders() []reader {
+	var all []reader
+	for range 3 {
+		all = append(
+			all,
+			reader{config: "shared", name: "shared"},
+			reader{config: "shared", name: "shared-renewable", renews: true},
+			reader{config: "dmo", name: "dmo"},
+			reader{config: "dmo", name: "dmo"},
+			reader{config: "dmo", name: "dmo-renewable", renews: true},
+			reader{config: "eu1", name: "eu1"},
+			reader{config: "eu1", name: "eu1-own"},
+		)
+	}
+	return all
+}
+
+// startLoad begins to read. Each reader has random numbers of its own.
+func startLoad(ctx context.Context, w *world, readers []reader) *load {
+	l := &load{
+		world: w, done: make(chan struct{}), begin: time.Now(),
+		reads: map[string]int{}, last: map[string]time.Time{}, gaps: map[string]time.Duration{}, refusals: map[string]int{},
+	}
+	for _, r := range readers {
+		l.last[r.config] = l.begin
+		random := rand.New(rand.NewPCG(w.random.Uint64(), w.random.Uint64()))
+		l.readers.Go(func() {
+			for l.goesOn(ctx) {
+				l.read(ctx, r, random)
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) goesOn(ctx context.Context) bool {
+	select {
+	case <-l.done:
+		return false
+	case <-ctx.Done():
+		return false
+	default:
+		return true
+	}
+}
+
+// stop ends the load and waits for the readers. Their last leases are left to
+// end by themselves.
+func (l *load) stop() {
+	close(l.done)
+	l.readers.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for config := range l.last {
+		l.served(config)
+	}
+}
+
+// served notes that a config has given a token; with the lock held.
+func (l *load) served(config string) {
+	now := time.Now()
+	l.gaps[config] = max(l.gaps[config], now.Sub(l.last[config]))
+	l.last[config] = now
+}
+
+// read is one reader's turn.
+func (l *load) read(ctx context.Context, r reader, random *rand.Rand) {
+	client := l.world.clients[random.IntN(len(l.world.clients))]
+	asked := time.Now()
+	secret, err := client.Logical().ReadWithContext(ctx, servers.Mount+"/creds/"+r.name)
+	if err == nil && secret == nil {
+		err = errors.New("an empty answer")
+	}
+	l.note(r.config, asked, err)
+	if err != nil {
+		l.rest(ctx, between(random, 20*time.Millisecond, 100*time.Millisecond))
+		return
+	}
+	lease := newHeld(r, secret, asked)
+	l.use(ctx, lease)
+	if r.renews {
+		for range random.IntN(3) {
+			l.rest(ctx, between(random, 0, lease.left()))
+			if !l.renew(ctx, client, lease) {
+				break
+			}
+			l.use(ctx, lease)
+		}
+	}
+	if random.IntN(6) == 0 { // until its end
+		l.rest(ctx, lease.left()-100*time.Millisecond)
+		l.use(ctx, lease)
+		l.rest(ctx, lease.left())
+		return
+	}
+	l.rest(ctx, between(random, 0, min(lease.left(), time.Second)))
+	l.use(ctx, lease)
+	_ = client.Sys().RevokeWithOptionsWithContext(ctx, &api.RevokeOptions{LeaseID: lease.id, Sync: random.IntN(2) == 0})
+}
+
+// held is a lease in the hands of a reader.
+type held struct {
+	id    string
+	name  string
+	realm string
+	token string
+	ends  time.Time // at the earliest
+}
+
+func newHeld(r reader, s *api.Secret, asked time.Time) *held {
+	h := &held{name: r.name}
+	for _, a := range accounts {
+		if a.config == r.config {
+			h.realm = a.realm
+		}
+	}
+	h.take(s, asked)
+	return h
+}
+
+func (h *held) take(s *api.Secret, asked time.Time) {
+	h.id = s.LeaseID
+	h.token, _ = s.Data["access_token"].(string)
+	h.ends = asked.Add(time.Duration(s.LeaseDuration) * time.Second)
+}
+
+func (h *held) left() time.Duration { return max(0, time.Until(h.ends)) }
+
+// use shows the token to the API it is for, while the lease runs.
+func (l *load) use(ctx context.Context, h *held) {
+	taken, err := l.world.takes(ctx, h.realm, h.token)
+	if err == nil && !taken && h.left() > 0 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.broken = append(l.broken, fmt.Sprintf("a reader of creds/%s holds a dead token, %s before the end of its lease", h.name, h.left().Round(time.Millisecond)))
+	}
+}
+
+// renew says whether the lease was renewed.
+func (l *load) renew(ctx context.Context, client *api.Client, h *held) bool {
+	asked := time.Now()
+	secret, err := client.Sys().RenewWithContext(ctx, h.id, 0)
+	if err != nil || secret == nil {
+		return false
+	}
+	h.take(secret, asked)
+	return true
+}
+
+// note counts a read.
+func (l *load) note(config string, asked time.Time, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.reads[config]++
+		l.served(config)
+		return
+	}
+	l.refusals[refusal(config, err)]++
+	l.slowest = max(l.slowest, time.Since(asked))
+}
+
+// refusal sorts an error by what a person would say it is.
+func refusal(config string, err error) string {
+	var refused *api.ResponseError
+	if !errors.As(err, &refused) {
+		return "no answer from Vault"
+	}
+	sentence := strings.Join(refused.Errors, "; ")
+	for _, known := range []string{
+		"session budget is full", "one-time code", "the connection broke", "no connection", "no answer within the time",
+		"the last login failed", "closed to logins", "plugin is being stopped", "Vault is sealed", "session limit",
+		"could not be refreshed", "503", "transport", "EOF", "plugin is shut down", "no active",
+	} {
+		if strings.Contains(sentence, known) {
+			return fmt.Sprintf("%s %d %s", config, refused.StatusCode, known)
+		}
+	}
+	if len(sentence) > 160 {
+		sentence = sentence[:160]
+	}
+	return fmt.Sprintf("%s %d %s", config, refused.StatusCode, sentence)
+}
+
+// rest waits, unless the load is over.
+func (l *load) rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func between(random *rand.Rand, least, most time.Duration) time.Duration {
+	if most <= least {
+		return least
+	}
+	return least + time.Duration(random.Int64N(int64(most-least)))
+}
+
+// tokenGiven waits until a config has given a token to one of the readers.
+func (l *load) tokenGiven(ctx context.Context, config string, limit time.Duration) error {
+	l.mu.Lock()
+	before := l.reads[config]
+	l.mu.Unlock()
+	return eventually(ctx, limit, "a token of creds/"+config, func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.reads[config] == before {
+			return errors.New("none was given")
+		}
+		return nil
+	})
+}
+
+// told lists what readers were refused with, the most frequent first.
+func (l *load) told() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kinds := slices.SortedFunc(maps.Keys(l.refusals), func(a, b string) int { return l.refusals[b] - l.refusals[a] })
+	for i, kind := range kinds {
+		kinds[i] = fmt.Sprintf("%d × %s", l.refusals[kind], kind)
+	}
+	return kinds
+}

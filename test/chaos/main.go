@@ -1,0 +1,29 @@
+// Command chaos kills, partitions and starves the plugin and its servers under
+// load, and checks that nothing is lost. See docs/survival.md.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "")
+	kills := flag.Int("kills", 100, "")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	begin := time.Now()
+	log := func(f string, a ...any) {
+		fmt.Printf("%7.1f s  "+f+"\n", append([]any{time.Since(begin).Seconds()}, a...)...)
+	}
+	log("seed %d", *seed)
+	r, err := killed(ctx, rand.New(rand.NewPCG(*seed, 1)), log, *kills)
+	fmt.Printf("%+v\n%v\n", r, err)
+}
