@@ -34,6 +34,7 @@ func run(args []string, logger hclog.Logger) error {
 		fmt.Printf("vault-plugin-secrets-panta %s (commit %s, %s)\n", b.Version, b.Commit, b.GoVersion)
 		return nil
 	}
+	go endWithParent()
 	return plugin.ServeMultiplex(&plugin.ServeOpts{
 		BackendFactoryFunc: backend.Factory(),
 		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
