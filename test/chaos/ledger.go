@@ -15,12 +15,12 @@ import (
 // ledger reads what the plugin has stored past the plugin, through Vault's raw
 // storage. It is a witness that asks nobody's opinion.
 type ledger struct {
-	client *api.Client
+	client func() *api.Client
 	root   string // sys/raw/logical/<mount>/session/
 }
 
-func openLedger(ctx context.Context, client *api.Client) (*ledger, error) {
-	mounts, err := client.Sys().ListMountsWithContext(ctx)
+func openLedger(ctx context.Context, client func() *api.Client) (*ledger, error) {
+	mounts, err := client().Sys().ListMountsWithContext(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (l *ledger) sessions(ctx context.Context) (map[string]string, error) {
 }
 
 func (l *ledger) list(ctx context.Context, path string) ([]string, error) {
-	secret, err := l.client.Logical().ListWithContext(ctx, path)
+	secret, err := l.client().Logical().ListWithContext(ctx, path)
 	if err != nil || secret == nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (l *ledger) list(ctx context.Context, path string) ([]string, error) {
 // stage returns the stage of a stored session: "opening", "open", "closing",
 // "spent"; empty: it is not there any more.
 func (l *ledger) stage(ctx context.Context, path string) (string, error) {
-	secret, err := l.client.Logical().ReadWithContext(ctx, path)
+	secret, err := l.client().Logical().ReadWithContext(ctx, path)
 	if err != nil || secret == nil {
 		return "", err
 	}

@@ -24,6 +24,15 @@ func main() {
 		fmt.Printf("%7.1f s  "+f+"\n", append([]any{time.Since(begin).Seconds()}, a...)...)
 	}
 	log("seed %d", *seed)
-	r, err := killed(ctx, rand.New(rand.NewPCG(*seed, 1)), log, *kills)
+	var r *result
+	var err error
+	switch flag.Arg(0) {
+	case "kill":
+		r, err = killed(ctx, rand.New(rand.NewPCG(*seed, 1)), log, *kills)
+	case "lk":
+		r, err = failedOver(ctx, rand.New(rand.NewPCG(*seed, 1)), log, flag.Arg(1), leaderKilled, *kills)
+	case "lc":
+		r, err = failedOver(ctx, rand.New(rand.NewPCG(*seed, 1)), log, flag.Arg(1), leaderCutOff, *kills)
+	}
 	fmt.Printf("%+v\n%v\n", r, err)
 }

@@ -27,8 +27,8 @@ const (
 type witness struct {
 	world    *world
 	accounts []account
-	ledger   atomic.Pointer[ledger] // nil: it cannot be read at the moment
-	up       atomic.Bool            // there is service
+	ledger   *ledger
+	up       atomic.Bool // there is service
 
 	watching sync.WaitGroup
 	done     chan struct{}
@@ -41,15 +41,14 @@ type witness struct {
 }
 
 func startWitness(ctx context.Context, w *world, watched []account) (*witness, error) {
-	l, err := openLedger(ctx, w.client())
+	l, err := openLedger(ctx, w.client)
 	if err != nil {
 		return nil, err
 	}
 	t := &witness{
-		world: w, accounts: watched, done: make(chan struct{}),
+		world: w, accounts: watched, ledger: l, done: make(chan struct{}),
 		overdue: map[string]time.Duration{}, judged: map[string]bool{},
 	}
-	t.ledger.Store(l)
 	t.up.Store(true)
 	t.watching.Go(func() { t.watch(ctx) })
 	return t, nil
@@ -132,8 +131,7 @@ func (t *witness) judgeOverdue(ctx context.Context, open map[string]iam.Session,
 }
 
 func (t *witness) stageOf(ctx context.Context, id string) (string, error) {
-	l := t.ledger.Load()
-	stored, err := l.sessions(ctx)
+	stored, err := t.ledger.sessions(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -141,13 +139,13 @@ func (t *witness) stageOf(ctx context.Context, id string) (string, error) {
 	if !found {
 		return "", nil
 	}
-	return l.stage(ctx, path)
+	return t.ledger.stage(ctx, path)
 }
 
 // compare looks for sessions at the server that the ledger does not know. One
 // that was open before the ledger was read, and is after, must be in it.
 func (t *witness) compare(ctx context.Context, before map[string]iam.Session) {
-	stored, err := t.ledger.Load().sessions(ctx)
+	stored, err := t.ledger.sessions(ctx)
 	if err != nil {
 		return // there is no service for a moment
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -52,6 +53,7 @@ type world struct {
 	upstream string // its URL as the configs have it
 	nodes    []*servers.Vault
 	clients  []*api.Client // of each node
+	good     atomic.Int32  // the node whose client is asked by witness and judges
 	closers  []func()
 }
 
@@ -133,7 +135,7 @@ func (w *world) use(nodes ...*servers.Vault) error {
 			return err
 		}
 		client.SetMaxRetries(0) // an error is to be seen, not repeated
-		client.SetClientTimeout(20 * time.Second)
+		client.SetClientTimeout(5 * time.Second)
 		w.nodes, w.clients = append(w.nodes, v), append(w.clients, client)
 	}
 	return nil
@@ -142,8 +144,8 @@ func (w *world) use(nodes ...*servers.Vault) error {
 // vault is the server where there is only one.
 func (w *world) vault() *servers.Vault { return w.nodes[0] }
 
-// client is that of the first node.
-func (w *world) client() *api.Client { return w.clients[0] }
+// client is that of a node which is not in trouble.
+func (w *world) client() *api.Client { return w.clients[w.good.Load()] }
 
 func (w *world) write(ctx context.Context, path string, data map[string]any) error {
 	_, err := w.client().Logical().WriteWithContext(ctx, servers.Mount+"/"+path, data)

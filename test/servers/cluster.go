@@ -62,7 +62,7 @@ func StartCluster(ctx context.Context, n int, o Options) (_ *Cluster, err error)
 			return nil, err
 		}
 	}
-	if err := c.awaitVoters(ctx, client); err != nil {
+	if err := c.Healthy(ctx); err != nil {
 		return nil, err
 	}
 	if o.Plugin == "" {
@@ -131,8 +131,19 @@ func (v *Vault) join(ctx context.Context, first *Vault) error {
 	return v.Unseal(ctx)
 }
 
-func (c *Cluster) awaitVoters(ctx context.Context, client *api.Client) error {
+// Healthy waits until every node votes.
+func (c *Cluster) Healthy(ctx context.Context) error {
 	return c.Nodes[0].proc.await(ctx, "the cluster's voters", time.Minute, func(ctx context.Context) bool {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		leader, err := c.Leader(ctx)
+		if err != nil {
+			return false
+		}
+		client, err := leader.Client()
+		if err != nil {
+			return false
+		}
 		state, err := client.Sys().RaftAutopilotStateWithContext(ctx)
 		return err == nil && state != nil && state.Healthy && len(state.Voters) == len(c.Nodes)
 	})
