@@ -149,6 +149,7 @@ type held struct {
 	realm string
 	token string
 	ends  time.Time // at the earliest
+	told  string    // where it is from
 }
 
 func newHeld(r reader, s *api.Secret, asked time.Time) *held {
@@ -166,6 +167,7 @@ func (h *held) take(s *api.Secret, asked time.Time) {
 	h.id = s.LeaseID
 	h.token, _ = s.Data["access_token"].(string)
 	h.ends = asked.Add(time.Duration(s.LeaseDuration) * time.Second)
+	h.told = fmt.Sprintf("(%v, asked %s ago, for %d s)", s.Data["session_id"], time.Since(asked).Round(time.Millisecond), s.LeaseDuration)
 }
 
 func (h *held) left() time.Duration { return max(0, time.Until(h.ends)) }
@@ -176,7 +178,8 @@ func (l *load) use(ctx context.Context, h *held) {
 	if err == nil && !taken && h.left() > 0 {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.broken = append(l.broken, fmt.Sprintf("a reader of creds/%s holds a dead token, %s before the end of its lease", h.name, h.left().Round(time.Millisecond)))
+		l.broken = append(l.broken, fmt.Sprintf("a reader of creds/%s holds a dead token at %.3f s, %s before the end of its lease %s; at the server: %s",
+			h.name, time.Since(l.world.journal.begin).Seconds(), h.left().Round(time.Millisecond), h.told, l.world.journal.of(sessionOf(h.token))))
 	}
 }
 

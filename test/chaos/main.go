@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -33,6 +34,13 @@ func main() {
 		r, err = failedOver(ctx, rand.New(rand.NewPCG(*seed, 1)), log, flag.Arg(1), leaderKilled, *kills)
 	case "lc":
 		r, err = failedOver(ctx, rand.New(rand.NewPCG(*seed, 1)), log, flag.Arg(1), leaderCutOff, *kills)
+	}
+	if r != nil {
+		for _, x := range r.remarks {
+			fmt.Println(x[:min(len(x), 200)])
+		}
+		fmt.Println(strings.Join(r.broken, "\n"))
+		r.remarks, r.broken = nil, nil
 	}
 	fmt.Printf("%+v\n%v\n", r, err)
 }

@@ -49,6 +49,7 @@ type world struct {
 	random   *rand.Rand // decides what comes when; for one goroutine
 	log      func(format string, args ...any)
 	emulator *iam.Server
+	journal  *journal
 	direct   string // the emulator's URL, past every proxy
 	upstream string // its URL as the configs have it
 	nodes    []*servers.Vault
@@ -74,7 +75,8 @@ func newWorld(random *rand.Rand, log func(string, ...any), cfg iam.Config, ip st
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: w.emulator, ReadHeaderTimeout: 10 * time.Second}
+	w.journal = newJournal(w.emulator)
+	server := &http.Server{Handler: w.journal, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }()
 	w.onClose(func() {
 		w.emulator.ClearFaults() // lets go what hangs

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// journal writes down what was asked of the identity server about each session,
+// so that a broken promise can be explained afterwards. It keeps ids, never a
+// token.
+type journal struct {
+	next  http.Handler
+	begin time.Time
+
+	mu    sync.Mutex
+	lines map[string][]string // by session at the server
+}
+
+func newJournal(next http.Handler) *journal {
+	return &journal{next: next, begin: time.Now(), lines: map[string][]string{}}
+}
+
+// ServeHTTP implements http.Handler.
+func (j *journal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/api/") { // the readers' own requests
+		j.next.ServeHTTP(w, r)
+		return
+	}
+	arrived := time.Since(j.begin)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	answer := &copied{ResponseWriter: w}
+	j.next.ServeHTTP(answer, r)
+
+	form, _ := url.ParseQuery(string(body))
+	session, what := sessionOf(form.Get("refresh_token")), form.Get("grant_type")
+	var given struct {
+		AccessToken string `json:"access_token"`
+	}
+	if json.Unmarshal(answer.body.Bytes(), &given) == nil && given.AccessToken != "" {
+		session = sessionOf(given.AccessToken)
+	}
+	switch {
+	case what == "password":
+		what = "login " + attempt(r.UserAgent())
+	case strings.Contains(r.URL.Path, "/account/sessions"):
+		what = r.Method + " " + r.URL.Path
+		_, session, _ = strings.Cut(r.URL.Path, "/account/sessions/")
+	case what == "":
+		what = r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines[session] = append(j.lines[session], fmt.Sprintf("%.3f s to %.3f s: %s from %s: %d", arrived.Seconds(), time.Since(j.begin).Seconds(), what, r.RemoteAddr, answer.status))
+}
+
+// of returns what is written down about a session.
+func (j *journal) of(session string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Join(j.lines[session], "; ")
+}
+
+// sessionOf is the id of the session in a token; empty: there is none.
+func sessionOf(token string) string {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	data, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return ""
+	}
+	var claims struct {
+		Session string `json:"sid"`
+	}
+	_ = json.Unmarshal(data, &claims)
+	return claims.Session
+}
+
+// copied keeps a copy of an answer.
+type copied struct {
+	http.ResponseWriter
+	status int
+	body   bytes.Buffer
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (c *copied) WriteHeader(status int) {
+	c.status = status
+	c.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (c *copied) Write(p []byte) (int, error) {
+	if c.status == 0 {
+		c.status = http.StatusOK
+	}
+	c.body.Write(p)
+	return c.ResponseWriter.Write(p)
+}
+
+// Unwrap lets faults get hold of the connection.
+func (c *copied) Unwrap() http.ResponseWriter { return c.ResponseWriter }
