@@ -76,7 +76,7 @@ func (w *world) failOver(ctx context.Context, c *servers.Cluster, what failover,
 	}
 	w.log("%s; a token again after %s", what, time.Since(begin).Round(time.Millisecond))
 	t.up.Store(true)
-	l.rest(ctx, between(w.random, 0, tokenLife/2))
+	l.rest(ctx, between(w.random, 0, w.lives.token/2))
 
 	switch what {
 	case leaderKilled:

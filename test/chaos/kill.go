@@ -15,7 +15,7 @@ import (
 // its plugin (a machine that crashes), and of Vault alone (the kernel's
 // out-of-memory killer), whose plugin is then an orphan.
 func killed(ctx context.Context, random *rand.Rand, log func(string, ...any), times int) (*result, error) {
-	w, err := newWorld(random, log, emulatorConfig(), "127.0.0.1")
+	w, err := newWorld(random, log, short, "127.0.0.1")
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,8 @@ type load struct {
 	last     map[string]time.Time     // success by config
 	gaps     map[string]time.Duration // longest time between two
 	refusals map[string]int           // by status and the beginning of the sentence
-	slowest  time.Duration            // refusal
+	slowest  time.Duration            // read of "shared", answered or refused, since it was last asked
+	refused  int                      // reads of "shared", since they were last asked
 	broken   []string
 }
 
@@ -183,11 +184,12 @@ func (l *load) use(ctx context.Context, h *held) {
 	}
 }
 
-// renew says whether the lease was renewed.
+// renew says whether the lease was renewed. A renewal that is under way when the
+// lease ends is answered by Vault, and revoked right after: no promise is left.
 func (l *load) renew(ctx context.Context, client *api.Client, h *held) bool {
-	asked := time.Now()
+	asked, before := time.Now(), h.ends
 	secret, err := client.Sys().RenewWithContext(ctx, h.id, 0)
-	if err != nil || secret == nil {
+	if err != nil || secret == nil || time.Now().After(before) {
 		return false
 	}
 	h.take(secret, asked)
@@ -198,13 +200,28 @@ func (l *load) renew(ctx context.Context, client *api.Client, h *held) bool {
 func (l *load) note(config string, asked time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if config == "shared" {
+		l.slowest = max(l.slowest, time.Since(asked))
+		if err != nil {
+			l.refused++
+		}
+	}
 	if err == nil {
 		l.reads[config]++
 		l.served(config)
 		return
 	}
 	l.refusals[refusal(config, err)]++
-	l.slowest = max(l.slowest, time.Since(asked))
+}
+
+// sinceAsked returns, of the reads of "shared" since it was last called, how
+// many were refused and how long the slowest took, answered or refused.
+func (l *load) sinceAsked() (refused int, slowest time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	refused, slowest = l.refused, l.slowest
+	l.refused, l.slowest = 0, 0
+	return refused, slowest
 }
 
 // refusal sorts an error by what a person would say it is.

@@ -30,6 +30,12 @@ func main() {
 	switch flag.Arg(0) {
 	case "kill":
 		r, err = killed(ctx, rand.New(rand.NewPCG(*seed, 1)), log, *kills)
+	case "net":
+		for _, x := range lines {
+			if strings.HasPrefix(x.fault, flag.Arg(1)) {
+				r, err = cutOff(ctx, rand.New(rand.NewPCG(*seed, 1)), log, x)
+			}
+		}
 	case "lk":
 		r, err = failedOver(ctx, rand.New(rand.NewPCG(*seed, 1)), log, flag.Arg(1), leaderKilled, *kills)
 	case "lc":

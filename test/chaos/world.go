@@ -17,13 +17,16 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/test/servers"
 )
 
-// The lives of things at the identity server. Short, so that hours of them fit
-// into minutes; a lease ends 5 s before its token (rule 4).
+// lives are those of things at the identity server.
+type lives struct{ token, idle time.Duration }
+
+// Short ones, so that hours of them fit into minutes; a lease ends 5 s before
+// its token (rule 4).
+var short = lives{token: 12 * time.Second, idle: 25 * time.Second}
+
 const (
-	tokenLife   = 12 * time.Second
-	sessionIdle = 25 * time.Second
-	loginTime   = 60 * time.Millisecond // to be killed in
-	otpPeriod   = time.Second
+	loginTime = 60 * time.Millisecond // to be killed in
+	otpPeriod = time.Second
 )
 
 // sharedUser has the sessions of config "shared".
@@ -50,6 +53,7 @@ type world struct {
 	log      func(format string, args ...any)
 	emulator *iam.Server
 	journal  *journal
+	lives    lives
 	direct   string // the emulator's URL, past every proxy
 	upstream string // its URL as the configs have it
 	nodes    []*servers.Vault
@@ -58,19 +62,19 @@ type world struct {
 	closers  []func()
 }
 
-func emulatorConfig() iam.Config {
+func emulatorConfig(l lives) iam.Config {
 	cfg := iam.Demo()
 	for i := range cfg.Realms {
 		r := &cfg.Realms[i]
-		r.TokenLife, r.SessionIdle, r.LoginTime, r.OTP.Period = tokenLife, sessionIdle, loginTime, otpPeriod
+		r.TokenLife, r.SessionIdle, r.LoginTime, r.OTP.Period = l.token, l.idle, loginTime, otpPeriod
 	}
 	cfg.Realms[0].Users = append(cfg.Realms[0].Users, iam.User{Username: sharedUser, Password: "sams-password", AccountRoles: true})
 	return cfg
 }
 
 // newWorld starts the emulator on an address of this machine.
-func newWorld(random *rand.Rand, log func(string, ...any), cfg iam.Config, ip string) (*world, error) {
-	w := &world{random: random, log: log, emulator: iam.New(cfg)}
+func newWorld(random *rand.Rand, log func(string, ...any), l lives, ip string) (*world, error) {
+	w := &world{random: random, log: log, lives: l, emulator: iam.New(emulatorConfig(l))}
 	listener, err := net.Listen("tcp", ip+":0") //nolint:noctx // returns at once
 	if err != nil {
 		return nil, err
@@ -121,7 +125,7 @@ func startCluster(ctx context.Context, random *rand.Rand, log func(string, ...an
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := newWorld(random, log, emulatorConfig(), cluster.HostIP)
+	w, err := newWorld(random, log, short, cluster.HostIP)
 	if err != nil {
 		cluster.Stop()
 		return nil, nil, err
