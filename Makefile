@@ -3,6 +3,9 @@
 SERVER    ?= vault
 IAM       ?= emulator
 KEEP      ?=
+SEED      ?= 0
+SOAK      ?= 2m
+FAULT     ?=
 FUZZTIME  ?= 10s
 KEYCLOAKS ?= 26.4.7 26.7.0
 export SERVER IAM KEEP
@@ -21,7 +24,7 @@ SHOW_EXAMPLES := grep -E '^(example:|FAIL|panic)|--- FAIL|_test\.go|Error|README
 SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-keycloak test-openbao test-long fuzz bench lint fmt examples compose release-snapshot clean
+.PHONY: help build demo test test-keycloak test-openbao test-long fuzz bench chaos lint fmt examples compose release-snapshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +52,9 @@ test-openbao: ## the end-to-end tests on a real OpenBao
 
 test-long: ## the session engine's crash points, and a million random steps
 	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000 | $(SHOW_COUNTS)
+
+chaos: ## kill, cut off and starve real servers under load; SOAK=30m, SEED=…, FAULT=… (root, Linux; a quarter of an hour)
+	@scripts/with-server go run ./test/chaos -seed $(SEED) -soak $(SOAK) -only "$(FAULT)" -doc docs/survival.md
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)

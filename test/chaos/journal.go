@@ -73,6 +73,17 @@ func (j *journal) of(session string) string {
 	return strings.Join(j.lines[session], "; ")
 }
 
+// all returns everything that is written down.
+func (j *journal) all() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var all []string
+	for _, lines := range j.lines {
+		all = append(all, lines...)
+	}
+	return all
+}
+
 // sessionOf is the id of the session in a token; empty: there is none.
 func sessionOf(token string) string {
 	parts := strings.Split(token, ".")

@@ -30,9 +30,18 @@ type load struct {
 	last     map[string]time.Time     // success by config
 	gaps     map[string]time.Duration // longest time between two
 	refusals map[string]int           // by status and the beginning of the sentence
-	slowest  time.Duration            // read of "shared", answered or refused, since it was last asked
-	refused  int                      // reads of "shared", since they were last asked
+	shared   seen
 	broken   []string
+}
+
+// seen is what readers of the shared session have met with.
+type seen struct {
+	// sound is until when the newest token that they were given can still carry a
+	// lease: the shortest lasts 1 s and ends 5 s before its token (rule 4).
+	sound   time.Time
+	refused int           // reads
+	noticed int           // of them, such that were asked for before sound
+	slowest time.Duration // read, answered or refused
 }
 
 // reader is one of the load.
@@ -116,7 +125,7 @@ func (l *load) read(ctx context.Context, r reader, random *rand.Rand) {
 	if err == nil && secret == nil {
 		err = errors.New("an empty answer")
 	}
-	l.note(r.config, asked, err)
+	l.note(r.config, asked, secret, err)
 	if err != nil {
 		l.rest(ctx, between(random, 20*time.Millisecond, 100*time.Millisecond))
 		return
@@ -197,14 +206,11 @@ func (l *load) renew(ctx context.Context, client *api.Client, h *held) bool {
 }
 
 // note counts a read.
-func (l *load) note(config string, asked time.Time, err error) {
+func (l *load) note(config string, asked time.Time, secret *api.Secret, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if config == "shared" {
-		l.slowest = max(l.slowest, time.Since(asked))
-		if err != nil {
-			l.refused++
-		}
+		l.shared.note(asked, secret, err)
 	}
 	if err == nil {
 		l.reads[config]++
@@ -214,14 +220,29 @@ func (l *load) note(config string, asked time.Time, err error) {
 	l.refusals[refusal(config, err)]++
 }
 
-// sinceAsked returns, of the reads of "shared" since it was last called, how
-// many were refused and how long the slowest took, answered or refused.
-func (l *load) sinceAsked() (refused int, slowest time.Duration) {
+func (n *seen) note(asked time.Time, secret *api.Secret, err error) {
+	n.slowest = max(n.slowest, time.Since(asked))
+	if err != nil {
+		n.refused++
+		if asked.Before(n.sound) {
+			n.noticed++
+		}
+		return
+	}
+	expires, err := time.Parse(time.RFC3339, fmt.Sprint(secret.Data["expires_at"]))
+	if sound := expires.Add(-6 * time.Second); err == nil && sound.After(n.sound) {
+		n.sound = sound
+	}
+}
+
+// sinceAsked returns what readers of the shared session have met with since it
+// was last called.
+func (l *load) sinceAsked() seen {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	refused, slowest = l.refused, l.slowest
-	l.refused, l.slowest = 0, 0
-	return refused, slowest
+	n := l.shared
+	l.shared = seen{sound: n.sound}
+	return n
 }
 
 // refusal sorts an error by what a person would say it is.

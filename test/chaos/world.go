@@ -18,19 +18,24 @@ import (
 )
 
 // lives are those of things at the identity server.
-type lives struct{ token, idle time.Duration }
+type lives struct {
+	token, idle time.Duration
+	login       time.Duration // how long a login takes: time to be killed in
+}
 
 // Short ones, so that hours of them fit into minutes; a lease ends 5 s before
 // its token (rule 4).
-var short = lives{token: 12 * time.Second, idle: 25 * time.Second}
+var short = lives{token: 12 * time.Second, idle: 25 * time.Second, login: 60 * time.Millisecond}
 
-const (
-	loginTime = 60 * time.Millisecond // to be killed in
-	otpPeriod = time.Second
-)
+const otpPeriod = time.Second
 
 // sharedUser has the sessions of config "shared".
 const sharedUser = "sam"
+
+// crowd is how many users there are besides, member(0) and so on.
+const crowd = 40
+
+func member(i int) string { return fmt.Sprintf("member-%d", i) }
 
 // account is a user at the identity server, and the config that logs in as him.
 type account struct {
@@ -66,9 +71,13 @@ func emulatorConfig(l lives) iam.Config {
 	cfg := iam.Demo()
 	for i := range cfg.Realms {
 		r := &cfg.Realms[i]
-		r.TokenLife, r.SessionIdle, r.LoginTime, r.OTP.Period = l.token, l.idle, loginTime, otpPeriod
+		r.TokenLife, r.SessionIdle, r.LoginTime, r.OTP.Period = l.token, l.idle, l.login, otpPeriod
 	}
-	cfg.Realms[0].Users = append(cfg.Realms[0].Users, iam.User{Username: sharedUser, Password: "sams-password", AccountRoles: true})
+	panta := &cfg.Realms[0]
+	panta.Users = append(panta.Users, iam.User{Username: sharedUser, Password: "sams-password", AccountRoles: true})
+	for i := range crowd {
+		panta.Users = append(panta.Users, iam.User{Username: member(i), Password: "password", AccountRoles: true})
+	}
 	return cfg
 }
 
@@ -189,6 +198,16 @@ func (w *world) configure(ctx context.Context) error {
 		w.write(ctx, "roles/dmo-renewable", map[string]any{"config": "dmo", "renewable": true}),
 		w.write(ctx, "roles/eu1-own", map[string]any{"config": "eu1", "session_mode": "dedicated"}),
 	)
+}
+
+// configureMember writes a config for a user of the crowd, named after the user.
+func (w *world) configureMember(ctx context.Context, i int, mode string) error {
+	return w.write(ctx, "config/"+member(i), map[string]any{
+		"provider": "panta", "environment": "dmo", "tenant_id": iam.DemoPantaTenant, "session_mode": mode,
+		"base_url": w.upstream, "request_timeout": "3s",
+		"client_id": iam.DemoPantaClient, "client_secret": iam.DemoPantaSecret,
+		"username": member(i), "password": "password",
+	})
 }
 
 func (w *world) stats(a account) iam.AccountStats { return w.emulator.AccountStats(a.realm, a.user) }

@@ -38,6 +38,8 @@ type Options struct {
 	Plugin  string // the plugin's binary, enabled at Mount; empty: none
 	// PluginEnv is the environment that the plugin is registered with, "NAME=value".
 	PluginEnv []string
+	// Debug has the server and its plugins log at that level.
+	Debug bool
 }
 
 // Vault is a running Vault or OpenBao server.
@@ -54,6 +56,7 @@ type Vault struct {
 	proc    *process
 	crashed []*process // whose children may be left
 	inside  *node      // the network namespace it runs in; nil: this one
+	debug   bool
 }
 
 // StartVault starts a server. It returns when the server is unsealed and the
@@ -86,7 +89,7 @@ func RunVault(tb testing.TB, o Options) *Vault {
 
 // newVault prepares a server that is not started yet.
 func newVault(ctx context.Context, o Options) (_ *Vault, err error) {
-	v := &Vault{Server: cmp.Or(o.Server, os.Getenv("SERVER"), "vault"), Token: rootToken}
+	v := &Vault{Server: cmp.Or(o.Server, os.Getenv("SERVER"), "vault"), Token: rootToken, debug: o.Debug}
 	switch v.Server {
 	case "vault", "openbao":
 		v.Binary, err = script(ctx, v.Server)
@@ -187,6 +190,9 @@ func (v *Vault) launch(ctx context.Context) (err error) {
 	program, args := v.Binary, v.args
 	if v.inside != nil {
 		program, args = "ip", append([]string{"netns", "exec", v.inside.namespace, v.Binary}, v.args...)
+	}
+	if v.debug {
+		args = append(slices.Clone(args), "-log-level=debug")
 	}
 	v.proc, err = spawn(v.Dir, program, args, environment(v.Dir))
 	if err != nil {
