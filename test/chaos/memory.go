@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/test/servers"
 )
@@ -112,19 +112,20 @@ func starved(ctx context.Context, random *rand.Rand, log func(string, ...any), s
 
 // open opens that many sessions, over all hot accounts.
 func (w *world) open(ctx context.Context, sessions int) error {
-	group, ctx := errgroup.WithContext(ctx)
-	var opened atomic.Int64
+	var (
+		opened atomic.Int64
+		errs   [hotAccounts]error
+		all    sync.WaitGroup
+	)
 	for i := range hotAccounts {
-		group.Go(func() error {
-			for opened.Add(1) <= int64(sessions) {
-				if _, err := w.client().Logical().ReadWithContext(ctx, servers.Mount+"/creds/"+member(i)); err != nil {
-					return err
-				}
+		all.Go(func() {
+			for errs[i] == nil && opened.Add(1) <= int64(sessions) {
+				_, errs[i] = w.client().Logical().ReadWithContext(ctx, servers.Mount+"/creds/"+member(i))
 			}
-			return nil
 		})
 	}
-	return group.Wait()
+	all.Wait()
+	return errors.Join(errs[:]...)
 }
 
 func (w *world) slowestRead(ctx context.Context, watched []account) (slowest time.Duration, err error) {
