@@ -71,7 +71,7 @@ func (w *world) failOver(ctx context.Context, c *servers.Cluster, what failover,
 	if err := w.anotherLeads(ctx, c, leader); err != nil {
 		return err
 	}
-	if err := l.tokenGiven(ctx, "shared", time.Minute); err != nil {
+	if err := l.tokenGiven(ctx, time.Minute); err != nil {
 		return err
 	}
 	w.log("%s; a token again after %s", what, time.Since(begin).Round(time.Millisecond))

@@ -68,7 +68,7 @@ func (w *world) killOne(ctx context.Context, l *load, t *witness) (what string, 
 	if err != nil {
 		return what, err
 	}
-	if err := l.tokenGiven(ctx, "shared", 30*time.Second); err != nil {
+	if err := l.tokenGiven(ctx, 30*time.Second); err != nil {
 		return what, err
 	}
 	w.log("killed %s; a token again after %s", what, time.Since(begin).Round(time.Millisecond))

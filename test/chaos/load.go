@@ -283,15 +283,15 @@ func between(random *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(random.Int64N(int64(most-least)))
 }
 
-// tokenGiven waits until a config has given a token to one of the readers.
-func (l *load) tokenGiven(ctx context.Context, config string, limit time.Duration) error {
+// tokenGiven waits until a reader of the shared session has got a token.
+func (l *load) tokenGiven(ctx context.Context, limit time.Duration) error {
 	l.mu.Lock()
-	before := l.reads[config]
+	before := l.reads["shared"]
 	l.mu.Unlock()
-	return eventually(ctx, limit, "a token of creds/"+config, func() error {
+	return eventually(ctx, limit, "a token of creds/shared", func() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if l.reads[config] == before {
+		if l.reads["shared"] == before {
 			return errors.New("none was given")
 		}
 		return nil

@@ -105,7 +105,7 @@ func cutOff(ctx context.Context, random *rand.Rand, log func(string, ...any), l 
 }
 
 func (w *world) spoiled(ctx context.Context, p *proxy, what line, l *load, t *witness, r *result) error {
-	if err := l.tokenGiven(ctx, "shared", 10*time.Second); err != nil {
+	if err := l.tokenGiven(ctx, 10*time.Second); err != nil {
 		return err
 	}
 	// Somewhere in the life of a token.
@@ -127,7 +127,7 @@ func (w *world) spoiled(ctx context.Context, p *proxy, what line, l *load, t *wi
 	if err := p.mend(ctx, what); err != nil {
 		return err
 	}
-	if err := l.tokenGiven(ctx, "shared", time.Minute); err != nil {
+	if err := l.tokenGiven(ctx, time.Minute); err != nil {
 		return err
 	}
 	recovered := time.Since(mended)

@@ -71,7 +71,7 @@ func (s scenario) runAll(ctx context.Context, seed uint64, log func(string, ...a
 	)
 	for i, try := range s.tries {
 		all.Go(func() {
-			r, err := try(ctx, rand.New(rand.NewPCG(seed, uint64(i))), log) //nolint:gosec // never negative
+			r, err := try(ctx, rand.New(rand.NewPCG(seed, uint64(i))), log)
 			if err != nil {
 				errs[i] = fmt.Errorf("%s: %w", s.name, err)
 			}

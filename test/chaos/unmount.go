@@ -39,7 +39,7 @@ func unmounted(ctx context.Context, random *rand.Rand, log func(string, ...any),
 		if err := w.enableAndDisable(ctx, l); err != nil {
 			return nil, errors.Join(err, broken(l, t))
 		}
-		if err := l.tokenGiven(ctx, "shared", 20*time.Second); err != nil {
+		if err := l.tokenGiven(ctx, 20*time.Second); err != nil {
 			return nil, errors.Join(err, broken(l, t))
 		}
 		now, err := pluginOf(w.vault())

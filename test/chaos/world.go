@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -103,8 +104,8 @@ func newWorld(random *rand.Rand, log func(string, ...any), l lives, ip string) (
 func (w *world) onClose(f func()) { w.closers = append(w.closers, f) }
 
 func (w *world) close() {
-	for i := len(w.closers) - 1; i >= 0; i-- {
-		w.closers[i]()
+	for _, f := range slices.Backward(w.closers) {
+		f()
 	}
 }
 

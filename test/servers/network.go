@@ -42,6 +42,7 @@ func (n *node) clusterIP() string { return fmt.Sprintf("192.0.2.%d", n.index) }
 func (w *network) nodeIP(n *node) string {
 	return fmt.Sprintf("198.18.%d.%d", w.third, 4*n.index+2)
 }
+
 func (w *network) hostIP(n *node) string {
 	return fmt.Sprintf("198.18.%d.%d", w.third, 4*n.index+1)
 }
@@ -132,10 +133,13 @@ func (w *network) mend(ctx context.Context, n *node) error {
 // remove ends the namespaces; links go with them.
 func (w *network) remove() {
 	w.release()
+	names := []string{w.name + "sw"}
 	for _, n := range w.nodes {
-		_ = ip(context.Background(), "netns delete "+n.namespace)
+		names = append(names, n.namespace)
 	}
-	_ = ip(context.Background(), "netns delete "+w.name+"sw")
+	for _, name := range names {
+		_ = exec.Command("ip", "netns", "delete", name).Run() //nolint:noctx // takes a moment, and must happen
+	}
 }
 
 func ip(ctx context.Context, args string) error {
