@@ -421,6 +421,30 @@ func TestRule5AServerThatStaysDownLetsTheSessionDieOfAge(t *testing.T) {
 	})
 }
 
+func TestRule5TheQueueOfLogoutsDoesNotWaitForItsBackOffOnceTheServerIsBack(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		var leases []sessions.Lease
+		for range 10 {
+			l, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			leases = append(leases, l)
+		}
+		w.setDown(true)
+		for _, l := range leases {
+			require.Error(t, p.Release(t.Context(), l.Ref))
+		}
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		time.Sleep(15 * time.Minute)
+		w.setDown(false)
+		require.Equal(t, 10, w.openNow())
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, 1, w.openNow(), "only the new one")
+	})
+}
+
 // rule 6: a one-time code is used once.
 
 func TestRule6AOneTimeCodeIsUsedOnce(t *testing.T) {

@@ -155,6 +155,9 @@ func (a *Account) rest(err *providers.Error, wait time.Duration) {
 // loggedInWell forgets the failures before a login that succeeded. That the
 // account asks for codes is not forgotten: this login had one.
 func (a *Account) loggedInWell(s *session) {
+	if a.pause.cause != nil {
+		a.hurryLogouts(1)
+	}
 	a.pause = pause{}
 	a.keptAlive()
 	g := a.guard.Guard

@@ -116,6 +116,9 @@ func (a *Account) loggedOut(e LoggedOut) {
 	if e.Err == nil || e.Err.Kind == providers.SessionGone {
 		a.note(SessionClosed, s, "")
 		a.end(s)
+		if s.rec.Tries > 0 {
+			a.hurryLogouts(2)
+		}
 		return
 	}
 	a.note(LogoutPending, s, e.Err.Error())
@@ -128,6 +131,27 @@ func (a *Account) loggedOut(e LoggedOut) {
 		a.answerReleases(s, e.Err)
 	}
 	a.save(s)
+}
+
+// hurryLogouts brings a few pending logouts forward: the server answers again after
+// it did not, so they need not wait for the end of their back-off. Each that gets
+// through brings two others, so that a long queue is emptied soon and yet does not
+// fall upon a server that has just come back.
+func (a *Account) hurryLogouts(few int) {
+	for range few {
+		var first *session
+		for s := range a.tally.closing {
+			waits := !s.loggingOut && s.rec.Tries > 0 && a.canLogOut(s) && a.now.Before(s.logoutAt)
+			if waits && (first == nil || s.rec.ID < first.rec.ID) {
+				first = s
+			}
+		}
+		if first == nil {
+			return
+		}
+		first.logoutAt = a.now
+		a.schedule(first)
+	}
 }
 
 // answerReleases fails the revocations that waited visibly, the first few

@@ -117,6 +117,9 @@ func (a *Account) refreshed(e Refreshed) {
 		s.rec.Refresh = e.Got.RefreshToken
 		return
 	}
+	if s.trouble != nil && s.trouble.tries > 0 {
+		a.hurryLogouts(1)
+	}
 	s.rec.Generation++
 	s.rec.RefreshedAt = a.now
 	s.unstored = a.takeToken(s, e.Got)
