@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -68,10 +69,29 @@ func StartCluster(ctx context.Context, n int, o Options) (_ *Cluster, err error)
 	if o.Plugin == "" {
 		return c, nil
 	}
-	if err := first.Register(ctx, o.Plugin, o.PluginEnv...); err != nil {
-		return nil, err
+	return c, c.enable(ctx, o)
+}
+
+// enable registers and enables the plugin at the leader. A cluster that has just
+// been formed may change its leader once more, and does then not see at once what
+// was registered.
+func (c *Cluster) enable(ctx context.Context, o Options) error {
+	var last error
+	err := c.Nodes[0].proc.await(ctx, "the plugin's mount", time.Minute, func(ctx context.Context) bool {
+		leader, err := c.Leader(ctx)
+		if err == nil {
+			err = leader.Register(ctx, o.Plugin, o.PluginEnv...)
+		}
+		if err == nil {
+			err = leader.Enable(ctx, Mount)
+		}
+		last = err
+		return err == nil || strings.Contains(err.Error(), "path is already in use")
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, last)
 	}
-	return c, first.Enable(ctx, Mount)
+	return nil
 }
 
 func (c *Cluster) startNode(ctx context.Context, at *node, o Options) (*Vault, error) {
