@@ -121,7 +121,7 @@ func TestACheckOfAServerWithoutSessionsOnlyLogsIn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.noSessions = true
 		w.limits.Capabilities = providers.Capabilities{}
-	}, func(t *testing.T, w *world, p *process) {
+	}, func(t *testing.T, _ *world, p *process) {
 		report, err := p.Check(t.Context(), liveCheck)
 		require.NoError(t, err)
 		require.True(t, report.OK())

@@ -98,8 +98,10 @@ type Use struct {
 	ListedAt                    time.Time // zero: never
 }
 
-// Ours is how many places this mount's sessions take, and Taken how many all do.
-func (u Use) Ours() int  { return u.Open + u.Opening + u.Unknown + u.Closing }
+// Ours is how many places this mount's sessions take.
+func (u Use) Ours() int { return u.Open + u.Opening + u.Unknown + u.Closing }
+
+// Taken is how many places are taken, by whomever.
 func (u Use) Taken() int { return u.Ours() + u.OtherMounts + u.People + u.Strays }
 
 // Plus is the use of two accounts, without their limits.

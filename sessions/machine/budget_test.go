@@ -82,6 +82,10 @@ func answerTo(e Effect, luck int) Event {
 		return Refreshed{Session: e.Session, Got: got, Err: err}
 	case Logout:
 		return LoggedOut{Session: e.Session, Err: err}
+	case List:
+		return Listed{Err: &providers.Error{Kind: providers.NotAllowed, Outcome: providers.DidNotHappen}}
+	case End:
+		return Ended{Session: e.Session, ServerID: e.ServerID, Err: err}
 	case Reply, Note:
 	}
 	return nil
