@@ -29,7 +29,21 @@ func commands() map[string]command {
 		"refused":  refused,
 		"code":     typeCode,
 		"iam":      control,
+		"clock":    shiftClock,
 	}
+}
+
+// shiftClock is `clock 4m`: so far is the emulator's clock ahead from now on.
+func shiftClock(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: clock duration")
+	}
+	ahead, err := time.ParseDuration(args[0])
+	if err != nil {
+		return err
+	}
+	upstreamOf(ts).emulator.ShiftClock(ahead)
+	return nil
 }
 
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {

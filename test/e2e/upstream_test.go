@@ -97,6 +97,7 @@ type options struct {
 	OTPPeriod   duration `json:"otp_period"`
 	TokenLife   duration `json:"token_life"`
 	SessionIdle duration `json:"session_idle"`
+	DateHeader  bool     `json:"date_header"`
 	Users       []string `json:"users"` // of Panta, besides those of iam.Demo; their password is "password"
 }
 
@@ -122,6 +123,7 @@ func emulatorOptions(dir string) (options, error) {
 
 func (o options) config() iam.Config {
 	cfg := iam.Demo()
+	cfg.DateHeader = o.DateHeader
 	for i := range cfg.Realms {
 		realm := &cfg.Realms[i]
 		realm.OTP.Period = o.OTPPeriod.Duration
