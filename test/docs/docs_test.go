@@ -150,8 +150,9 @@ var examples = map[string]example{
 	"terraform": {result: "run", document: document{
 		tools: []string{"terraform"}, prepare: (*world).terraform,
 	}},
-	"policies": {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
-	"curl":     {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
+	"prometheus": {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
+	"policies":   {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
+	"curl":       {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
 	"kubernetes": {result: "schema-checked only", document: document{
 		tools: []string{"kubeconform"}, prepare: (*world).kubernetes,
 	}},
