@@ -177,6 +177,9 @@ type Capabilities struct {
 	GeneratesCode bool
 	// CodePeriod is the length of a code's step; 0 where OneTimeCode is false.
 	CodePeriod time.Duration
+	// LoginPause is how long an account is to be left alone after the answer to a
+	// login: the server may refuse the next one sooner. 0: not at all.
+	LoginPause time.Duration
 	// ListsSessions: the upstream is a SessionLister. Whether the server lets this
 	// account list its sessions only a try can tell.
 	ListsSessions bool

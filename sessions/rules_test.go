@@ -657,6 +657,22 @@ func TestRule7AThrottledAccountWaitsAsTold(t *testing.T) {
 	}
 }
 
+func TestRule7TheNextLoginWaitsUntilTheServerHasLetGoOfTheLastOne(t *testing.T) {
+	inWorld(t, func(w *world) { w.limits.Capabilities.LoginPause = 250 * time.Millisecond }, func(t *testing.T, w *world, p *process) {
+		began := time.Now()
+		for range 4 {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+		}
+		require.Equal(t, 4*w.latency+3*250*time.Millisecond, time.Since(began))
+		time.Sleep(time.Second)
+		began = time.Now()
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.Equal(t, w.latency, time.Since(began), "nobody waits for a login of long ago")
+	})
+}
+
 // rule 8: refresh once.
 
 func TestRule8ASharedTokenIsRefreshedAtHalfItsLife(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
@@ -64,12 +65,13 @@ func (p *Provider) Connect(a providers.Account) (providers.Upstream, error) {
 	}
 	method, _ := p.preset.method(a.AuthMethod)
 	c := &client{
-		account:   a,
-		method:    method,
-		logout:    p.preset.Logout,
-		logoutURL: a.LogoutURL,
-		rules:     slices.Concat(listerRules(), p.preset.Failures, commonRules()),
-		transport: p.transport,
+		account:    a,
+		method:     method,
+		logout:     p.preset.Logout,
+		logoutURL:  a.LogoutURL,
+		rules:      slices.Concat(listerRules(), p.preset.Failures, commonRules()),
+		transport:  p.transport,
+		loginPause: p.preset.LoginPause,
 	}
 	if c.logout == Revocation {
 		c.logoutURL = a.RevocationURL
@@ -133,6 +135,8 @@ type client struct {
 	logoutURL string // empty: there is no logout
 	rules     []FailureRule
 	transport http.RoundTripper
+
+	loginPause time.Duration
 }
 
 // Capabilities implements providers.Upstream.
@@ -141,6 +145,9 @@ func (c *client) Capabilities() providers.Capabilities {
 		Sessions:    c.method.Sessions,
 		Logout:      c.method.Sessions && c.logoutURL != "",
 		OneTimeCode: c.method.OneTimeCode,
+	}
+	if can.Sessions {
+		can.LoginPause = c.loginPause
 	}
 	if can.OneTimeCode {
 		can.GeneratesCode = !c.account.TOTPSecret.Empty()

@@ -141,7 +141,7 @@ func TestCapabilitiesSayWhatAnAccountCanDo(t *testing.T) {
 		account  providers.Account
 		want     providers.Capabilities
 	}{
-		{"panta", "panta", account("panta"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true}},
+		{"panta", "panta", account("panta"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, LoginPause: 250 * time.Millisecond}},
 		{"ocp", "ocp", account("ocp"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, OneTimeCode: true, CodePeriod: 30 * time.Second}},
 		{"ocp that makes codes", "ocp", generates, providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, OneTimeCode: true, GeneratesCode: true, CodePeriod: 60 * time.Second}},
 		{"ocp pat", "ocp", pat(), providers.Capabilities{}},

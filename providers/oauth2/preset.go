@@ -2,6 +2,7 @@ package oauth2
 
 import (
 	"slices"
+	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
@@ -20,6 +21,8 @@ type Preset struct {
 	// Where the method has the field logout_url, that field wins.
 	LogoutEndpoint string
 	Logout         LogoutStyle
+	// LoginPause is that of the accounts' Capabilities.
+	LoginPause time.Duration
 	// AccountEndpoint is the sessions resource of Keycloak's Account REST API: a
 	// template of {base_url} and {realm}; empty: the server has none.
 	AccountEndpoint string

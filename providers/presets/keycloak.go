@@ -3,6 +3,7 @@ package presets
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
@@ -18,6 +19,7 @@ func Keycloak() oauth2.Preset {
 		TokenEndpoint:   "{base_url}/realms/{realm}/protocol/openid-connect/token",
 		LogoutEndpoint:  "{base_url}/realms/{realm}/protocol/openid-connect/logout",
 		Logout:          oauth2.EndSession,
+		LoginPause:      keycloakLoginPause,
 		AccountEndpoint: "{base_url}/realms/{realm}/account/sessions",
 		Failures:        keycloakFailures(),
 		Methods: []oauth2.Method{{
@@ -41,6 +43,12 @@ func Keycloak() oauth2.Preset {
 		}},
 	}
 }
+
+// keycloakLoginPause: with brute-force protection a Keycloak answers a login before
+// it has let go of it, and refuses the next one as if its password were wrong. Of
+// 100 logins one after the other 26.4.7 refused 66 without a pause, 6 with 50 ms,
+// none with 200 ms (docs/keycloak.md).
+const keycloakLoginPause = 250 * time.Millisecond
 
 // keycloakFailures are Keycloak's own words, which 26.4 sends with 401 and 26.7
 // with 400.

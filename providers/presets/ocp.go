@@ -37,6 +37,7 @@ func OCP() oauth2.Preset {
 		TokenEndpoint:   "{base_url}/auth/realms/{realm}/protocol/openid-connect/token",
 		LogoutEndpoint:  "{base_url}/auth/realms/{realm}/protocol/openid-connect/logout",
 		Logout:          oauth2.EndSession,
+		LoginPause:      keycloakLoginPause,
 		AccountEndpoint: "{base_url}/auth/realms/{realm}/account/sessions",
 		Failures: append(keycloakFailures(),
 			// A Keycloak that does not see our Accept header shows its denial as a page.

@@ -20,6 +20,7 @@ func Panta() oauth2.Preset {
 		TokenEndpoint:   "{base_url}/realms/{realm}/protocol/openid-connect/token",
 		LogoutEndpoint:  "{base_url}/realms/{realm}/protocol/openid-connect/logout",
 		Logout:          oauth2.EndSession,
+		LoginPause:      keycloakLoginPause,
 		AccountEndpoint: "{base_url}/realms/{realm}/account/sessions",
 		Failures:        keycloakFailures(),
 		Methods: []oauth2.Method{{

@@ -20,21 +20,22 @@ type Account struct {
 	due      dueHeap
 	tally    tally
 
-	waiters    []*waiter // readers without an answer, oldest first
-	draining   bool
-	stopping   bool
-	drains     []WaiterID
-	closers    []closer
-	fullNoted  time.Time // when people were last told that the budget is full
-	lastGrant  uint64
-	life       map[string]time.Duration // longest lease of a new token, by scopes
-	guard      guardState
-	pause      pause
-	codes      codes
-	codeWakeAt time.Time // a waiter waits for this step of the one-time code
-	book       book
-	clock      Clock
-	keep       keepAlive
+	waiters     []*waiter // readers without an answer, oldest first
+	draining    bool
+	stopping    bool
+	drains      []WaiterID
+	closers     []closer
+	fullNoted   time.Time // when people were last told that the budget is full
+	lastGrant   uint64
+	life        map[string]time.Duration // longest lease of a new token, by scopes
+	guard       guardState
+	pause       pause
+	codes       codes
+	nextLogin   time.Time // none before: the server is still busy with the last one
+	loginWakeAt time.Time // a waiter waits for this step of the one-time code, or for nextLogin
+	book        book
+	clock       Clock
+	keep        keepAlive
 
 	orphansEnded uint64 // since the start
 

@@ -49,7 +49,7 @@ func (a *Account) abandon(id WaiterID) {
 // serve answers every waiter that can be answered and begins what the others
 // need.
 func (a *Account) serve() {
-	a.codeWakeAt = time.Time{}
+	a.loginWakeAt = time.Time{}
 	for _, w := range a.waiters {
 		if !w.answered {
 			a.attendWaiter(w)
@@ -181,21 +181,24 @@ func (a *Account) awaitLogin(w *waiter) {
 	case wait == nil:
 		a.beginLogin(w.want, w.key, w.trial, w.id, c)
 	case wait.at.IsZero(): // for the answer to something that is under way
-	case !w.deadline.IsZero() && !wait.at.Before(w.deadline):
+	case wait.forCode && !w.deadline.IsZero() && !wait.at.Before(w.deadline):
 		a.refuse(w, &Refusal{
 			Reason:  CodeSpent,
 			Message: "the one-time code of this step is used, and the next one comes after the end of this request",
 			Advice:  "try again after " + stamp(wait.at),
 			RetryAt: wait.at,
 		})
-	case a.codeWakeAt.IsZero() || wait.at.Before(a.codeWakeAt):
-		a.codeWakeAt = wait.at
+	case a.loginWakeAt.IsZero() || wait.at.Before(a.loginWakeAt):
+		a.loginWakeAt = wait.at
 	}
 }
 
 // waitFor is something that a login waits for: a time, or, with the zero time,
 // the answer to something under way.
-type waitFor struct{ at time.Time }
+type waitFor struct {
+	at      time.Time
+	forCode bool // the next step of the one-time code
+}
 
 // mayLogin says whether a login may begin now, and with which code; or what it
 // waits for; or why not.
@@ -213,6 +216,9 @@ func (a *Account) mayLogin(want Want, key string, t *trial) (code, *waitFor, *Re
 		}
 		return code{}, nil, refusal
 	}
+	if a.now.Before(a.nextLogin) {
+		return code{}, &waitFor{at: a.nextLogin}, nil
+	}
 	c, freeAt := a.codeFor(limits.Capabilities, want.OTP)
 	if !freeAt.IsZero() {
 		if !want.OTP.Empty() {
@@ -223,7 +229,7 @@ func (a *Account) mayLogin(want Want, key string, t *trial) (code, *waitFor, *Re
 				RetryAt: freeAt,
 			}
 		}
-		return code{}, &waitFor{freeAt}, nil
+		return code{}, &waitFor{at: freeAt, forCode: true}, nil
 	}
 	if !a.makeRoom(limits) {
 		return code{}, &waitFor{}, nil

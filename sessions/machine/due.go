@@ -160,7 +160,7 @@ func (a *Account) NextWake() time.Time {
 	if len(a.due) > 0 {
 		sooner(a.due[0].dueAt)
 	}
-	sooner(a.codeWakeAt)
+	sooner(a.loginWakeAt)
 	if at, can := a.compareDue(); can {
 		sooner(at)
 	}

@@ -109,6 +109,7 @@ func (a *Account) loggedIn(e LoggedIn) {
 		return
 	}
 	a.readClock(e.Got, e.Err)
+	a.nextLogin = a.now.Add(a.limitsOf(s.trial).Capabilities.LoginPause)
 	s.changedIn = a.steps
 	if e.Err != nil {
 		a.loginFailed(s, e)

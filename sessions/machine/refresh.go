@@ -80,7 +80,7 @@ func (a *Account) refreshHelps(s *session, w *waiter) bool {
 // openSuccessor begins the login of the session that takes over, within the
 // budget, the guard and the codes.
 func (a *Account) openSuccessor(s *session) bool {
-	if a.opening != nil || a.draining || a.stopping || a.limits.Retired {
+	if a.opening != nil || a.draining || a.stopping || a.limits.Retired || a.now.Before(a.nextLogin) {
 		return false
 	}
 	want := Want{Mode: providers.Shared, Scopes: s.rec.Scopes}

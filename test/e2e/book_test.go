@@ -276,3 +276,33 @@ func TestAnOrphanIsFoundAndClosedAndNothingIsLeftAtTheServer(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, n)
 }
+
+// With brute-force protection on, a Keycloak answers a login before it has let go
+// of it, and refuses the next one of that user meanwhile (rule 7).
+func TestDedicatedReadsAtOnceAreNeverRefusedByBruteForceProtection(t *testing.T) {
+	t.Parallel()
+	row := servers.Report(t, "brute force", "dedicated reads at once, of one user")
+	l, baseURL := newLossy(t, "brute", 1)
+	l.careful = true
+	m := newMount(t, iam.Demo(), servers.Options{})
+	m.write("config/acc", map[string]any{
+		"provider": "keycloak", "base_url": baseURL, "realm": l.realm, "client_id": "app", "client_secret": "app-secret",
+		"username": "user-0", "password": "password", "max_sessions": 5, "verify": false,
+	})
+	const rounds, readers = 8, 5
+	for range rounds {
+		var all sync.WaitGroup
+		for range readers {
+			all.Go(func() {
+				if _, err := m.read("creds/acc"); err != nil {
+					m.tb.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		require.False(t, t.Failed())
+		require.NoError(t, m.client.Sys().RevokePrefixWithContext(t.Context(), servers.Mount+"/creds"))
+	}
+	require.Equal(t, rounds*readers, l.loginsOf("user-0"), "every login went through at once")
+	row.Found(fmt.Sprintf("%d logins, 0 refused", rounds*readers))
+}
