@@ -142,11 +142,11 @@ func TestCapabilitiesSayWhatAnAccountCanDo(t *testing.T) {
 		want     providers.Capabilities
 	}{
 		{"panta", "panta", account("panta"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, LoginPause: 250 * time.Millisecond}},
-		{"ocp", "ocp", account("ocp"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, OneTimeCode: true, CodePeriod: 30 * time.Second}},
-		{"ocp that makes codes", "ocp", generates, providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, OneTimeCode: true, GeneratesCode: true, CodePeriod: 60 * time.Second}},
+		{"ocp", "ocp", account("ocp"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, LoginPause: 250 * time.Millisecond, OneTimeCode: true, CodePeriod: 30 * time.Second}},
+		{"ocp that makes codes", "ocp", generates, providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, LoginPause: 250 * time.Millisecond, OneTimeCode: true, GeneratesCode: true, CodePeriod: 60 * time.Second}},
 		{"ocp pat", "ocp", pat(), providers.Capabilities{}},
 		{"partner", "partner", account("partner"), providers.Capabilities{}},
-		{"keycloak", "keycloak", account("keycloak"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, OneTimeCode: true, CodePeriod: 30 * time.Second}},
+		{"keycloak", "keycloak", account("keycloak"), providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true, LoginPause: 250 * time.Millisecond, OneTimeCode: true, CodePeriod: 30 * time.Second}},
 		{"keycloak client credentials", "keycloak", service(), providers.Capabilities{}},
 		{"oauth2", "oauth2", account("oauth2"), providers.Capabilities{Sessions: true, Logout: true}},
 		{"oauth2 without revocation_url", "oauth2", noRevocation, providers.Capabilities{Sessions: true}},
