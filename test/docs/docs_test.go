@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,14 +28,13 @@ type document struct {
 	tools   []string // of scripts/, besides Vault
 }
 
-// documents are those with command blocks, from the module's root. Those of
+// documents are those with command blocks that run, from the module's root. Those of
 // examples/ are in examples.
 var documents = map[string]document{
 	"README.md": {prepare: func(w *world) {
 		w.installed("v0.1.0", "v0.2.0")
 		w.quickStart()
 	}},
-	"CONTRIBUTING.md":         {prepare: (*world).quickStart},
 	"docs/operations.md":      {prepare: func(w *world) { w.running(5 * time.Minute) }},
 	"docs/security.md":        {prepare: func(w *world) { w.running(5 * time.Minute) }},
 	"docs/troubleshooting.md": {prepare: func(w *world) { w.running(5 * time.Minute) }},
@@ -53,7 +53,7 @@ func TestEveryCommandIsExecuted(t *testing.T) {
 			continue
 		}
 		d, known := documents[file]
-		if !known {
+		if !known && slices.ContainsFunc(found, block.runs) {
 			t.Errorf("%s has command blocks: say in documents what their reader needs", file)
 			continue
 		}

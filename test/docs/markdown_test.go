@@ -20,6 +20,9 @@ type block struct {
 
 func (b block) String() string { return fmt.Sprintf("%s:%d", b.file, b.line) }
 
+// runs says that the test types it.
+func (b block) runs() bool { return !b.mark.byCI && b.mark.because == "" }
+
 // mark says what the test does with a block. A reader does not see it: it is
 // an HTML comment in the line before the fence.
 //
