@@ -2,7 +2,9 @@ package configs
 
 import (
 	"context"
+	"crypto/subtle"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -109,6 +111,9 @@ func (w *write) check(ctx context.Context) error {
 	if w.otherAccount() {
 		return w.refuseOtherAccount()
 	}
+	if err := w.refuseSecretsElsewhere(); err != nil {
+		return err
+	}
 	if loggedIn && w.before.account.ClientID != w.next.account.ClientID {
 		open, err := w.engine.InUse(ctx, w.next.id)
 		if err != nil {
@@ -119,6 +124,40 @@ func (w *write) check(ctx context.Context) error {
 		}
 	}
 	return w.rolesStillFit(ctx, w.next)
+}
+
+// refuseSecretsElsewhere refuses to send what a logout sends to another host for
+// somebody who does not know it: whoever may write a config may not read from it.
+func (w *write) refuseSecretsElsewhere() error {
+	before, next := w.before.account, w.next.account
+	for _, endpoint := range []struct{ field, before, next string }{
+		{"logout_url", before.LogoutURL, next.LogoutURL},
+		{"revocation_url", before.RevocationURL, next.RevocationURL},
+	} {
+		if host := hostOf(endpoint.next); host == "" || host == hostOf(endpoint.before) || host == hostOf(next.TokenURL) {
+			continue
+		}
+		for _, secret := range []struct {
+			field  string
+			stored providers.Secret
+		}{{"client_secret", before.ClientSecret}, {"password", before.Password}} {
+			given, _ := w.change[secret.field].(string)
+			same := subtle.ConstantTimeCompare([]byte(given), []byte(secret.stored.Reveal())) == 1
+			if !secret.stored.Empty() && !same {
+				return refuse(endpoint.field, "leads to another host, which is then sent the client's secret and refresh tokens; give %s with it, as it is stored", secret.field)
+			}
+		}
+	}
+	return nil
+}
+
+// hostOf is the host of an address that Normalize has checked; empty: there is none.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // otherLogin says whether an update names another provider or auth_method,
