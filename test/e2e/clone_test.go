@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -85,6 +84,6 @@ func (l *lossy) requireLive(t *testing.T, baseURL string, leases ...*api.Secret)
 	t.Helper()
 	for i, lease := range leases {
 		_, err := l.marks(t.Context(), baseURL, lease.Data["access_token"].(string))
-		require.NoError(t, err, fmt.Sprintf("lease %d", i))
+		require.NoError(t, err, "lease %d", i)
 	}
 }
