@@ -27,7 +27,9 @@ type Target struct {
 	Renewable bool
 
 	// Token says that this is a personal access token: nothing logs in for it.
-	Token    bool
+	Token bool
+	// CanLogIn: there is a login to the account, were it only to keep it alive.
+	CanLogIn bool
 	Services []string // where that token works
 
 	provider providers.Provider
@@ -82,6 +84,7 @@ func ofConfig(n *connection) *Target {
 		TTL:         n.entry.TTL,
 		MaxTTL:      n.entry.MaxTTL,
 		Token:       !n.logsIn(),
+		CanLogIn:    n.canLogIn(),
 		Services:    n.method.Services,
 		provider:    n.provider,
 		account:     n.account,

@@ -78,8 +78,8 @@ func (p checkPath) check(ctx context.Context, _ *logical.Request, data *framewor
 	switch {
 	case target == nil:
 		return noSuchName(name), nil
-	case target.Token:
-		return logical.ErrorResponse("%s: there is nothing to check: nothing logs in with a personal access token", configSubject(target.Config)), nil
+	case !target.CanLogIn:
+		return logical.ErrorResponse("%s: there is nothing to check: nothing logs in with a personal access token; with username and password of its owner, their login is checked", configSubject(target.Config)), nil
 	}
 	report, err := p.sessions.Check(ctx, checkRequest(target, data))
 	if err != nil {
@@ -179,7 +179,8 @@ who uses the session budget: this mount, other mounts, people.
 
 A check obeys the budget, and uses a one-time code up. On an account that is
 closed to logins after refused ones it does nothing unless force=true; a login that
-succeeds reopens the account.
+succeeds reopens the account. Of a personal access token the login of its owner is
+tried, if the config has one.
 
 A session in the list with this mount's mark that its ledger never held is a stray:
 the storage went back in time, or it is a copy of another Vault's. Strays are

@@ -74,6 +74,7 @@ func TestACheckPassesItsOptionsOn(t *testing.T) {
 func TestChecksThatAreRefused(t *testing.T) {
 	h := checkedHouse(t)
 	require.Equal(t, 200, h.write("config/token", personal(nil)).status, "with a warning")
+	h.mustWrite("config/owned", personal(map[string]any{"username": "olga", "password": password}))
 	guarded := &sessions.Error{Reason: machine.Guarded, Message: "the account is closed", Advice: "correct the config"}
 	for _, c := range []struct {
 		path   string
@@ -83,7 +84,7 @@ func TestChecksThatAreRefused(t *testing.T) {
 		text   string
 	}{
 		{"check/none", nil, nil, 400, "there is no role or config \"none\"; `vault list` at roles/ and config/ shows what there is"},
-		{"check/token", nil, nil, 400, `config "token": there is nothing to check: nothing logs in with a personal access token`},
+		{"check/token", nil, nil, 400, `config "token": there is nothing to check: nothing logs in with a personal access token; with username and password of its owner, their login is checked`},
 		{"check/eu1", map[string]any{"forced": true}, nil, 400, `field "forced": is not a field of this path; did you mean "force"?`},
 		{"check/eu1", map[string]any{"force": "maybe"}, nil, 400, `field "force": must be true or false`},
 		{"check/eu1", nil, guarded, 400, `config "eu1": the account is closed; try one login all the same with force=true, or correct the config`},
@@ -95,5 +96,8 @@ func TestChecksThatAreRefused(t *testing.T) {
 		assert.Equal(t, c.text, a.text, c.path)
 		h.requireNoSecret(a)
 	}
+	h.engine.err = guarded
+	assert.Equal(t, 400, h.read("check/owned", nil).status)
+	assert.NotEmpty(t, h.engine.checked.Account, "the owner's login is tried")
 	assert.Equal(t, "correct the config", guarded.Advice, "what others see of the refusal stays")
 }
