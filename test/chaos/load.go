@@ -253,7 +253,7 @@ func refusal(config string, err error) string {
 	}
 	sentence := strings.Join(refused.Errors, "; ")
 	for _, known := range []string{
-		"session budget is full", "one-time code", "the connection broke", "no connection", "no answer within the time",
+		"rpc error", "session budget is full", "one-time code", "the connection broke", "no connection", "no answer within the time",
 		"the last login failed", "closed to logins", "plugin is being stopped", "Vault is sealed", "session limit",
 		"could not be refreshed", "503", "transport", "EOF", "plugin is shut down", "no active",
 	} {
