@@ -81,7 +81,7 @@ type mountEntry struct {
 func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, storagePatience)
 	defer cancel()
-	return l.byID.Put(ctx, key(id, r.ID), sessionEntry{
+	entry := sessionEntry{
 		Stage:        r.Stage,
 		Mode:         r.Mode,
 		Scopes:       r.Scopes,
@@ -94,13 +94,14 @@ func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error 
 		Horizon:      r.Horizon,
 		Idle:         r.Idle,
 		DiesAt:       r.DiesAt,
-		CodeEnds:     r.CodeEnds,
-		CodeDigest:   r.CodeDigest,
-		CodeUntil:    r.CodeUntil,
 		Revocations:  r.Revocations,
 		Tries:        r.Tries,
 		LastError:    r.LastError,
-	})
+	}
+	if c := r.Code; c != nil {
+		entry.CodeEnds, entry.CodeDigest, entry.CodeUntil = c.Ends, c.Digest, c.Until
+	}
+	return l.byID.Put(ctx, key(id, r.ID), entry)
 }
 
 func (l *ledger) remove(ctx context.Context, id AccountID, s machine.SessionID) error {
@@ -152,7 +153,7 @@ func (l *ledger) load(ctx context.Context, id AccountID, now time.Time, logger h
 }
 
 func (e sessionEntry) record(id machine.SessionID) machine.Record {
-	return machine.Record{
+	r := machine.Record{
 		ID:          id,
 		Stage:       e.Stage,
 		Mode:        e.Mode,
@@ -166,13 +167,14 @@ func (e sessionEntry) record(id machine.SessionID) machine.Record {
 		Horizon:     e.Horizon,
 		Idle:        e.Idle,
 		DiesAt:      e.DiesAt,
-		CodeEnds:    e.CodeEnds,
-		CodeDigest:  e.CodeDigest,
-		CodeUntil:   e.CodeUntil,
 		Revocations: e.Revocations,
 		Tries:       e.Tries,
 		LastError:   e.LastError,
 	}
+	if !e.CodeUntil.IsZero() {
+		r.Code = &machine.SpentCode{Ends: e.CodeEnds, Digest: e.CodeDigest, Until: e.CodeUntil}
+	}
+	return r
 }
 
 // guard reads an account's guard; one that cannot be read is an open account.

@@ -53,7 +53,7 @@ func (a *Account) readClock(got providers.TokenResponse, err *providers.Error) {
 // clockRemark explains a refused one-time code by clocks that differ; empty: they
 // do not, as far as we know.
 func (a *Account) clockRemark(s *session, err *providers.Error) string {
-	if err.Kind != providers.BadCredentials || !s.rec.sentCode() || !a.clock.Far() {
+	if err.Kind != providers.BadCredentials || s.rec.Code == nil || !a.clock.Far() {
 		return ""
 	}
 	return a.clock.String() + ", which makes one-time codes fail: have the clock that is wrong set (NTP)"

@@ -19,11 +19,9 @@ type codes struct {
 
 // code is the one-time code of one login; the zero value sends none.
 type code struct {
-	typed  providers.Secret
-	at     time.Time // the code of this moment's step
-	ends   time.Time // of that step
-	digest string
-	until  time.Time // end of the server's look-around for it
+	typed providers.Secret
+	at    time.Time // the code of this moment's step
+	spent *SpentCode
 }
 
 // codeFor says which code a login may use now; if none, from when on one is free.
@@ -40,29 +38,28 @@ func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret) (nex
 		if a.now.Before(until) {
 			return code{}, until
 		}
-		return code{typed: typed, digest: digest, until: a.now.Add(3 * defaultCodePeriod)}, time.Time{}
+		return code{typed: typed, spent: &SpentCode{Digest: digest, Until: a.now.Add(3 * defaultCodePeriod)}}, time.Time{}
 	case c.GeneratesCode:
 		if a.now.Before(a.codes.freeAt) {
 			return code{}, a.codes.freeAt
 		}
 		step := a.now.UnixNano() / int64(period)
 		ends := time.Unix(0, (step+1)*int64(period))
-		return code{at: a.now, ends: ends, until: ends.Add(period)}, time.Time{}
+		return code{at: a.now, spent: &SpentCode{Ends: ends, Until: ends.Add(period)}}, time.Time{}
 	}
 	return code{}, time.Time{}
 }
 
-// spend marks a code as used before it is sent.
-func (a *Account) spend(c code) {
-	a.rememberStep(c.ends)
-	if c.digest != "" {
-		a.rememberTyped(c.digest, c.until)
+// spend marks a code as used: before it is sent, and when its record is read again.
+func (a *Account) spend(c *SpentCode) {
+	if c == nil {
+		return
 	}
-}
-
-func (a *Account) rememberStep(ends time.Time) {
-	if ends.After(a.codes.freeAt) {
-		a.codes.freeAt = ends
+	if c.Ends.After(a.codes.freeAt) {
+		a.codes.freeAt = c.Ends
+	}
+	if c.Digest != "" {
+		a.rememberTyped(c.Digest, c.Until)
 	}
 }
 

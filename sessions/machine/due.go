@@ -91,8 +91,8 @@ func (a *Account) nextDue(s *session) time.Time {
 			sooner(s.search.at)
 		}
 	case spent:
-		if !s.storing {
-			sooner(s.rec.CodeUntil)
+		if !s.storing && s.rec.Code != nil {
+			sooner(s.rec.Code.Until)
 		}
 	case intending, loggingIn, recording, removing:
 	}
@@ -139,7 +139,7 @@ func (a *Account) attendSession(s *session) {
 			a.book.wanted = true
 		}
 	case spent:
-		if !a.now.Before(s.rec.CodeUntil) {
+		if !s.rec.Code.remembered(a.now) {
 			a.remove(s)
 		}
 	case intending, loggingIn, recording, removing:

@@ -161,7 +161,7 @@ func (a *Account) loggedInWell(s *session) {
 	a.pause = pause{}
 	a.keptAlive()
 	g := a.guard.Guard
-	next := Guard{AsksForCode: g.AsksForCode && s.rec.sentCode(), Idle: g.Idle, LastLogin: g.LastLogin}
+	next := Guard{AsksForCode: g.AsksForCode && s.rec.Code != nil, Idle: g.Idle, LastLogin: g.LastLogin}
 	if s.trial != nil {
 		// Settings that are on trial prove nothing for those in force.
 		next = g
@@ -183,7 +183,7 @@ func (a *Account) strike(s *session, err *providers.Error) {
 	g := a.guard.Guard
 	capabilities := a.limitsOf(s.trial).Capabilities
 	g.Reason = join(err.Message, a.clockRemark(s, err))
-	if capabilities.OneTimeCode && !s.rec.sentCode() && !g.AsksForCode {
+	if capabilities.OneTimeCode && s.rec.Code == nil && !g.AsksForCode {
 		g.AsksForCode = true
 	} else {
 		g.Strikes++

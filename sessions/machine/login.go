@@ -34,22 +34,20 @@ func (a *Account) beginLogin(want Want, key string, t *trial, opener WaiterID, c
 		dueIndex: notDue,
 	}
 	s.rec = Record{
-		ID:         a.newID(),
-		Stage:      Opening,
-		Mode:       want.Mode,
-		Scopes:     want.Scopes,
-		OpenedAt:   a.now,
-		Idle:       a.idleTime(),
-		DiesAt:     a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
-		CodeEnds:   c.ends,
-		CodeDigest: c.digest,
-		CodeUntil:  c.until,
+		ID:       a.newID(),
+		Stage:    Opening,
+		Mode:     want.Mode,
+		Scopes:   want.Scopes,
+		OpenedAt: a.now,
+		Idle:     a.idleTime(),
+		DiesAt:   a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
+		Code:     c.spent,
 	}
 	s.request = &Login{Session: s.rec.ID, Scopes: want.Scopes, OTP: c.typed, CodeAt: c.at}
 	if t != nil {
 		s.request.Via = t.verify.Via
 	}
-	a.spend(c)
+	a.spend(c.spent)
 	a.sessions[s.rec.ID] = s
 	a.enter(s, intending)
 	a.opening = s
@@ -289,7 +287,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 // rememberOrRemove ends the record of a login that did not happen. Where it
 // spent a code, the record stays until that code's look-around is over.
 func (a *Account) rememberOrRemove(s *session) {
-	if !a.now.Before(s.rec.CodeUntil) {
+	if !s.rec.Code.remembered(a.now) {
 		a.remove(s)
 		return
 	}
@@ -306,7 +304,7 @@ func (a *Account) answerOpeners(s *session, r *Refusal) {
 	for _, w := range a.waiters {
 		sharer := s.rec.Mode == providers.Shared && s.trial == nil && w.readsShared(s.key)
 		// A code that somebody typed for a login of their own was not sent yet.
-		sharer = sharer && (w.want.OTP.Empty() || s.rec.sentCode())
+		sharer = sharer && (w.want.OTP.Empty() || s.rec.Code != nil)
 		served := sharer && current != nil && current.serves(w, a.now)
 		if !w.answered && !served && (sharer || w.id == s.opener) {
 			a.refuse(w, r)

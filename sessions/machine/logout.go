@@ -193,7 +193,7 @@ func (a *Account) end(s *session) {
 	}
 	s.releasing = nil
 	s.changedIn = a.steps
-	if a.now.Before(s.rec.CodeUntil) {
+	if s.rec.Code.remembered(a.now) {
 		a.enter(s, spent)
 		a.schedule(s)
 		return

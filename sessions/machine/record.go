@@ -58,13 +58,8 @@ type Record struct {
 	Idle   time.Duration
 	DiesAt time.Time
 
-	// CodeEnds is the end of the step whose one-time code this login spent, zero
-	// if it made none: a time, since steps are counted anew where a config
-	// changes their length. CodeDigest is set instead for a code typed by a
-	// person. CodeUntil is when the server's look-around for it is over.
-	CodeEnds   time.Time
-	CodeDigest string
-	CodeUntil  time.Time
+	// Code is the one-time code that its login spent; nil: it sent none.
+	Code *SpentCode
 
 	// Revocations counts the revocations that failed visibly (rule 5); Tries
 	// counts all logouts that failed.
@@ -73,8 +68,19 @@ type Record struct {
 	LastError   string
 }
 
-// sentCode says whether the session's login carried a one-time code.
-func (r Record) sentCode() bool { return !r.CodeEnds.IsZero() || r.CodeDigest != "" }
+// SpentCode is a one-time code that was used. It is immutable.
+type SpentCode struct {
+	// Ends is the end of its step, for a code that we made: a time, since steps
+	// are counted anew where a config changes their length.
+	Ends time.Time
+	// Digest is of a code that a person typed.
+	Digest string
+	// Until is when the server's look-around for it is over.
+	Until time.Time
+}
+
+// remembered says that the server could still take the code again, if there is one.
+func (c *SpentCode) remembered(now time.Time) bool { return c != nil && now.Before(c.Until) }
 
 // Guard is what is remembered of an account besides its sessions, above all
 // what keeps it from being locked out (rule 7). The zero value is an open

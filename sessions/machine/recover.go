@@ -32,10 +32,7 @@ func Recover(l Limits, g Guard, records []Record, boot string, newID func() Sess
 func (a *Account) recover(r Record) {
 	s := &session{rec: r, key: scopesKey(r.Scopes), durable: true, dueIndex: notDue}
 	a.sessions[r.ID] = s
-	a.rememberStep(r.CodeEnds)
-	if r.CodeDigest != "" {
-		a.rememberTyped(r.CodeDigest, r.CodeUntil)
-	}
+	a.spend(r.Code)
 	if r.Stage == Open || r.Stage == Closing {
 		s.rec.DiesAt = r.surelyDead(a.now)
 	}
