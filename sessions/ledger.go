@@ -90,16 +90,15 @@ func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error 
 		Generation:   r.Generation,
 		OpenedAt:     r.OpenedAt,
 		RefreshedAt:  r.RefreshedAt,
-		ClosingAt:    r.ClosingAt,
 		Horizon:      r.Horizon,
 		Idle:         r.Idle,
 		DiesAt:       r.DiesAt,
-		Revocations:  r.Revocations,
-		Tries:        r.Tries,
-		LastError:    r.LastError,
 	}
 	if c := r.Code; c != nil {
 		entry.CodeEnds, entry.CodeDigest, entry.CodeUntil = c.Ends, c.Digest, c.Until
+	}
+	if p := r.Logout; p != nil {
+		entry.ClosingAt, entry.Tries, entry.Revocations, entry.LastError = p.Since, p.Tries, p.Revocations, p.LastError
 	}
 	return l.byID.Put(ctx, key(id, r.ID), entry)
 }
@@ -163,16 +162,15 @@ func (e sessionEntry) record(id machine.SessionID) machine.Record {
 		Generation:  e.Generation,
 		OpenedAt:    e.OpenedAt,
 		RefreshedAt: e.RefreshedAt,
-		ClosingAt:   e.ClosingAt,
 		Horizon:     e.Horizon,
 		Idle:        e.Idle,
 		DiesAt:      e.DiesAt,
-		Revocations: e.Revocations,
-		Tries:       e.Tries,
-		LastError:   e.LastError,
 	}
 	if !e.CodeUntil.IsZero() {
 		r.Code = &machine.SpentCode{Ends: e.CodeEnds, Digest: e.CodeDigest, Until: e.CodeUntil}
+	}
+	if !e.ClosingAt.IsZero() {
+		r.Logout = &machine.PendingLogout{Since: e.ClosingAt, Tries: e.Tries, Revocations: e.Revocations, LastError: e.LastError}
 	}
 	return r
 }

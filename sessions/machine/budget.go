@@ -60,7 +60,7 @@ func (a *Account) makeRoom(l Limits) bool {
 // closingSoon says that a first logout is under way, which will make room.
 func (a *Account) closingSoon() bool {
 	for _, s := range a.sessions {
-		if s.kept || s.phase == closing && s.loggingOut && s.rec.Tries == 0 {
+		if s.kept || s.phase == closing && s.loggingOut && s.rec.pendingLogout().Tries == 0 {
 			return true
 		}
 	}

@@ -45,11 +45,12 @@ func (a *Account) finishDrains() {
 	}
 	var refusal *Refusal
 	if pending > 0 {
+		failure := last.rec.pendingLogout().LastError
 		refusal = &Refusal{
 			Reason:  Upstream,
-			Message: counted(pending, "session") + " could not be logged out: " + last.rec.LastError,
+			Message: counted(pending, "session") + " could not be logged out: " + failure,
 			Advice:  "that is tried again in the background",
-			Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: last.rec.LastError},
+			Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: failure},
 		}
 	}
 	for _, w := range a.drains {

@@ -116,20 +116,22 @@ func (a *Account) loggedOut(e LoggedOut) {
 	if e.Err == nil || e.Err.Kind == providers.SessionGone {
 		a.note(SessionClosed, s, "")
 		a.end(s)
-		if s.rec.Tries > 0 {
+		if s.rec.pendingLogout().Tries > 0 {
 			a.hurryLogouts(2)
 		}
 		return
 	}
 	a.note(LogoutPending, s, e.Err.Error())
 	s.rec.Stage = Closing
-	s.rec.Tries++
-	s.rec.LastError = e.Err.What()
-	s.logoutAt = a.now.Add(backoff(s.rec.ID, s.rec.Tries, logoutMost))
+	pending := s.rec.pendingLogout()
+	pending.Tries++
+	pending.LastError = e.Err.What()
 	if len(s.releasing) > 0 {
-		s.rec.Revocations++
-		a.answerReleases(s, e.Err)
+		pending.Revocations++
 	}
+	s.rec.Logout = &pending
+	s.logoutAt = a.now.Add(backoff(s.rec.ID, pending.Tries, logoutMost))
+	a.answerReleases(s, e.Err)
 	a.save(s)
 }
 
@@ -141,7 +143,7 @@ func (a *Account) hurryLogouts(few int) {
 	for range few {
 		var first *session
 		for s := range a.tally.closing {
-			waits := !s.loggingOut && s.rec.Tries > 0 && a.canLogOut(s) && a.now.Before(s.logoutAt)
+			waits := !s.loggingOut && s.rec.pendingLogout().Tries > 0 && a.canLogOut(s) && a.now.Before(s.logoutAt)
 			if waits && (first == nil || s.rec.ID < first.rec.ID) {
 				first = s
 			}
@@ -158,7 +160,7 @@ func (a *Account) hurryLogouts(few int) {
 // times; after that the lease is released and the queue goes on alone.
 func (a *Account) answerReleases(s *session, err *providers.Error) {
 	var refusal *Refusal
-	if s.rec.Revocations <= visibleRevocations {
+	if s.rec.pendingLogout().Revocations <= visibleRevocations {
 		refusal = &Refusal{
 			Reason:  Upstream,
 			Message: "the session could not be logged out: " + err.What(),
@@ -177,7 +179,7 @@ func (a *Account) attendClosing(s *session) {
 	switch {
 	case s.loggingOut:
 	case !a.now.Before(s.rec.DiesAt):
-		a.note(SessionAgedOut, s, s.rec.LastError)
+		a.note(SessionAgedOut, s, s.rec.pendingLogout().LastError)
 		a.end(s)
 	case a.canLogOut(s) && !a.now.Before(s.logoutAt):
 		a.logOut(s)

@@ -19,7 +19,7 @@ type closer struct {
 func (a *Account) closeSession(e CloseSession) {
 	c := closer{waiter: e.Waiter, session: e.Session}
 	if s := a.sessions[e.Session]; s != nil {
-		c.tries = s.rec.Tries
+		c.tries = s.rec.pendingLogout().Tries
 		switch s.phase {
 		case lost:
 			a.note(SessionDropped, s, "")
@@ -66,12 +66,12 @@ func (a *Account) closed(c closer) (refusal *Refusal, done bool) {
 		if !a.canLogOut(s) {
 			return nil, true // it ends by age
 		}
-		if s.rec.Tries > c.tries {
+		if pending := s.rec.pendingLogout(); pending.Tries > c.tries {
 			return &Refusal{
 				Reason:  Upstream,
-				Message: "the session could not be logged out: " + s.rec.LastError,
+				Message: "the session could not be logged out: " + pending.LastError,
 				Advice:  "it stays in the logout queue and is tried again until " + stamp(s.rec.DiesAt),
-				Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: s.rec.LastError},
+				Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: pending.LastError},
 			}, true
 		}
 	case intending, loggingIn, recording, open:

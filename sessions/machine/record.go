@@ -48,9 +48,8 @@ type Record struct {
 	Generation int
 
 	OpenedAt time.Time
-	// RefreshedAt is when its newest token came by a refresh; ClosingAt is since
-	// when it waits for its logout. Zero: it was not, does not.
-	RefreshedAt, ClosingAt time.Time
+	// RefreshedAt is when its newest token came by a refresh; zero: none did.
+	RefreshedAt time.Time
 	// Horizon is when the newest access token expires. No lease outlives it.
 	Horizon time.Time
 	// Idle is how long the server keeps a new session that is left alone; DiesAt
@@ -61,11 +60,27 @@ type Record struct {
 	// Code is the one-time code that its login spent; nil: it sent none.
 	Code *SpentCode
 
-	// Revocations counts the revocations that failed visibly (rule 5); Tries
-	// counts all logouts that failed.
-	Revocations int
+	// Logout is how its logout stands; nil: it never waited for one.
+	Logout *PendingLogout
+}
+
+// PendingLogout is the logout that a session waits for. It is immutable: a write
+// of it may be under way.
+type PendingLogout struct {
+	Since time.Time
+	// Tries counts the logouts that failed; Revocations counts those of them that
+	// failed a revocation visibly (rule 5).
 	Tries       int
+	Revocations int
 	LastError   string
+}
+
+// pendingLogout is how its logout stands; zero: it never waited for one.
+func (r *Record) pendingLogout() PendingLogout {
+	if r.Logout == nil {
+		return PendingLogout{}
+	}
+	return *r.Logout
 }
 
 // SpentCode is a one-time code that was used. It is immutable.

@@ -114,7 +114,7 @@ func (a *Account) Status(now time.Time) Status {
 	}
 	for s := range a.tally.closing {
 		st.States[a.state(s)]++
-		if at := s.rec.ClosingAt; a.canLogOut(s) && (st.OldestLogout.IsZero() || at.Before(st.OldestLogout)) {
+		if at := s.rec.pendingLogout().Since; a.canLogOut(s) && (st.OldestLogout.IsZero() || at.Before(st.OldestLogout)) {
 			st.OldestLogout = at
 		}
 	}
@@ -157,6 +157,7 @@ func (a *Account) Session(id SessionID) (SessionStatus, bool) {
 }
 
 func (a *Account) sessionStatus(s *session) SessionStatus {
+	pending := s.rec.pendingLogout()
 	st := SessionStatus{
 		ID:          s.rec.ID,
 		State:       a.state(s),
@@ -167,9 +168,9 @@ func (a *Account) sessionStatus(s *session) SessionStatus {
 		OpenedAt:    s.rec.OpenedAt,
 		RefreshedAt: s.rec.RefreshedAt,
 		Horizon:     s.rec.Horizon,
-		Revocations: s.rec.Revocations,
-		Tries:       s.rec.Tries,
-		LastError:   s.rec.LastError,
+		Revocations: pending.Revocations,
+		Tries:       pending.Tries,
+		LastError:   pending.LastError,
 	}
 	if st.EarlierLeases = s.nameless(); st.EarlierLeases {
 		st.Leases--
@@ -181,7 +182,7 @@ func (a *Account) sessionStatus(s *session) SessionStatus {
 		st.DiesAt = s.rec.DiesAt
 	}
 	if s.phase == closing {
-		st.ClosingAt = s.rec.ClosingAt
+		st.ClosingAt = pending.Since
 	}
 	if st.State == StateWaiting && !s.loggingOut {
 		st.LogoutAt = s.logoutAt

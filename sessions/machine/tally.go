@@ -17,8 +17,8 @@ func (a *Account) enter(s *session, p phase) {
 	if p != closing {
 		return
 	}
-	if s.rec.ClosingAt.IsZero() {
-		s.rec.ClosingAt = a.now
+	if s.rec.Logout == nil {
+		s.rec.Logout = &PendingLogout{Since: a.now}
 	}
 	if a.tally.closing == nil {
 		a.tally.closing = map[*session]struct{}{}
