@@ -20,7 +20,8 @@ type Account struct {
 	due      dueHeap
 	tally    tally
 
-	waiters     []*waiter // readers without an answer, oldest first
+	waiters     []*waiter                // readers without an answer, oldest first
+	releasing   map[SessionID][]WaiterID // releases that wait for a logout
 	draining    bool
 	stopping    bool
 	drains      []WaiterID
@@ -81,8 +82,7 @@ type session struct {
 	kept      bool   // to be closed when the list has come that its token asks for
 	search    *retry // of a lost login: when the list is asked for again
 
-	logoutAt  time.Time // next try of a pending logout
-	releasing []WaiterID
+	logoutAt time.Time // next try of a pending logout
 
 	unsaved *retry // of a failed write; nil: the last one was stored
 

@@ -30,18 +30,15 @@ func (a *Account) verify(e Verify) {
 // abandon forgets a request that has ended. What it began goes on: others may
 // wait for the same, and what nobody takes is closed.
 func (a *Account) abandon(id WaiterID) {
-	others := slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.id == id })
-	reader := len(others) < len(a.waiters)
-	a.waiters = others
-	if reader {
-		return // a reader's end does not cost a walk over the sessions
-	}
+	a.waiters = slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.id == id })
 	a.drains = slices.DeleteFunc(a.drains, func(d WaiterID) bool { return d == id })
 	a.book.askers = slices.DeleteFunc(a.book.askers, func(w asker) bool { return w.waiter == id })
 	a.closers = slices.DeleteFunc(a.closers, func(c closer) bool { return c.waiter == id })
-	for _, s := range a.sessions {
-		if len(s.releasing) > 0 {
-			s.releasing = slices.DeleteFunc(s.releasing, func(r WaiterID) bool { return r == id })
+	for s, waiting := range a.releasing {
+		if waiting = slices.DeleteFunc(waiting, func(r WaiterID) bool { return r == id }); len(waiting) == 0 {
+			delete(a.releasing, s)
+		} else {
+			a.releasing[s] = waiting
 		}
 	}
 }

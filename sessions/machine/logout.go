@@ -52,7 +52,7 @@ func (a *Account) awaitLogout(s *session, w WaiterID) {
 		return
 	}
 	if w != 0 {
-		s.releasing = append(s.releasing, w)
+		a.releasing[s.rec.ID] = append(a.releasing[s.rec.ID], w)
 	}
 }
 
@@ -126,12 +126,12 @@ func (a *Account) loggedOut(e LoggedOut) {
 	pending := s.rec.pendingLogout()
 	pending.Tries++
 	pending.LastError = e.Err.What()
-	if len(s.releasing) > 0 {
+	if len(a.releasing[s.rec.ID]) > 0 {
 		pending.Revocations++
 	}
 	s.rec.Logout = &pending
 	s.logoutAt = a.now.Add(backoff(s.rec.ID, pending.Tries, logoutMost))
-	a.answerReleases(s, e.Err)
+	a.failReleases(s, e.Err)
 	a.save(s)
 }
 
@@ -156,9 +156,9 @@ func (a *Account) hurryLogouts(few int) {
 	}
 }
 
-// answerReleases fails the revocations that waited visibly, the first few
+// failReleases fails the revocations that waited visibly, the first few
 // times; after that the lease is released and the queue goes on alone.
-func (a *Account) answerReleases(s *session, err *providers.Error) {
+func (a *Account) failReleases(s *session, err *providers.Error) {
 	var refusal *Refusal
 	if s.rec.pendingLogout().Revocations <= visibleRevocations {
 		refusal = &Refusal{
@@ -168,10 +168,15 @@ func (a *Account) answerReleases(s *session, err *providers.Error) {
 			Err:     err,
 		}
 	}
-	for _, w := range s.releasing {
-		a.reply(Reply{Waiter: w, Session: s.rec.ID, Err: refusal})
+	a.answerReleases(s, refusal)
+}
+
+// answerReleases answers the releases that waited for the session's logout.
+func (a *Account) answerReleases(s *session, r *Refusal) {
+	for _, w := range a.releasing[s.rec.ID] {
+		a.reply(Reply{Waiter: w, Session: s.rec.ID, Err: r})
 	}
-	s.releasing = nil
+	delete(a.releasing, s.rec.ID)
 }
 
 // attendClosing does what is due for a pending logout.
@@ -190,10 +195,7 @@ func (a *Account) attendClosing(s *session) {
 // goes, but not before the look-around of the code that it spent is over: until
 // then the ledger may say more than is true, never less.
 func (a *Account) end(s *session) {
-	for _, w := range s.releasing {
-		a.reply(Reply{Waiter: w, Session: s.rec.ID})
-	}
-	s.releasing = nil
+	a.answerReleases(s, nil)
 	s.changedIn = a.steps
 	if s.rec.Code.remembered(a.now) {
 		a.enter(s, spent)

@@ -11,16 +11,17 @@ import (
 // gives ids that were never used before.
 func Recover(l Limits, g Guard, records []Record, boot string, newID func() SessionID, now time.Time) *Account {
 	a := &Account{
-		limits:   l,
-		boot:     boot,
-		newID:    newID,
-		sessions: make(map[SessionID]*session, len(records)),
-		current:  map[string]*session{},
-		life:     map[string]time.Duration{},
-		guard:    guardState{Guard: g},
-		book:     book{wanted: true},
-		keep:     keepAlive{lastLogin: g.LastLogin},
-		now:      now,
+		limits:    l,
+		boot:      boot,
+		newID:     newID,
+		sessions:  make(map[SessionID]*session, len(records)),
+		current:   map[string]*session{},
+		releasing: map[SessionID][]WaiterID{},
+		life:      map[string]time.Duration{},
+		guard:     guardState{Guard: g},
+		book:      book{wanted: true},
+		keep:      keepAlive{lastLogin: g.LastLogin},
+		now:       now,
 	}
 	for _, r := range records {
 		a.recover(r)
