@@ -239,11 +239,9 @@ func (a *Account) configured(e Configured) {
 	}
 	a.keep.retryAt, a.keep.tries = time.Time{}, 0
 	a.forgetLogin()
-	for _, s := range a.sessions {
-		if s.phase == closing {
-			s.logoutAt = a.now
-			a.schedule(s)
-		}
+	for s := range a.tally.closing {
+		s.logoutAt = a.now
+		a.schedule(s)
 	}
 }
 

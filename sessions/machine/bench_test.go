@@ -150,3 +150,57 @@ func BenchmarkAReaderThatGoesAway(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkADrain is all that the machine does to log out every session of an
+// account: at a server that answers, at one that does not, and, without a drain,
+// at one that is back after it did not.
+func BenchmarkADrain(b *testing.B) {
+	for _, n := range []int{1000, 10_000} {
+		for _, server := range []string{"up", "down", "back"} {
+			b.Run(fmt.Sprintf("sessions=%d/server=%s", n, server), func(b *testing.B) {
+				for b.Loop() {
+					b.StopTimer()
+					now := time.Now()
+					a := newBenchAccount(n, benchLimits, now)
+					left := 0
+					if server == "back" {
+						drainAll(a, false, now)
+						now = a.NextWake()
+					}
+					b.StartTimer()
+					switch server {
+					case "up":
+						drainAll(a, true, now)
+					case "down":
+						drainAll(a, false, now)
+						left = n
+					case "back":
+						answerAll(a, a.Step(Tick{}, now), true, now)
+					}
+					if a.InUse() != left {
+						b.Fatalf("%d sessions are left", a.InUse())
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/session")
+			})
+		}
+	}
+}
+
+func drainAll(a *Account, up bool, now time.Time) {
+	answerAll(a, a.Step(Drain{Waiter: 1}, now), up, now)
+}
+
+// answerAll answers effects, and those that follow, one after the other: the
+// writes of a session come before the next logout.
+func answerAll(a *Account, effects []Effect, up bool, now time.Time) {
+	for _, e := range effects {
+		answer := answerTo(e, 1)
+		if logout, ok := e.(Logout); ok && !up {
+			answer = LoggedOut{Session: logout.Session, Err: &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen}}
+		}
+		if answer != nil {
+			answerAll(a, a.Step(answer, now), up, now)
+		}
+	}
+}

@@ -57,15 +57,9 @@ func (a *Account) makeRoom(l Limits) bool {
 	return false
 }
 
-// closingSoon says that a first logout is under way, which will make room.
-func (a *Account) closingSoon() bool {
-	for _, s := range a.sessions {
-		if s.kept || s.phase == closing && s.loggingOut && s.rec.pendingLogout().Tries == 0 {
-			return true
-		}
-	}
-	return false
-}
+// closingSoon says that a first logout is under way, or will be when a list has
+// come. It will make room.
+func (a *Account) closingSoon() bool { return len(a.book.kept) > 0 || a.tally.firstLogouts > 0 }
 
 // spare returns a session that is only kept in case somebody comes: lingering,
 // kept after a verification, or with leases that all have ended.

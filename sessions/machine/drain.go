@@ -20,27 +20,15 @@ func (a *Account) drain(w WaiterID) {
 
 // finishDrains answers the drains once nothing is under way any more.
 func (a *Account) finishDrains() {
-	if len(a.drains) == 0 {
+	if len(a.drains) == 0 || a.tally.underWay() {
 		return
 	}
 	pending := 0
 	var last *session
-	for _, s := range a.sessions {
-		switch s.phase {
-		case intending, loggingIn, recording, open, removing:
-			return
-		case closing:
-			if s.loggingOut || s.storing {
-				return
-			}
-			if a.canLogOut(s) {
-				pending++
-				last = s
-			}
-		case lost, spent:
-			if s.storing {
-				return
-			}
+	for s := range a.tally.closing {
+		if a.canLogOut(s) {
+			pending++
+			last = s
 		}
 	}
 	var refusal *Refusal

@@ -29,7 +29,8 @@ func (a *Account) flush(s *session) {
 	if s.storing || !s.dirty {
 		return
 	}
-	s.storing, s.dirty = true, false
+	a.setStoring(s, true)
+	s.dirty = false
 	if s.phase == removing {
 		a.emit(Remove{Session: s.rec.ID})
 	} else {
@@ -44,7 +45,7 @@ func (a *Account) stored(e Stored) {
 	if s == nil {
 		return
 	}
-	s.storing = false
+	a.setStoring(s, false)
 	defer a.schedule(s)
 	if e.Err != nil {
 		a.note(LedgerWriteLost, s, e.Err.Error())
@@ -103,7 +104,8 @@ func (a *Account) storeFailed(s *session, cause error) {
 func (a *Account) forget(s *session) {
 	a.enter(s, removing)
 	a.leave(s)
-	s.dirty, s.storing = false, false
+	a.setStoring(s, false)
+	s.dirty = false
 	if c := a.book.asking; c != nil {
 		c.left[s.rec.ID] = true
 	}

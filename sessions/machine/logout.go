@@ -95,7 +95,7 @@ func (a *Account) beginClosing(s *session) {
 }
 
 func (a *Account) logOut(s *session) {
-	s.loggingOut = true
+	a.setLoggingOut(s, true)
 	a.emit(Logout{Session: s.rec.ID, Token: s.rec.Refresh, Timeout: a.requestTimeout()})
 }
 
@@ -110,7 +110,7 @@ func (a *Account) loggedOut(e LoggedOut) {
 	if s == nil || s.phase != closing {
 		return
 	}
-	s.loggingOut = false
+	a.setLoggingOut(s, false)
 	a.readClock(providers.TokenResponse{}, e.Err)
 	defer a.schedule(s)
 	if e.Err == nil || e.Err.Kind == providers.SessionGone {

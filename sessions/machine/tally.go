@@ -7,6 +7,17 @@ type tally struct {
 	counted [removing + 1]int // of these, those that count towards max_sessions
 	inUse   int               // of all phases
 	closing map[*session]struct{}
+
+	storing      int // sessions with a write under way
+	loggingOut   int // sessions with a logout under way
+	firstLogouts int // of these, those whose logout has not failed before
+}
+
+// underWay says that sessions are opening, open, or being deleted, or that a
+// logout or a write has no answer yet.
+func (t *tally) underWay() bool {
+	n := t.phases
+	return n[intending]+n[loggingIn]+n[recording]+n[open]+n[removing]+t.loggingOut+t.storing > 0
 }
 
 // enter puts a session into a phase: the only place that does.
@@ -24,6 +35,34 @@ func (a *Account) enter(s *session, p phase) {
 		a.tally.closing = map[*session]struct{}{}
 	}
 	a.tally.closing[s] = struct{}{}
+}
+
+// setStoring notes whether a write of the session is under way.
+func (a *Account) setStoring(s *session, storing bool) {
+	a.tally.storing += change(s.storing, storing)
+	s.storing = storing
+}
+
+// setLoggingOut notes whether a logout of the session is under way. Meanwhile its
+// tries do not change.
+func (a *Account) setLoggingOut(s *session, loggingOut bool) {
+	n := change(s.loggingOut, loggingOut)
+	a.tally.loggingOut += n
+	if s.rec.pendingLogout().Tries == 0 {
+		a.tally.firstLogouts += n
+	}
+	s.loggingOut = loggingOut
+}
+
+// change is what a count of those that are so changes by.
+func change(before, after bool) int {
+	switch {
+	case after && !before:
+		return 1
+	case before && !after:
+		return -1
+	}
+	return 0
 }
 
 // leave takes a session out of the tally.
