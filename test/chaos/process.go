@@ -106,5 +106,13 @@ func lastWords(ctx context.Context, v *servers.Vault) (usage, error) {
 		}
 		return nil
 	})
-	return u, err
+	if err != nil {
+		return u, err
+	}
+	return u, eventually(ctx, 20*time.Second, "the plugin's process is gone", func() error {
+		if syscall.Kill(pid, 0) == nil {
+			return fmt.Errorf("process %d is there", pid)
+		}
+		return nil
+	})
 }

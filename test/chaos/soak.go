@@ -92,6 +92,14 @@ func (s *soak) watched() []account {
 // round soaks for a while and then takes everything away. It returns what the
 // plugin, which has nothing to do then, needs of the machine.
 func (s *soak) round(ctx context.Context, lasts time.Duration) (usage, error) {
+	// The round before ended the plugin's process, to hear its last words. While it
+	// dies Vault may answer "internal error".
+	if err := eventually(ctx, 30*time.Second, "the plugin serves", func() error {
+		_, err := s.world.client.Logical().ReadWithContext(ctx, servers.Mount+"/info")
+		return err
+	}); err != nil {
+		return usage{}, err
+	}
 	for i := range soakConfigs {
 		if err := s.add(ctx, s.oldest+i); err != nil {
 			return usage{}, err
