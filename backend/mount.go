@@ -50,6 +50,8 @@ func (m *mount) answers() *answers {
 		local:       m.SystemView.LocalMount(),
 		asked:       time.Now(),
 	}
-	m.recent.Store(a)
+	if a.maxTTL > 0 { // else Vault could not be asked
+		m.recent.Store(a)
+	}
 	return a
 }

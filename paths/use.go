@@ -20,7 +20,7 @@ func useAnswer() described {
 		"people":             required(number("Of these, sessions of people and other programs, as the server listed them last.")),
 		"strays":             required(number("Of these, sessions with this mount's mark that its ledger never held.")),
 		"listed_at":          text("When the server listed the account's sessions last, RFC 3339 in UTC. Left out: never since the plugin was started."),
-		"account_api":        required(text("Whether the account may use the server's Account REST API, which lists its sessions: allowed, not allowed, or not known yet.")),
+		"account_api":        required(text("Whether the account may use the server's Account REST API, which lists its sessions: allowed, not available, or not known yet.")),
 		"clock":              required(text("How far the server's clock is off.")),
 		"clock_drift":        number("How far the server's clock is ahead of this machine's, in seconds. Left out where no answer has shown it."),
 	}

@@ -126,7 +126,7 @@ func (a *account) ask(ctx context.Context, event func(machine.WaiterID) machine.
 		}
 		return r, nil
 	case <-ctx.Done():
-		err = &Error{Reason: machine.Canceled, Message: "the request ended before the identity server answered", Err: ctx.Err()}
+		err = &Error{Reason: machine.Canceled, Message: "the request ended before the identity server answered", Advice: "if many wait: logins of one account come one after the other, so share sessions where you can", Err: ctx.Err()}
 	case <-a.engine.crew.ctx.Done():
 		err = errStopping
 	}

@@ -141,19 +141,19 @@ func (c *check) examine(ctx context.Context, opened machine.Reply) {
 	defer func() { // changes nothing where the logout went well
 		c.step(machine.Release{Session: opened.Session, Grant: opened.Grant.ID})
 	}()
-	c.list(ctx)
+	c.list(ctx, opened)
 	newest := c.refresh(ctx, opened)
 	c.logOut(ctx, newest)
 }
 
-func (c *check) list(ctx context.Context) {
+func (c *check) list(ctx context.Context, opened machine.Reply) {
 	if !c.capabilities().ListsSessions {
 		c.skip(ListStep, "this server has no list of an account's sessions; the ledger alone counts")
 		return
 	}
 	began := c.engine.options.Now()
 	reply, err := c.ask(ctx, func(w machine.WaiterID) machine.Event {
-		return machine.Compare{Waiter: w, EndStrays: c.request.EndStrays}
+		return machine.Compare{Waiter: w, With: opened.Grant.Token, EndStrays: c.request.EndStrays}
 	})
 	c.report.Listed = reply.Compared.Sessions
 	if upstream, ok := errors.AsType[*providers.Error](err); ok && upstream.Kind == providers.NotAllowed {

@@ -65,7 +65,8 @@ func (e *Engine) drainUntil(ctx context.Context, id AccountID) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("account %s: %w", id, last)
+			n, err := e.InUse(context.WithoutCancel(ctx), id)
+			return errors.Join(fmt.Errorf("account %s: sessions that are left: %d: %w", id, n, last), err)
 		case <-time.After(drainRetry):
 		}
 	}

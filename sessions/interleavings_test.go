@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -500,5 +501,269 @@ func TestRule8ClientCredentialsSayThatTheirServerIsDown(t *testing.T) {
 		l, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
 		require.NotEmpty(t, l.Warnings)
+	})
+}
+
+// hanging is a server that answers no logout.
+type hanging struct{ *upstream }
+
+func (h hanging) Logout(ctx context.Context, _ providers.Secret) error {
+	<-ctx.Done()
+	return &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Op: "logout", Message: "no answer"}
+}
+
+func revokeAsVaultDoes(p *process, l sessions.Lease) bool {
+	wait := 10 * time.Second
+	for range 6 {
+		ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+		err := p.Release(ctx, l.Ref)
+		cancel()
+		if err == nil {
+			return true
+		}
+		time.Sleep(wait)
+		wait *= 2
+	}
+	return false
+}
+
+func TestRule5ManyLeasesAtAServerThatHangsAreReleasedBeforeVaultGivesUp(t *testing.T) {
+	for n, timeout := range map[int]time.Duration{600: 10 * time.Second, 200: 30 * time.Second} {
+		t.Run(timeout.String(), func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+				w.idle, w.tokenLife = 10*time.Hour, 5*time.Hour
+				w.maxAge = 20 * time.Hour
+				p.limits.RequestTimeout = timeout
+				var leases []sessions.Lease
+				for range n {
+					l, err := p.Acquire(t.Context(), dedicated)
+					require.NoError(t, err)
+					leases = append(leases, l)
+				}
+				s := p.settings()
+				s.Upstream = hanging{s.Upstream.(*upstream)}
+				require.NoError(t, p.Configure(t.Context(), accountID, s, false))
+				var mu sync.Mutex
+				irrevocable := 0
+				var all sync.WaitGroup
+				slots := make(chan struct{}, 200)
+				for _, l := range leases {
+					all.Go(func() {
+						slots <- struct{}{}
+						defer func() { <-slots }()
+						if !revokeAsVaultDoes(p, l) {
+							mu.Lock()
+							defer mu.Unlock()
+							irrevocable++
+						}
+					})
+				}
+				all.Wait()
+				require.Zero(t, irrevocable, "of %d leases", n)
+			})
+		})
+	}
+}
+
+func TestRule2AConfigWriteDoesNotForgetThePeople(t *testing.T) {
+	inWorld(t, withList(2), func(t *testing.T, w *world, p *process) {
+		w.logInSomebody("person", person)
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		settleFor(time.Second)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.BudgetFull, reason(t, err))
+		require.Zero(t, w.count(&w.denials))
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		require.Zero(t, w.count(&w.denials), "a login was sent although it was known that there is no room")
+		_ = l
+	})
+}
+
+func TestRule11ABudgetIsNotCalledFullWithoutAListWhileATokenOfAnOpenSessionCouldAsk(t *testing.T) {
+	inWorld(t, withList(3), func(t *testing.T, w *world, p *process) {
+		first, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		settleFor(20 * time.Second)
+		w.logInSomebody("a", person)
+		w.logInSomebody("b", person)
+		w.limit = 4
+		second, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		settleFor(time.Second)
+		require.NoError(t, p.Release(t.Context(), second.Ref)) // its token was the newest
+		w.logOutSomebody("a")
+		w.logOutSomebody("b")
+		settleFor(20 * time.Second)
+		require.True(t, w.live(first.Token.AccessToken))
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err, "they have logged out 20 s ago, and nobody asked")
+	})
+}
+
+func TestCheckListsWithItsOwnToken(t *testing.T) {
+	inWorld(t, withList(9), func(t *testing.T, w *world, p *process) {
+		w.listDelay = 5 * time.Second
+		_, err := p.Acquire(t.Context(), dedicated) // its list is under way
+		require.NoError(t, err)
+		settleFor(time.Second)
+		var report sessions.CheckReport
+		var all sync.WaitGroup
+		all.Go(func() {
+			var err error
+			report, err = p.Check(t.Context(), sessions.CheckRequest{Account: accountID})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		settleFor(time.Second) // the check has a session and waits for a list
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		all.Wait()
+		require.True(t, report.OK(), "%+v", report.Steps)
+	})
+}
+
+// mayNotEnd is an account with the role view-profile alone.
+type mayNotEnd struct {
+	*upstream
+	ends *int
+}
+
+func (m mayNotEnd) EndSession(context.Context, providers.Secret, string) error {
+	*m.ends++
+	return &providers.Error{Kind: providers.NotAllowed, Outcome: providers.DidNotHappen, Op: "end session", Message: "the server answered 403"}
+}
+
+func TestRule11AnAccountThatMayListAndNotEndIsAskedEverMoreSeldom(t *testing.T) {
+	inWorld(t, withList(5), func(t *testing.T, w *world, p *process) {
+		ends := 0
+		s := p.settings()
+		s.Upstream = mayNotEnd{s.Upstream.(*upstream), &ends}
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.NoError(t, p.Configure(t.Context(), accountID, s, false))
+		settleFor(20 * time.Second)
+		loseLogin(t, p, other("email"))
+		settleFor(20 * time.Minute)
+		synctest.Wait()
+		if l := w.count(&w.listed); l > 20 {
+			t.Errorf("%d lists, %d ends in 20 minutes", l, ends)
+		}
+	})
+}
+
+// slowEnds is a server that does not answer when a session is to be ended.
+type slowEnds struct{ *upstream }
+
+func (s slowEnds) EndSession(ctx context.Context, _ providers.Secret, _ string) error {
+	<-ctx.Done()
+	return &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Op: "end session", Message: "no answer"}
+}
+
+func TestRule2AFullBudgetIsSaidSoonWhereOrphansCannotBeEnded(t *testing.T) {
+	inWorld(t, withList(2), func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		s := p.settings()
+		s.Upstream = slowEnds{s.Upstream.(*upstream)}
+		require.NoError(t, p.Configure(t.Context(), accountID, s, false))
+		settleFor(20 * time.Second)
+		loseLogin(t, p, other("email"))
+		settleFor(30 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err = p.Acquire(ctx, other("phone"))
+		require.Equal(t, machine.BudgetFull, reason(t, err), "after %s: %v", time.Since(began), err)
+		require.Less(t, time.Since(began), 30*time.Second)
+	})
+}
+
+func TestRule4ASessionThatIsOnlyKeptForTheListRenewsNoLease(t *testing.T) {
+	inWorld(t, withList(5), func(t *testing.T, w *world, p *process) {
+		w.listDelay = 5 * time.Second
+		loseLogin(t, p, dedicated)
+		settleFor(10 * time.Second)
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		settleFor(time.Second) // its token is asking for the list
+		rejected := dedicated
+		rejected.Rejected = l.Ref.Session
+		_, err = p.Acquire(t.Context(), rejected)
+		require.NoError(t, err)
+		renewed, err := p.Renew(t.Context(), l.Ref, dedicated)
+		settleFor(20 * time.Second)
+		if err == nil {
+			require.True(t, w.live(renewed.Token.AccessToken), "the lease was renewed until %s, and its session was logged out behind it", renewed.Until)
+		}
+	})
+}
+
+// stuck is a server that answers no logout.
+type stuck struct{ *upstream }
+
+func (h stuck) Logout(ctx context.Context, _ providers.Secret) error {
+	<-ctx.Done()
+	return &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Op: "logout", Message: "no answer"}
+}
+
+func TestRule1TheEndOfAMountSaysHowManySessionsRemainAtAServerThatHangs(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		for range 100 {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+		}
+		s := p.settings()
+		s.Upstream = stuck{s.Upstream.(*upstream)}
+		require.NoError(t, p.Configure(t.Context(), accountID, s, false))
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		err := p.DrainAll(ctx)
+		require.ErrorContains(t, err, "100")
+		w.trouble = time.Now().Add(10 * time.Hour)
+	})
+}
+
+func TestRule11ADroppedLoginThatDidHappenIsNotReportedAsACopyOfTheStorage(t *testing.T) {
+	inWorld(t, withList(4), func(t *testing.T, w *world, p *process) {
+		loseLogin(t, p, dedicated) // no token: nobody can look for it
+		settleFor(20 * time.Second)
+		for id := range w.records() {
+			_, _, _, err := p.CloseSession(t.Context(), accountID, machine.SessionID(id))
+			require.NoError(t, err)
+		}
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		settleFor(20 * time.Second) // the world fails where a stray is reported
+		require.Equal(t, 1, w.openNow(), "it is found by its mark")
+	})
+}
+
+// noRefresh is a server whose client has refresh tokens switched off.
+type noRefresh struct{ *upstream }
+
+func (n noRefresh) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
+	got, err := n.upstream.Login(ctx, r)
+	got.RefreshToken, got.RefreshExpiresIn = providers.Secret{}, 0
+	return got, err
+}
+
+func TestRule5AReleaseOfAKeptSessionThatNothingCanLogOutIsAnswered(t *testing.T) {
+	inWorld(t, withList(5), func(t *testing.T, w *world, p *process) {
+		s := p.settings()
+		s.Upstream = noRefresh{s.Upstream.(*upstream)}
+		loseLogin(t, p, dedicated)
+		settleFor(10 * time.Second)
+		require.NoError(t, p.Configure(t.Context(), accountID, s, false))
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		w.trouble = time.Now().Add(time.Hour)
+		require.NoError(t, p.Release(ctx, l.Ref))
 	})
 }

@@ -26,7 +26,7 @@ type Metrics struct {
 	readings func() []sessions.Reading
 
 	mu    sync.Mutex
-	known map[string]bool // the configs that were there at the last scrape
+	known map[string]bool // the configs that the last scrape showed
 }
 
 var _ sessions.Observer = (*Metrics)(nil)
@@ -132,7 +132,20 @@ func (m *Metrics) Values() (map[string]any, error) {
 
 func (m *Metrics) gather() ([]*dto.MetricFamily, error) {
 	m.tidy()
-	return m.registry.Gather()
+	families, err := m.registry.Gather()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known = map[string]bool{}
+	for _, f := range families {
+		for _, one := range f.GetMetric() {
+			for _, l := range one.GetLabel() {
+				if l.GetName() == "config" {
+					m.known[l.GetValue()] = true
+				}
+			}
+		}
+	}
+	return families, err
 }
 
 // tidy begins each config's event counters at 0, since Prometheus sees no
@@ -156,7 +169,6 @@ func (m *Metrics) tidy() {
 			}
 		}
 	}
-	m.known = there
 }
 
 // valueOf is one series: its labels, and its value; of a histogram how many

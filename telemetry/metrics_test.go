@@ -2,6 +2,7 @@ package telemetry_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -173,4 +174,17 @@ func TestTheSameMetricsAsJSON(t *testing.T) {
 	for name := range values {
 		require.Contains(t, string(body), "\n# TYPE "+name+" ")
 	}
+}
+
+func TestSeriesOfConfigsThatCameAndWentBetweenTwoScrapesEnd(t *testing.T) {
+	m := telemetry.NewMetrics(telemetry.Build{})
+	m.Watch(func() []sessions.Reading { return nil }, func() uint64 { return 0 })
+	for i := range 1000 {
+		m.Called(fmt.Sprintf("ci-%d", i), "login", time.Second, nil)
+	}
+	_, _, err := m.Text()
+	require.NoError(t, err)
+	text, _, err := m.Text()
+	require.NoError(t, err)
+	require.Zero(t, strings.Count(string(text), `panta_upstream_calls_total{config="ci-`), "%d bytes", len(text))
 }

@@ -35,10 +35,13 @@ func (a *Account) abandon(id WaiterID) {
 	a.book.askers = slices.DeleteFunc(a.book.askers, func(w asker) bool { return w.waiter == id })
 	a.closers = slices.DeleteFunc(a.closers, func(c closer) bool { return c.waiter == id })
 	for s, waiting := range a.releasing {
-		if waiting = slices.DeleteFunc(waiting, func(r WaiterID) bool { return r == id }); len(waiting) == 0 {
+		left := slices.DeleteFunc(slices.Clone(waiting), func(r WaiterID) bool { return r == id })
+		if len(left) < len(waiting) {
+			a.releasing[s] = left
+			a.gaveUp(a.sessions[s])
+		}
+		if len(left) == 0 {
 			delete(a.releasing, s)
-		} else {
-			a.releasing[s] = waiting
 		}
 	}
 }
@@ -112,7 +115,7 @@ func (a *Account) attendReader(w *waiter) {
 func (a *Account) attendRenewal(w *waiter) {
 	s := a.sessions[w.want.Renews.Session]
 	switch {
-	case s == nil || s.phase != open || !s.canRefresh():
+	case s == nil || s.phase != open || s.kept || !s.canRefresh():
 		a.refuse(w, &Refusal{
 			Reason:  LeaseGone,
 			Message: "the session of this lease is closed or cannot be refreshed",
@@ -121,7 +124,7 @@ func (a *Account) attendRenewal(w *waiter) {
 	case s.token != nil && s.published > w.want.Renews.Generation && s.token.left(a.now) >= w.want.leaseNeeded():
 		s.releaseAll()
 		a.give(w, s)
-		s.token = nil
+		a.putAway(s)
 	case s.renewing():
 	default:
 		a.awaitRefresh(w, s)

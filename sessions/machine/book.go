@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"maps"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -39,7 +40,7 @@ const (
 func (a Access) String() string {
 	switch a {
 	case AccessNone:
-		return "not allowed"
+		return "not available"
 	case AccessGranted:
 		return "allowed"
 	case AccessUnknown:
@@ -61,6 +62,9 @@ type book struct {
 	notBefore time.Time
 	failures  int        // in a row
 	kept      []*session // to be closed when the list has come
+	// dropped are lost logins that the ledger holds no more, for an operator or their
+	// age ended them, until when they are remembered: one that is listed is an orphan.
+	dropped map[SessionID]time.Time
 }
 
 // comparison is one list under way, and the ends that follow from it.
@@ -76,19 +80,21 @@ type comparison struct {
 // asker is a check that waits for a list.
 type asker struct {
 	waiter     WaiterID
+	with       *Token
 	endStrays  bool
 	refusedFor *Refusal
 }
 
 // compareWith queues a check's list: it is asked for whatever was asked before.
 func (a *Account) compareWith(e Compare) {
-	a.book.askers = append(a.book.askers, asker{waiter: e.Waiter, endStrays: e.EndStrays})
+	a.book.askers = append(a.book.askers, asker{waiter: e.Waiter, with: e.With, endStrays: e.EndStrays})
 }
 
-// forget takes back what was believed of the list, and asks again: a config was
-// written.
+// forget takes back what was believed of the account's rights, and has the list
+// asked for again: a config was written. The others that were listed count until
+// that comes.
 func (b *book) forget() {
-	b.access, b.others, b.failures = AccessUnknown, nil, 0
+	b.access, b.failures = AccessUnknown, 0
 	b.wanted, b.notBefore = true, time.Time{}
 }
 
@@ -100,21 +106,48 @@ func (b *book) lose(now time.Time) {
 	}
 }
 
+// remember keeps a lost login in mind that leaves the ledger without having been
+// found.
+func (b *book) remember(id SessionID, until, now time.Time) {
+	maps.DeleteFunc(b.dropped, func(_ SessionID, end time.Time) bool { return !now.Before(end) })
+	if b.dropped == nil {
+		b.dropped = map[SessionID]time.Time{}
+	}
+	b.dropped[id] = until
+}
+
 // see keeps the newest access token, for the next list.
 func (b *book) see(t *Token) { b.token = t }
 
-// bookToken returns an access token that the server should still take; nil: we
-// hold none, and never log in for the list alone.
-func (a *Account) bookToken() *Token {
-	if a.usableForBook(a.book.token) {
+// bookToken returns an access token that the server should still take, of another
+// session than the given one; nil: we hold none, and never log in for the list
+// alone.
+func (a *Account) bookToken(except *session) *Token {
+	usable := func(t *Token) bool { return a.usableForBook(t) && a.sessions[t.Ref.Session] != except }
+	if usable(a.book.token) {
 		return a.book.token
 	}
 	for _, s := range a.current {
-		if a.usableForBook(s.token) {
+		if usable(s.token) {
 			return s.token
 		}
 	}
+	if a.limits.MaxSessions > 0 {
+		for _, s := range a.sessions {
+			if !s.kept && usable(s.token) {
+				return s.token
+			}
+		}
+	}
 	return nil
+}
+
+// putAway drops the token of a dedicated session, which nobody else gets, unless it
+// may have to ask for the list: where there is a limit there are few.
+func (a *Account) putAway(s *session) {
+	if a.limits.MaxSessions == 0 || !a.limits.Capabilities.ListsSessions {
+		s.token = nil
+	}
 }
 
 func (a *Account) usableForBook(t *Token) bool {
@@ -134,7 +167,7 @@ func (a *Account) lists() bool {
 // compareDue is when a wanted list can be asked for; false: not as things stand.
 func (a *Account) compareDue() (time.Time, bool) {
 	b := &a.book
-	can := b.wanted && b.asking == nil && !a.stopping && a.limits.Capabilities.ListsSessions && !a.limits.Retired && a.bookToken() != nil
+	can := b.wanted && b.asking == nil && !a.stopping && a.limits.Capabilities.ListsSessions && !a.limits.Retired && a.bookToken(nil) != nil
 	return b.notBefore, can
 }
 
@@ -144,10 +177,12 @@ func (a *Account) compare() {
 	if b.asking != nil {
 		return
 	}
-	if len(b.askers) > 0 {
+	for len(b.askers) > 0 && b.asking == nil {
 		first := b.askers[0]
 		b.askers = b.askers[1:]
 		a.ask(&first)
+	}
+	if b.asking != nil {
 		return
 	}
 	if at, can := a.compareDue(); can && !a.now.Before(at) {
@@ -159,7 +194,10 @@ func (a *Account) compare() {
 
 // ask sends for the list.
 func (a *Account) ask(check *asker) {
-	token := a.bookToken()
+	token := a.bookToken(nil)
+	if check != nil && a.usableForBook(check.with) {
+		token = check.with
+	}
 	switch {
 	case check == nil:
 	case !a.limits.Capabilities.ListsSessions:
@@ -185,7 +223,7 @@ func (a *Account) comparesFirst() bool {
 	if b.asking != nil {
 		return true
 	}
-	if !a.lists() || a.stopping || a.bookToken() == nil || a.now.Before(b.notBefore) {
+	if !a.lists() || a.stopping || a.bookToken(nil) == nil || a.now.Before(b.notBefore) {
 		return false
 	}
 	b.wanted = true
@@ -253,13 +291,7 @@ func (a *Account) keepForBook(s *session) bool {
 }
 
 func (a *Account) onlyTokenIsOf(s *session) bool {
-	for _, other := range a.current {
-		if other != s && a.usableForBook(other.token) {
-			return false
-		}
-	}
-	token := a.bookToken()
-	return token != nil && token.Ref.Session == s.rec.ID
+	return a.bookToken(nil) != nil && a.bookToken(s) == nil
 }
 
 // closeKept closes the sessions that were kept, once nothing is to be asked with

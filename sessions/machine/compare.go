@@ -159,11 +159,15 @@ func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID
 		}
 	case l.Owner == ThisMount && a.book.asking.left[l.Attempt]:
 		l.Standing = Known
+	case l.Owner == ThisMount && a.now.Before(a.book.dropped[l.Attempt]):
+		l.Standing = Orphan
+		a.countOther(l)
+		a.endListed(l, l.Attempt)
 	case l.Owner == ThisMount:
 		l.Standing = Stray
 		a.countOther(l)
 		if !strays[l.ID] {
-			a.noteID(StrayFound, l.Attempt, "the ledger never held it: this storage went back in time or is a copy of another's; check/ with end_orphans=true ends it")
+			a.noteID(StrayFound, l.Attempt, "the ledger does not hold it: this storage went back in time, or is a copy of another's; check/ with end_orphans=true ends it")
 		}
 		if check := a.book.asking.checked; check != nil && check.endStrays {
 			a.endListed(l, l.Attempt)
@@ -211,7 +215,10 @@ func (a *Account) ended(e Ended) {
 	}
 	c.ending--
 	if e.Err != nil {
-		a.book.wanted = true
+		if s := a.sessions[e.Session]; s != nil && s.phase == lost {
+			a.searchLater(s)
+		}
+		a.book.notBefore = a.now.Add(compareEvery)
 		a.noteID(CompareFailed, e.Session, e.Err.Error())
 		if c.checked != nil {
 			c.checked.refusedFor = &Refusal{Reason: Upstream, Message: e.Err.What(), Advice: e.Err.Advice, Err: e.Err}
@@ -232,6 +239,7 @@ func (a *Account) endedAtServer(e Ended) {
 	b.others = slices.DeleteFunc(b.others, func(o other) bool { return o.serverID == e.ServerID })
 	a.orphansEnded++
 	a.noteID(OrphanClosed, e.Session, "")
+	delete(b.dropped, e.Session)
 	if s := a.sessions[e.Session]; s != nil && s.phase == lost {
 		a.end(s)
 		a.schedule(s)

@@ -42,6 +42,7 @@ type (
 	// that those of our mark which the ledger never held are ended (rule 11).
 	Compare struct {
 		Waiter    WaiterID
+		With      *Token // of the check's own session
 		EndStrays bool
 	}
 	// CloseSession says that an operator wants a session ended now, leases or not;

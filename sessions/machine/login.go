@@ -226,7 +226,7 @@ func (a *Account) openedForOne(s *session) {
 			continue
 		}
 		a.give(w, s)
-		s.token = nil // nobody else gets it: do not hold it
+		a.putAway(s)
 		return
 	}
 	a.close(s)

@@ -35,10 +35,14 @@ func (a *Account) release(e Release) {
 		a.close(s)
 		a.awaitLogout(s, e.Waiter)
 	case closing:
-		a.awaitLogout(s, e.Waiter)
 		if !s.loggingOut && a.canLogOut(s) {
 			a.logOut(s)
 		}
+		if s.rec.pendingLogout().Revocations >= visibleRevocations {
+			a.reply(Reply{Waiter: e.Waiter}) // the queue goes on alone
+			return
+		}
+		a.awaitLogout(s, e.Waiter)
 	case intending, loggingIn, recording, lost, spent, removing:
 		a.reply(Reply{Waiter: e.Waiter})
 	}
@@ -54,6 +58,18 @@ func (a *Account) awaitLogout(s *session, w WaiterID) {
 	if w != 0 {
 		a.releasing[s.rec.ID] = append(a.releasing[s.rec.ID], w)
 	}
+}
+
+// gaveUp counts a revocation that ended before its logout did: to Vault it failed
+// like any other, and Vault gives a lease up after six (rule 5).
+func (a *Account) gaveUp(s *session) {
+	if s == nil || s.phase != closing {
+		return
+	}
+	pending := s.rec.pendingLogout()
+	pending.Revocations++
+	s.rec.Logout = &pending
+	a.save(s)
 }
 
 // canLogOut says that there is a way to end the session at the server, which has
@@ -90,6 +106,7 @@ func (a *Account) beginClosing(s *session) {
 		a.logOut(s)
 	default:
 		a.note(SessionAgedOut, s, "the server offers no logout")
+		a.answerReleases(s, nil)
 	}
 	a.schedule(s)
 }

@@ -23,6 +23,7 @@ func (a *Account) closeSession(e CloseSession) {
 		switch s.phase {
 		case lost:
 			a.note(SessionDropped, s, "")
+			a.book.remember(s.rec.ID, s.rec.DiesAt, a.now)
 			a.end(s)
 		case closing:
 			if !s.loggingOut && a.canLogOut(s) {

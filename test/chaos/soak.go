@@ -95,7 +95,7 @@ func (s *soak) round(ctx context.Context, lasts time.Duration) (usage, error) {
 	// The round before ended the plugin's process, to hear its last words. While it
 	// dies Vault may answer "internal error".
 	if err := eventually(ctx, 30*time.Second, "the plugin serves", func() error {
-		_, err := s.world.client.Logical().ReadWithContext(ctx, servers.Mount+"/info")
+		_, err := s.world.client().Logical().ReadWithContext(ctx, servers.Mount+"/info")
 		return err
 	}); err != nil {
 		return usage{}, err
