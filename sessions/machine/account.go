@@ -18,6 +18,7 @@ type Account struct {
 	current  map[string]*session // the shared session in use, by scopes
 	opening  *session            // the login under way: one at a time (rule 6)
 	due      dueHeap
+	logouts  dueHeap // of those that are closing
 	tally    tally
 
 	waiters     []*waiter                // readers without an answer, oldest first

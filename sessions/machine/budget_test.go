@@ -11,7 +11,7 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-func TestTheKeptCountIsAlwaysWhatAWalkFinds(t *testing.T) {
+func TestTheKeptCountsAreAlwaysWhatAWalkFinds(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	now := time.Now()
 	limits := benchLimits
@@ -23,6 +23,8 @@ func TestTheKeptCountIsAlwaysWhatAWalkFinds(t *testing.T) {
 	for waiter := WaiterID(1); waiter < 5000; waiter++ {
 		var ev Event = Tick{}
 		switch n := random.IntN(10); {
+		case waiter%100 == 0:
+			ev = Drain{Waiter: waiter}
 		case n < 2:
 			ev = Acquire{Waiter: waiter, Want: Want{Mode: []providers.Mode{providers.Dedicated, providers.Shared}[n]}}
 		case n < 4 && len(grants) > 0:
@@ -31,6 +33,8 @@ func TestTheKeptCountIsAlwaysWhatAWalkFinds(t *testing.T) {
 		case n < 9 && len(pending) > 0:
 			ev = answerTo(pending[0], random.IntN(8))
 			pending = pending[1:]
+		case a.draining:
+			ev = Configured{Limits: limits}
 		default:
 			now = now.Add(time.Duration(random.IntN(int(time.Minute))))
 		}
@@ -43,17 +47,45 @@ func TestTheKeptCountIsAlwaysWhatAWalkFinds(t *testing.T) {
 			}
 		}
 
-		walked := 0
-		for _, s := range a.sessions {
-			if s.counts() {
-				walked++
-			}
-		}
-		require.Equal(t, walked, a.InUse())
-		require.LessOrEqual(t, walked, limits.MaxSessions)
-		counts[walked] = true
+		walked := walk(t, a)
+		require.Equal(t, walked, a.tally)
+		require.LessOrEqual(t, walked.inUse, limits.MaxSessions)
+		counts[walked.inUse] = true
 	}
 	require.Len(t, counts, limits.MaxSessions+1, "from none to all were in use")
+}
+
+// walk counts the sessions, and sees that each stands in its heap.
+func walk(t *testing.T, a *Account) tally {
+	t.Helper()
+	walked := tally{closing: map[*session]struct{}{}}
+	scheduled := 0
+	for _, s := range a.sessions {
+		walked.phases[s.phase]++
+		if s.counts() {
+			walked.counted[s.phase]++
+			walked.inUse++
+		}
+		if s.phase == closing {
+			walked.closing[s] = struct{}{}
+		}
+		if s.storing {
+			walked.storing++
+		}
+		if s.loggingOut {
+			walked.loggingOut++
+			if s.rec.pendingLogout().Tries == 0 {
+				walked.firstLogouts++
+			}
+		}
+		if at := a.nextDue(s); !at.IsZero() {
+			scheduled++
+			require.True(t, at.Equal(s.dueAt))
+			require.Same(t, s, (*a.heapOf(s))[s.dueIndex])
+		}
+	}
+	require.Equal(t, scheduled, len(a.due)+len(a.logouts))
+	return walked
 }
 
 // answerTo is a server's or a storage's answer: a failure where luck is 0, of

@@ -36,21 +36,34 @@ func (h *dueHeap) Pop() any {
 
 const notDue = -1
 
+// heapOf is where a session has its place.
+func (a *Account) heapOf(s *session) *dueHeap {
+	if s.phase == closing {
+		return &a.logouts
+	}
+	return &a.due
+}
+
+// unschedule takes a session out of its heap.
+func (a *Account) unschedule(s *session) {
+	if s.dueIndex != notDue {
+		heap.Remove(a.heapOf(s), s.dueIndex)
+	}
+}
+
 // schedule puts a session at its place in the heap. Whoever changes a session
 // calls it.
 func (a *Account) schedule(s *session) {
 	at := a.nextDue(s)
 	switch {
 	case at.IsZero():
-		if s.dueIndex != notDue {
-			heap.Remove(&a.due, s.dueIndex)
-		}
+		a.unschedule(s)
 	case s.dueIndex == notDue:
 		s.dueAt = at
-		heap.Push(&a.due, s)
+		heap.Push(a.heapOf(s), s)
 	case !at.Equal(s.dueAt):
 		s.dueAt = at
-		heap.Fix(&a.due, s.dueIndex)
+		heap.Fix(a.heapOf(s), s.dueIndex)
 	}
 }
 
@@ -102,8 +115,10 @@ func (a *Account) nextDue(s *session) time.Time {
 // passTime attends once to every session that is due.
 func (a *Account) passTime() {
 	var due []*session
-	for len(a.due) > 0 && !a.due[0].dueAt.After(a.now) {
-		due = append(due, heap.Pop(&a.due).(*session))
+	for _, h := range []*dueHeap{&a.due, &a.logouts} {
+		for len(*h) > 0 && !(*h)[0].dueAt.After(a.now) {
+			due = append(due, heap.Pop(h).(*session))
+		}
 	}
 	for _, s := range due {
 		a.attendSession(s)
@@ -157,8 +172,10 @@ func (a *Account) NextWake() time.Time {
 			at = t
 		}
 	}
-	if len(a.due) > 0 {
-		sooner(a.due[0].dueAt)
+	for _, h := range []dueHeap{a.due, a.logouts} {
+		if len(h) > 0 {
+			sooner(h[0].dueAt)
+		}
 	}
 	sooner(a.loginWakeAt)
 	if at, can := a.compareDue(); can {

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"container/heap"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -152,24 +153,22 @@ func (a *Account) loggedOut(e LoggedOut) {
 	a.save(s)
 }
 
-// hurryLogouts brings a few pending logouts forward: the server answers again after
-// it did not, so they need not wait for the end of their back-off. Each that gets
-// through brings two others, so that a long queue is emptied soon and yet does not
-// fall upon a server that has just come back.
+// hurryLogouts brings the next few pending logouts forward: the server answers again
+// after it did not, so they need not wait for the end of their back-off. Each that
+// gets through brings two others, so that a long queue is emptied soon and yet does
+// not fall upon a server that has just come back.
 func (a *Account) hurryLogouts(few int) {
-	for range few {
-		var first *session
-		for s := range a.tally.closing {
-			waits := !s.loggingOut && s.rec.pendingLogout().Tries > 0 && a.canLogOut(s) && a.now.Before(s.logoutAt)
-			if waits && (first == nil || s.rec.ID < first.rec.ID) {
-				first = s
-			}
+	var next []*session
+	for few > 0 && len(a.logouts) > 0 {
+		s := heap.Pop(&a.logouts).(*session)
+		next = append(next, s)
+		if a.canLogOut(s) {
+			s.logoutAt = a.now
+			few--
 		}
-		if first == nil {
-			return
-		}
-		first.logoutAt = a.now
-		a.schedule(first)
+	}
+	for _, s := range next {
+		a.schedule(s)
 	}
 }
 

@@ -16,6 +16,7 @@ func Recover(l Limits, g Guard, records []Record, boot string, newID func() Sess
 		newID:     newID,
 		sessions:  make(map[SessionID]*session, len(records)),
 		current:   map[string]*session{},
+		tally:     tally{closing: map[*session]struct{}{}},
 		releasing: map[SessionID][]WaiterID{},
 		life:      map[string]time.Duration{},
 		guard:     guardState{Guard: g},

@@ -31,9 +31,6 @@ func (a *Account) enter(s *session, p phase) {
 	if s.rec.Logout == nil {
 		s.rec.Logout = &PendingLogout{Since: a.now}
 	}
-	if a.tally.closing == nil {
-		a.tally.closing = map[*session]struct{}{}
-	}
 	a.tally.closing[s] = struct{}{}
 }
 
@@ -68,6 +65,7 @@ func change(before, after bool) int {
 // leave takes a session out of the tally.
 func (a *Account) leave(s *session) {
 	if s.entered {
+		a.unschedule(s) // its next phase may be scheduled in the other heap
 		a.tally.add(s, -1)
 		delete(a.tally.closing, s)
 		s.entered = false
