@@ -530,10 +530,11 @@ func revokeAsVaultDoes(p *process, l sessions.Lease) bool {
 func TestRule5ManyLeasesAtAServerThatHangsAreReleasedBeforeVaultGivesUp(t *testing.T) {
 	for n, timeout := range map[int]time.Duration{600: 10 * time.Second, 200: 30 * time.Second} {
 		t.Run(timeout.String(), func(t *testing.T) {
-			inWorld(t, nil, func(t *testing.T, w *world, p *process) {
-				w.idle, w.tokenLife = 10*time.Hour, 5*time.Hour
-				w.maxAge = 20 * time.Hour
-				p.limits.RequestTimeout = timeout
+			setup := func(w *world) {
+				w.tokenLife, w.idle, w.maxAge = 5*time.Hour, 10*time.Hour, 20*time.Hour
+				w.limits.RequestTimeout = timeout
+			}
+			inWorld(t, setup, func(t *testing.T, w *world, p *process) {
 				var leases []sessions.Lease
 				for range n {
 					l, err := p.Acquire(t.Context(), dedicated)
@@ -605,7 +606,9 @@ func TestRule11ABudgetIsNotCalledFullWithoutAListWhileATokenOfAnOpenSessionCould
 
 func TestCheckListsWithItsOwnToken(t *testing.T) {
 	inWorld(t, withList(9), func(t *testing.T, w *world, p *process) {
+		w.mu.Lock()
 		w.listDelay = 5 * time.Second
+		w.mu.Unlock()
 		_, err := p.Acquire(t.Context(), dedicated) // its list is under way
 		require.NoError(t, err)
 		settleFor(time.Second)
@@ -665,7 +668,7 @@ func (s slowEnds) EndSession(ctx context.Context, _ providers.Secret, _ string) 
 }
 
 func TestRule2AFullBudgetIsSaidSoonWhereOrphansCannotBeEnded(t *testing.T) {
-	inWorld(t, withList(2), func(t *testing.T, w *world, p *process) {
+	inWorld(t, withList(2), func(t *testing.T, _ *world, p *process) {
 		_, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
 		s := p.settings()
@@ -685,7 +688,9 @@ func TestRule2AFullBudgetIsSaidSoonWhereOrphansCannotBeEnded(t *testing.T) {
 
 func TestRule4ASessionThatIsOnlyKeptForTheListRenewsNoLease(t *testing.T) {
 	inWorld(t, withList(5), func(t *testing.T, w *world, p *process) {
+		w.mu.Lock()
 		w.listDelay = 5 * time.Second
+		w.mu.Unlock()
 		loseLogin(t, p, dedicated)
 		settleFor(10 * time.Second)
 		l, err := p.Acquire(t.Context(), dedicated)
@@ -763,7 +768,9 @@ func TestRule5AReleaseOfAKeptSessionThatNothingCanLogOutIsAnswered(t *testing.T)
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 		defer cancel()
-		w.trouble = time.Now().Add(time.Hour)
+		w.mu.Lock()
+		w.trouble = time.Now().Add(time.Hour) // nothing can log it out
+		w.mu.Unlock()
 		require.NoError(t, p.Release(ctx, l.Ref))
 	})
 }
