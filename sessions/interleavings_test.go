@@ -534,7 +534,7 @@ func TestRule5ManyLeasesAtAServerThatHangsAreReleasedBeforeVaultGivesUp(t *testi
 				w.tokenLife, w.idle, w.maxAge = 5*time.Hour, 10*time.Hour, 20*time.Hour
 				w.limits.RequestTimeout = timeout
 			}
-			inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+			inWorld(t, setup, func(t *testing.T, _ *world, p *process) {
 				var leases []sessions.Lease
 				for range n {
 					l, err := p.Acquire(t.Context(), dedicated)
