@@ -185,10 +185,11 @@ func (v *vault) closeSession(p *process, l sessions.Lease) {
 
 // checkStatus: what people are told agrees with itself.
 func (v *vault) checkStatus(p *process) {
-	synctest.Wait()
+	_, err := p.InUse(v.t.Context(), accountID)
+	synctest.Wait() // what is loaded may log in at once
 	st, err1 := p.Status(v.t.Context(), accountID)
 	all, err2 := p.Sessions(v.t.Context(), accountID)
-	if err1 != nil || err2 != nil {
+	if err != nil || err1 != nil || err2 != nil {
 		return // the storage cannot be read
 	}
 	counted := map[machine.State]int{}
