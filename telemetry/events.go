@@ -71,9 +71,12 @@ func (e *Events) Noted(config string, n machine.Note) {
 		return
 	}
 	name := nameOf(n.What)
-	path := "sessions/" + config
-	if n.Session != "" {
-		path += "/" + string(n.Session)
+	path := "sessions/"
+	if config != "" { // else its config has been deleted: the list of accounts shows it
+		path += config
+		if n.Session != "" {
+			path += "/" + string(n.Session)
+		}
 	}
 	metadata := []string{
 		logical.EventMetadataPath, path,
