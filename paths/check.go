@@ -177,7 +177,8 @@ how it went, how long it took, and what to do where it failed. It also says how
 far the server's clock is off (more than 10 s explains failing one-time codes), and
 who uses the session budget: this mount, other mounts, people.
 
-A check obeys the budget, and uses a one-time code up. On an account that is
+A check obeys the budget, and uses a one-time code up: where that of this moment is
+used, it waits for the next one first, half a minute at most. On an account that is
 closed to logins after refused ones it does nothing unless force=true; a login that
 succeeds reopens the account. Of a personal access token the login of its owner is
 tried, if the config has one.

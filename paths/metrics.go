@@ -78,6 +78,7 @@ is the config's name; it is empty for accounts whose config has been deleted and
 whose sessions are not all logged out.
 
   $ vault read -format=json panta/metrics
+  $ vault read -format=raw panta/metrics format=prometheus
   $ curl -H "X-Vault-Token: $VAULT_TOKEN" "$VAULT_ADDR/v1/panta/metrics?format=prometheus"
 `
 )

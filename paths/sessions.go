@@ -378,9 +378,9 @@ func afterDelete(a account, before, after sessions.SessionStatus) (warnings []st
 	case before.Leases == 1:
 		warn("1 lease was on session %q and ends with it: its holder must read creds again", before.ID)
 	case before.Leases > 1:
-		warn("%d leases were on session %q and end with it: their holders must read creds again", before.Leases, before.ID)
+		warn("%d leases were on session %q: their tokens are dead now, though Vault lists the leases until their time; their holders must read creds again", before.Leases, before.ID)
 	case before.EarlierLeases:
-		warn("leases from before the plugin was started may have been on session %q and end with it: their holders must read creds again", before.ID)
+		warn("leases from before the plugin was started may have been on session %q: their tokens are dead now, though Vault lists the leases until their time; their holders must read creds again", before.ID)
 	}
 	return warnings
 }
@@ -406,7 +406,7 @@ A read shows the account, a list its sessions. Nothing here logs in.
 	sessionsSynopsis    = `One session: read it, or log it out now.`
 	sessionsDescription = `
 A read shows no token. A delete logs the session out at once, whatever leases are
-on it: they end with it, and who holds them must read creds again. If the server
+on it: their tokens are dead then, and who holds them must read creds again. If the server
 cannot be reached, the delete says so, and the logout goes on in the background.
 
 A session of state unknown is one whose login had no answer. It counts towards

@@ -176,8 +176,8 @@ func TestDeletingASession(t *testing.T) {
 	}{
 		"nobody held it": {before: machine.SessionStatus{State: machine.StateOpen}},
 		"one lease":      {before: machine.SessionStatus{Leases: 1}, warnings: []string{`1 lease was on session "ses" and ends with it: its holder must read creds again`}},
-		"leases":         {before: machine.SessionStatus{Leases: 2}, warnings: []string{`2 leases were on session "ses" and end with it: their holders must read creds again`}},
-		"earlier leases": {before: machine.SessionStatus{EarlierLeases: true}, warnings: []string{`leases from before the plugin was started may have been on session "ses" and end with it: their holders must read creds again`}},
+		"leases":         {before: machine.SessionStatus{Leases: 2}, warnings: []string{`2 leases were on session "ses": their tokens are dead now, though Vault lists the leases until their time; their holders must read creds again`}},
+		"earlier leases": {before: machine.SessionStatus{EarlierLeases: true}, warnings: []string{`leases from before the plugin was started may have been on session "ses": their tokens are dead now, though Vault lists the leases until their time; their holders must read creds again`}},
 		"lost login":     {before: machine.SessionStatus{State: machine.StateUnknown}, warnings: []string{`session "ses" is dropped and does not count any more: its login had no answer. If the server did open it, it ends there by age`}},
 		"no logout":      {after: dead, warnings: []string{`session "ses" is handed out no more, but nothing can log it out: it counts until the server must have dropped it, at 1970-01-01T00:00:00Z`}},
 	} {

@@ -673,6 +673,18 @@ func TestRule7TheNextLoginWaitsUntilTheServerHasLetGoOfTheLastOne(t *testing.T) 
 	})
 }
 
+func TestRule7ScopesThatTheServerDoesNotKnowRestAlone(t *testing.T) {
+	inWorld(t, func(w *world) { w.unknownScope = "nosuch" }, func(t *testing.T, w *world, p *process) {
+		for range 3 {
+			_, err := p.Acquire(t.Context(), other("nosuch"))
+			require.Equal(t, providers.Protocol, upstreamKind(t, err))
+		}
+		require.Equal(t, 1, w.count(&w.refused), "they rest")
+		_, err := p.Acquire(t.Context(), other("email"))
+		require.NoError(t, err, "the others do not")
+	})
+}
+
 // rule 8: refresh once.
 
 func TestRule8ASharedTokenIsRefreshedAtHalfItsLife(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type world struct {
 	latency                 time.Duration
 	down                    bool
 	clockAhead              time.Duration
+	unknownScope            string
 	losing                  bool // the answer to the next login gets lost
 	noSessions              bool // client credentials
 	emptyLists              bool
@@ -433,6 +435,9 @@ func (w *world) login(password string, r providers.LoginRequest) (providers.Toke
 		return providers.TokenResponse{}, &providers.Error{
 			Kind: kind, Outcome: providers.DidNotHappen, Op: "login", Message: message, ServerTime: w.serverTime(),
 		}
+	}
+	if slices.Contains(r.Scopes, w.unknownScope) {
+		return refuse(providers.Protocol, "invalid_scope")
 	}
 	if password != w.password {
 		return refuse(providers.BadCredentials, "Invalid user credentials")

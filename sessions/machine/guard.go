@@ -35,6 +35,9 @@ type pause struct {
 	until time.Time
 	cause *providers.Error
 	tries int // failures in a row, for the back-off of a server that is down
+	// only are the scopes whose logins rest, joined; nil: all. What the server does
+	// not understand may be one role's scope, which must not shut the others out.
+	only *string
 }
 
 // setGuard changes the guard and stores it: rule 7 holds across restarts.
@@ -77,7 +80,7 @@ func (p pause) asked() bool { return p.cause != nil && p.cause.Kind == providers
 func (a *Account) refusedBy(want Want, t *trial, c providers.Capabilities) *Refusal {
 	g := a.guard
 	switch {
-	case a.now.Before(a.pause.until):
+	case a.now.Before(a.pause.until) && (a.pause.only == nil || *a.pause.only == scopesKey(want.Scopes)):
 		return a.pauseRefusal()
 	case a.now.Before(g.FullUntil):
 		return &Refusal{
@@ -145,6 +148,7 @@ func (a *Account) loginRefused(s *session, err *providers.Error) {
 		a.rest(err, backoff(s.rec.ID, a.pause.tries+1, downMost))
 	default:
 		a.rest(err, lostPause)
+		a.pause.only = &s.key
 	}
 }
 
