@@ -18,8 +18,6 @@ GO_TEST := go test -race -timeout 30m
 
 # The search of the session engine for broken rules; it prints how much it tried.
 SEARCHES := TestACrashAtEveryStep|TestRandomHistoriesKeepTheRules
-# Those that type what the documents print.
-DOCUMENTS := TestEveryCommandIsExecuted|TestExamples
 SHOW_EXAMPLES := grep -E '^(example:|FAIL|panic)|--- FAIL|_test\.go|Error|README'
 SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
 
@@ -43,12 +41,12 @@ test-keycloak: ## contract and end-to-end tests on real Keycloaks, 26.4.7 and 26
 	@REPORT=$$(mktemp); export REPORT; trap 'rm -f "$$REPORT"' EXIT; failed=0; \
 	for version in $(KEYCLOAKS); do \
 	  scripts/keycloak $$version >/dev/null && \
-	  KEYCLOAK=$$version scripts/with-server $(GO_TEST) -skip '^($(DOCUMENTS))$$' -p 1 ./test/... || failed=1; \
+	  KEYCLOAK=$$version scripts/with-server $(GO_TEST) -p 1 ./test/contract ./test/e2e ./test/servers || failed=1; \
 	done; \
 	go run ./test/report <"$$REPORT" && exit $$failed
 
 test-openbao: ## the end-to-end tests on a real OpenBao
-	@SERVER=openbao scripts/with-server $(GO_TEST) -skip '^($(DOCUMENTS))$$' ./test/...
+	@SERVER=openbao scripts/with-server $(GO_TEST) ./test/e2e ./test/servers
 
 test-long: ## the session engine's crash points, and a million random steps
 	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000 | $(SHOW_COUNTS)
