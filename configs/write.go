@@ -2,9 +2,7 @@ package configs
 
 import (
 	"context"
-	"crypto/subtle"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -70,6 +68,9 @@ func (c *Configs) Write(ctx context.Context, name string, change Change, o Write
 	if err := w.meetOther(ctx); err != nil {
 		return nil, err
 	}
+	if err := w.refuseSessionsElsewhere(ctx); err != nil {
+		return nil, err
+	}
 	if err := w.prove(ctx); err != nil {
 		return nil, err
 	}
@@ -124,40 +125,6 @@ func (w *write) check(ctx context.Context) error {
 		}
 	}
 	return w.rolesStillFit(ctx, w.next)
-}
-
-// refuseSecretsElsewhere refuses to send what a logout sends to another host for
-// somebody who does not know it: whoever may write a config may not read from it.
-func (w *write) refuseSecretsElsewhere() error {
-	before, next := w.before.account, w.next.account
-	for _, endpoint := range []struct{ field, before, next string }{
-		{"logout_url", before.LogoutURL, next.LogoutURL},
-		{"revocation_url", before.RevocationURL, next.RevocationURL},
-	} {
-		if host := hostOf(endpoint.next); host == "" || host == hostOf(endpoint.before) || host == hostOf(next.TokenURL) {
-			continue
-		}
-		for _, secret := range []struct {
-			field  string
-			stored providers.Secret
-		}{{"client_secret", before.ClientSecret}, {"password", before.Password}} {
-			given, _ := w.change[secret.field].(string)
-			same := subtle.ConstantTimeCompare([]byte(given), []byte(secret.stored.Reveal())) == 1
-			if !secret.stored.Empty() && !same {
-				return refuse(endpoint.field, "leads to another host, which is then sent the client's secret and refresh tokens; give %s with it, as it is stored", secret.field)
-			}
-		}
-	}
-	return nil
-}
-
-// hostOf is the host of an address that Normalize has checked; empty: there is none.
-func hostOf(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }
 
 // otherLogin says whether an update names another provider or auth_method,

@@ -65,8 +65,13 @@ func (e *Engine) drainUntil(ctx context.Context, id AccountID) error {
 		}
 		select {
 		case <-ctx.Done():
-			n, err := e.InUse(context.WithoutCancel(ctx), id)
-			return errors.Join(fmt.Errorf("account %s: sessions that are left: %d: %w", id, n, last), err)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainRetry)
+			defer cancel()
+			n, err := e.InUse(ctx, id)
+			if err != nil { // its ledger was never read
+				return fmt.Errorf("account %s: %w", id, last)
+			}
+			return fmt.Errorf("account %s: sessions that are left: %d: %w", id, n, last)
 		case <-time.After(drainRetry):
 		}
 	}

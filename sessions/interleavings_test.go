@@ -774,3 +774,64 @@ func TestRule5AReleaseOfAKeptSessionThatNothingCanLogOutIsAnswered(t *testing.T)
 		require.NoError(t, p.Release(ctx, l.Ref))
 	})
 }
+
+// A storage that does not answer must not keep Clean beyond its time.
+func TestTheEndOfAMountEndsWhenStorageDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.start()
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		p.faults.kill()
+		p.Stop()
+		hang := make(chan struct{})
+		gets := 0
+		f := &faults{onStep: func(op string) {
+			if op == "get" {
+				gets++
+				<-hang
+			}
+		}}
+		q := w.startWith(f)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- q.DrainAll(ctx) }()
+		time.Sleep(5 * time.Minute)
+		var ended bool
+		select {
+		case <-done:
+			ended = true
+		default:
+		}
+		close(hang)
+		synctest.Wait()
+		q.Stop()
+		require.True(t, ended, "DrainAll still hangs 5 minutes after its 30 s")
+	})
+}
+
+// An orphan whose end failed is tried again although its login was dropped.
+func TestAnOrphanWhoseLoginWasDroppedIsEndedAlsoWhereItsEndFailedOnce(t *testing.T) {
+	inWorld(t, func(w *world) { withList(0)(w); w.limit = 0 }, func(t *testing.T, w *world, p *process) {
+		loseLogin(t, p, dedicated)
+		all, err := p.Sessions(t.Context(), accountID)
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		_, _, _, err = p.CloseSession(t.Context(), accountID, all[0].ID)
+		require.NoError(t, err)
+		settleFor(30 * time.Second)
+		p.faults.set(only("end session", failBefore))
+		_, err = p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		settleFor(time.Second)
+		p.faults.set(nil)
+		require.Equal(t, 2, w.openNow())
+		for range 20 { // readers keep the shared session, and its token, alive
+			settleFor(30 * time.Second)
+			_, err = p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+		}
+		require.Equal(t, 1, w.openNow(), "the orphan is still open; lists asked for: %d, ends: %d", w.count(&w.listed), w.count(&w.ended))
+	})
+}

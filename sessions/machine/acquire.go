@@ -35,14 +35,16 @@ func (a *Account) abandon(id WaiterID) {
 	a.book.askers = slices.DeleteFunc(a.book.askers, func(w asker) bool { return w.waiter == id })
 	a.closers = slices.DeleteFunc(a.closers, func(c closer) bool { return c.waiter == id })
 	for s, waiting := range a.releasing {
-		left := slices.DeleteFunc(slices.Clone(waiting), func(r WaiterID) bool { return r == id })
-		if len(left) < len(waiting) {
-			a.releasing[s] = left
-			a.gaveUp(a.sessions[s])
+		i := slices.Index(waiting, id)
+		if i < 0 {
+			continue
 		}
-		if len(left) == 0 {
+		a.releasing[s] = slices.Delete(waiting, i, i+1)
+		a.gaveUp(a.sessions[s])
+		if len(a.releasing[s]) == 0 {
 			delete(a.releasing, s)
 		}
+		break // it waits for one only
 	}
 }
 

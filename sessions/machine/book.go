@@ -62,8 +62,8 @@ type book struct {
 	notBefore time.Time
 	failures  int        // in a row
 	kept      []*session // to be closed when the list has come
-	// dropped are lost logins that the ledger holds no more, for an operator or their
-	// age ended them, until when they are remembered: one that is listed is an orphan.
+	// dropped are lost logins that the ledger holds no more, since an operator
+	// dropped them, until when they are remembered: one that is listed is an orphan.
 	dropped map[SessionID]time.Time
 }
 

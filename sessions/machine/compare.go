@@ -217,6 +217,8 @@ func (a *Account) ended(e Ended) {
 	if e.Err != nil {
 		if s := a.sessions[e.Session]; s != nil && s.phase == lost {
 			a.searchLater(s)
+		} else if s != nil || a.now.Before(a.book.dropped[e.Session]) {
+			a.book.wanted = true // nothing else looks for it again
 		}
 		a.book.notBefore = a.now.Add(compareEvery)
 		a.noteID(CompareFailed, e.Session, e.Err.Error())

@@ -95,7 +95,7 @@ func (s story) configure(ctx context.Context) error {
 		fmt.Sprintf("write panta/config/partner provider=partner base_url=%s\nclient_id=%s client_secret=%s",
 			s.upstream.emulator.url, iam.DemoPartnerID, iam.DemoPartnerSecret),
 		fmt.Sprintf("write panta/config/eu1-pat provider=ocp environment=eu1 auth_method=pat\n%s\nusername=%s personal_access_token=%s",
-			s.upstream.ocp(), iam.DemoOCPUser, iam.DemoSwarmPAT),
+			s.upstream.ocpAddress(), iam.DemoOCPUser, iam.DemoSwarmPAT),
 		"list panta/config",
 	} {
 		if _, err := s.vaultDo(ctx, command); err != nil {

@@ -60,12 +60,20 @@ func (u *upstream) panta() string {
 	return "base_url=" + u.keycloak.BaseURL + " scopes=openid"
 }
 
-// ocp are the fields of a config that say where OCP's IAM is.
+// ocp are the fields of a config that say where OCP's IAM is, and how one logs in.
 func (u *upstream) ocp() string {
+	if u.keycloak == nil {
+		return u.ocpAddress()
+	}
+	return fmt.Sprintf("%s totp_period=%s scopes=openid", u.ocpAddress(), servers.TOTPPeriod)
+}
+
+// ocpAddress is where OCP's IAM is.
+func (u *upstream) ocpAddress() string {
 	if u.keycloak == nil {
 		return "base_url=" + u.emulator.url
 	}
-	return fmt.Sprintf("base_url=%s totp_period=%s scopes=openid", u.keycloak.Origin, servers.TOTPPeriod)
+	return "base_url=" + u.keycloak.Origin
 }
 
 func (u *upstream) pantaAPI() string {
