@@ -800,7 +800,8 @@ func TestTheEndOfAMountEndsWhenStorageDoesNotAnswer(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		var ended bool
 		select {
-		case <-done:
+		case err := <-done:
+			require.Error(t, err)
 			ended = true
 		default:
 		}
