@@ -68,7 +68,8 @@ func (w *write) refuseSessionsElsewhere(ctx context.Context) error {
 	return nil
 }
 
-// originOf is the scheme and host of an address that Normalize has checked; empty: there is none.
+// originOf is the scheme and host of an address that Normalize has checked; empty:
+// there is none.
 func originOf(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {

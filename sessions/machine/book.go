@@ -174,9 +174,6 @@ func (a *Account) compareDue() (time.Time, bool) {
 // compare asks for the list that somebody wants, if it can be had now.
 func (a *Account) compare() {
 	b := &a.book
-	if b.asking != nil {
-		return
-	}
 	for len(b.askers) > 0 && b.asking == nil {
 		first := b.askers[0]
 		b.askers = b.askers[1:]
