@@ -23,7 +23,7 @@ const (
 	// SessionGone: the refresh token's session is not there any more.
 	SessionGone
 	// NotAllowed: the server does not let this account do that. Only said of the
-	// calls of a SessionLister; a refused login is BadCredentials.
+	// calls that list and end sessions; a refused login is BadCredentials.
 	NotAllowed
 )
 

@@ -27,6 +27,19 @@ const (
 	PersonalAccessToken AuthMethod = "pat"
 )
 
+// ClientAuth is how the client authenticates at the server's endpoints.
+type ClientAuth string
+
+// The client authentication methods.
+const (
+	// ClientSecretPost sends client_id and client_secret in the body, RFC 6749 section 2.3.1.
+	ClientSecretPost ClientAuth = "post"
+	// ClientSecretBasic sends them in the Authorization header, RFC 6749 section 2.3.1.
+	ClientSecretBasic ClientAuth = "basic"
+	// PrivateKeyJWT sends an assertion signed with the client's key, RFC 7523 section 2.2.
+	PrivateKeyJWT ClientAuth = "private_key_jwt"
+)
+
 // Account is one upstream account: where it logs in and with what. The zero
 // value of a field means "not given". Field names in errors and descriptions
 // are those of the config path ("client_id").
@@ -42,7 +55,10 @@ type Account struct {
 	RevocationURL string
 
 	ClientID     string
+	ClientAuth   ClientAuth
 	ClientSecret Secret
+	PrivateKey   Secret // PEM, for PrivateKeyJWT
+	KeyID        string // of PrivateKey, where the server wants it
 	Username     string
 	Password     Secret
 	TenantID     string
@@ -55,7 +71,12 @@ type Account struct {
 	TOTPAlgorithm string        // SHA1, SHA256 or SHA512
 
 	PersonalAccessToken Secret
+	ExpiresAt           time.Time // of PersonalAccessToken; zero: not known
 	Scopes              []string
+	TokenParams         map[string]string // further parameters of the login request
+	TokenTTL            time.Duration     // life of a token whose answer does not say it
+	SessionMark         *bool             // nil: true; false: no mark in the login's User-Agent
+	SessionLimitMessage string            // part of the server's words for its session limit, where they cannot be known
 
 	RequestTimeout time.Duration // of one call to the server
 	CACert         string        // PEM, added to the system's roots
@@ -128,7 +149,7 @@ type Description struct {
 	TokenEndpoint  string
 	LogoutEndpoint string // empty: none
 	// AccountEndpoint is where sessions are listed and ended; empty: the server
-	// cannot, and no upstream of this provider is a SessionLister.
+	// cannot.
 	AccountEndpoint string
 	// Methods, the default one first.
 	Methods []Method
@@ -153,11 +174,12 @@ type Provider interface {
 	// and change an account, keep it as it was given: in a normalized one the
 	// base_url of its old environment would win over a new environment.
 	Normalize(Account) (Account, error)
-	// Connect normalizes the account and prepares the HTTP client that reaches
-	// it: its own CA and timeouts. It sends nothing. The error is a *FieldError.
-	// To log in the owner of a personal access token, connect the account
-	// without the token and with AuthMethod Password.
+	// Connect normalizes the account and prepares its login. It sends nothing. The
+	// error is a *FieldError.
 	Connect(Account) (Upstream, error)
+	// Client reaches sessions over a connection that Upstream.Connection returned,
+	// maybe long ago. It sends nothing. The error is a *FieldError.
+	Client(Connection) (Client, error)
 	// Headers returns the HTTP headers that an application sends with the
 	// token, ready to use. For a personal access token the argument is empty.
 	Headers(Account, TokenResponse) map[string]string
@@ -166,11 +188,13 @@ type Provider interface {
 // Capabilities says what an account's upstream can do, so that nobody has to
 // try it out.
 type Capabilities struct {
-	// Sessions: a login leaves a session at the server, with a refresh token.
+	// Sessions: a login leaves a session at the server, or may do so.
 	Sessions bool
-	// Logout: that session can be ended. Where false, it ends by age alone and
-	// Logout is not to be called.
+	// Logout: a session that has a refresh token can be ended with it.
 	Logout bool
+	// RevokesAccess: a session without a refresh token can be ended with its access
+	// token (RFC 7009).
+	RevokesAccess bool
 	// OneTimeCode: the server may ask for a one-time code; LoginRequest.OTP is understood.
 	OneTimeCode bool
 	// GeneratesCode: the account has a TOTP secret, every login spends a code.
@@ -180,43 +204,86 @@ type Capabilities struct {
 	// LoginPause is how long an account is to be left alone after the answer to a
 	// login: the server may refuse the next one sooner. 0: not at all.
 	LoginPause time.Duration
-	// ListsSessions: the upstream is a SessionLister. Whether the server lets this
-	// account list its sessions only a try can tell.
+	// ListsSessions: the server may let an account list its sessions. Whether it
+	// lets this one only a try can tell.
 	ListsSessions bool
 }
 
-// Upstream reaches one account. Its methods make one call to the server each,
-// never repeat it, and fail with an *Error whose Outcome says whether the call
-// took effect. They end at the latest when ctx does. Safe for concurrent use;
-// there is nothing to close.
-type Upstream interface {
-	// Capabilities tells what the methods below can do for this account. The
-	// upstream of a personal access token can do nothing: its calls all fail.
+// Connection is how the sessions of an account are reached: everything that a
+// refresh, a list and a logout need, and no credential of the user. A session
+// keeps the connection that opened it, whatever becomes of its config.
+type Connection struct {
+	Provider   string
+	AuthMethod AuthMethod
+
+	TokenURL      string
+	LogoutURL     string // Keycloak's logout endpoint; empty: there is none
+	RevocationURL string // RFC 7009; empty: there is none
+	SessionsURL   string // of Keycloak's Account REST API; empty: there is none
+
+	ClientID     string
+	ClientAuth   ClientAuth
+	ClientSecret Secret
+	PrivateKey   Secret
+	KeyID        string
+
+	TokenTTL       time.Duration
+	RequestTimeout time.Duration
+	CACert         string
+	TLSServerName  string
+}
+
+// Equal says that both reach the same server as the same client in the same way.
+func (c Connection) Equal(d Connection) bool {
+	return c.SameClient(d) && c.ClientAuth == d.ClientAuth && c.KeyID == d.KeyID &&
+		c.ClientSecret.Reveal() == d.ClientSecret.Reveal() && c.PrivateKey.Reveal() == d.PrivateKey.Reveal() &&
+		c.TokenTTL == d.TokenTTL && c.RequestTimeout == d.RequestTimeout
+}
+
+// SameClient says that they differ at most in how the client authenticates, and in
+// time limits: a session of one can be refreshed and ended over the other.
+func (c Connection) SameClient(d Connection) bool {
+	return c.Provider == d.Provider && c.AuthMethod == d.AuthMethod && c.ClientID == d.ClientID &&
+		c.TokenURL == d.TokenURL && c.LogoutURL == d.LogoutURL && c.RevocationURL == d.RevocationURL && c.SessionsURL == d.SessionsURL &&
+		c.CACert == d.CACert && c.TLSServerName == d.TLSServerName
+}
+
+// Client reaches the sessions of an account over one connection. Its methods make
+// one call to the server each, never repeat it, and fail with an *Error whose
+// Outcome says whether the call took effect. They end at the latest when ctx does.
+// Safe for concurrent use; there is nothing to close.
+type Client interface {
+	// Capabilities tells what the methods below can do.
 	Capabilities() Capabilities
+	// Refresh exchanges a refresh token (RFC 6749 section 6). An answer without
+	// a refresh token means that the old one stays good; it is returned filled in.
+	Refresh(ctx context.Context, refreshToken Secret) (TokenResponse, error)
+	// Logout ends the session. One that is gone already is a success.
+	Logout(ctx context.Context, t SessionTokens) error
+	// ListSessions returns all sessions that the server holds of the account, that
+	// of the access token among them (Keycloak's Account REST API). The error's kind
+	// is NotAllowed where the server refuses the token: the account may not use this
+	// API, or the token's session has ended meanwhile.
+	ListSessions(ctx context.Context, accessToken Secret) ([]ServerSession, error)
+	// EndSession ends one listed session. One that is gone already is a success.
+	EndSession(ctx context.Context, accessToken Secret, serverID string) error
+}
+
+// SessionTokens are what a session can be ended with: its refresh token, or, of a
+// session that has none, its newest access token.
+type SessionTokens struct{ Refresh, Access Secret }
+
+// Upstream logs one account in. What Client says holds for Login too.
+type Upstream interface {
+	// Client reaches what Login opens, over Connection.
+	Client
+	Connection() Connection
 	// Login opens a session. An error of Outcome Happened may come with a
 	// response whose RefreshToken is set: that session is open but of no use,
 	// and the caller closes it. A request that cannot be sent as it is (an otp
 	// that is no code, or not understood; a scope that is not allowed) fails
 	// with a *FieldError before anything is sent.
 	Login(ctx context.Context, r LoginRequest) (TokenResponse, error)
-	// Refresh exchanges a refresh token (RFC 6749 section 6). An answer without
-	// a refresh token means that the old one stays good; it is returned filled in.
-	Refresh(ctx context.Context, refreshToken Secret) (TokenResponse, error)
-	// Logout ends the session. One that is gone already is a success.
-	Logout(ctx context.Context, refreshToken Secret) error
-}
-
-// SessionLister is an Upstream whose server can tell an account's sessions and
-// end one by its id: Keycloak's Account REST API. Its calls are made with an
-// access token of the account, and keep the rules of Upstream's.
-type SessionLister interface {
-	// ListSessions returns all sessions that the server holds of the account,
-	// that of the access token among them. The error's kind is NotAllowed where
-	// the server refuses the token: the account may not use this API, or the
-	// token's session has ended meanwhile.
-	ListSessions(ctx context.Context, accessToken Secret) ([]ServerSession, error)
-	// EndSession ends one session. One that is gone already is a success.
-	EndSession(ctx context.Context, accessToken Secret, serverID string) error
 }
 
 // ServerSession is a session as the server lists it.
@@ -239,6 +306,9 @@ type ServerSession struct {
 type LoginRequest struct {
 	// Scopes to ask for; where empty, those of the account.
 	Scopes []string
+	// Params are further parameters of the request (token_params), those of the
+	// account included.
+	Params map[string]string
 	// UserAgent carries the mark of the session, by which Keycloak lists it.
 	UserAgent string
 	// OTP is a one-time code typed by a person, 6 or 8 digits. Where it is empty
@@ -257,8 +327,7 @@ type TokenResponse struct {
 	// ExpiresIn is the life of the access token, counted from receipt: expires_in,
 	// or what lies between the token's claims iat and exp, if that is less.
 	ExpiresIn time.Duration
-	// RefreshToken is empty where the grant has none. A login at a server whose
-	// logout needs it fails without it, with outcome Happened.
+	// RefreshToken is empty where the server gave none.
 	RefreshToken Secret
 	// RefreshExpiresIn is how long the server keeps the session if it is left
 	// alone (Keycloak's refresh_expires_in); 0 where it did not say.

@@ -22,6 +22,8 @@ import (
 // plant is what the benchmarks measure the engine in: a server that answers
 // after its latency, and a storage in memory. Both count.
 type plant struct {
+	noList
+
 	latency      time.Duration
 	refreshToken string // the rest of each, after its number
 
@@ -74,8 +76,8 @@ func (p *plant) Refresh(context.Context, providers.Secret) (providers.TokenRespo
 	return p.answer(), nil
 }
 
-// Logout implements providers.Upstream.
-func (p *plant) Logout(context.Context, providers.Secret) error {
+// Logout implements providers.Client.
+func (p *plant) Logout(context.Context, providers.SessionTokens) error {
 	p.calls.Add(1)
 	n := p.logoutsNow.Add(1)
 	defer p.logoutsNow.Add(-1)

@@ -145,7 +145,7 @@ func (a *account) logout(ctx context.Context, e machine.Logout) {
 	upstream := a.currentUpstream()
 	deadline := a.engine.options.Now().Add(e.Timeout)
 	err := a.call(ctx, "logout", deadline, upstream, func(ctx context.Context) error {
-		return upstream.Logout(ctx, e.Token)
+		return upstream.Logout(ctx, providers.SessionTokens{Refresh: e.Token})
 	})
 	a.step(machine.LoggedOut{Session: e.Session, Err: err})
 }
@@ -154,11 +154,7 @@ func (a *account) list(ctx context.Context, e machine.List) {
 	upstream := a.currentUpstream()
 	var listed []providers.ServerSession
 	err := a.call(ctx, "list sessions", e.Deadline, upstream, func(ctx context.Context) (err error) {
-		lister, ok := upstream.(providers.SessionLister)
-		if !ok {
-			return noList("list sessions")
-		}
-		listed, err = lister.ListSessions(ctx, e.Token)
+		listed, err = upstream.ListSessions(ctx, e.Token)
 		return err
 	})
 	a.step(machine.Listed{Sessions: listings(a.engine.mountID(), listed), Err: err})
@@ -167,18 +163,9 @@ func (a *account) list(ctx context.Context, e machine.List) {
 func (a *account) end(ctx context.Context, e machine.End) {
 	upstream := a.currentUpstream()
 	err := a.call(ctx, "end session", e.Deadline, upstream, func(ctx context.Context) error {
-		lister, ok := upstream.(providers.SessionLister)
-		if !ok {
-			return noList("end session")
-		}
-		return lister.EndSession(ctx, e.Token, e.ServerID)
+		return upstream.EndSession(ctx, e.Token, e.ServerID)
 	})
 	a.step(machine.Ended{Session: e.Session, ServerID: e.ServerID, Err: err})
-}
-
-// noList: the settings changed to those of another server in between.
-func noList(op string) error {
-	return &providers.Error{Kind: providers.NotAllowed, Outcome: providers.DidNotHappen, Op: op, Message: "this server has no list of sessions"}
 }
 
 // call makes one call to the server within its deadline. Whatever goes wrong,

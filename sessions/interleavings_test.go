@@ -507,7 +507,7 @@ func TestRule8ClientCredentialsSayThatTheirServerIsDown(t *testing.T) {
 // hanging is a server that answers no logout.
 type hanging struct{ *upstream }
 
-func (h hanging) Logout(ctx context.Context, _ providers.Secret) error {
+func (h hanging) Logout(ctx context.Context, _ providers.SessionTokens) error {
 	<-ctx.Done()
 	return &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Op: "logout", Message: "no answer"}
 }
@@ -711,7 +711,7 @@ func TestRule4ASessionThatIsOnlyKeptForTheListRenewsNoLease(t *testing.T) {
 // stuck is a server that answers no logout.
 type stuck struct{ *upstream }
 
-func (h stuck) Logout(ctx context.Context, _ providers.Secret) error {
+func (h stuck) Logout(ctx context.Context, _ providers.SessionTokens) error {
 	<-ctx.Done()
 	return &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Op: "logout", Message: "no answer"}
 }

@@ -966,6 +966,8 @@ func upstreamError(tb testing.TB, err error) *providers.Error {
 
 // failing is an upstream whose logins all fail alike.
 type failing struct {
+	noList
+
 	err       *providers.Error
 	got       providers.TokenResponse
 	logins    atomic.Int64
@@ -985,8 +987,8 @@ func (f *failing) Refresh(context.Context, providers.Secret) (providers.TokenRes
 	return providers.TokenResponse{}, f.err
 }
 
-func (f *failing) Logout(_ context.Context, token providers.Secret) error {
-	f.loggedOut = append(f.loggedOut, token.Reveal())
+func (f *failing) Logout(_ context.Context, token providers.SessionTokens) error {
+	f.loggedOut = append(f.loggedOut, token.Refresh.Reveal())
 	return nil
 }
 

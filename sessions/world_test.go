@@ -300,6 +300,19 @@ func (w *world) records() map[string]bool {
 	return known
 }
 
+// noList is the part of an upstream without a list of sessions.
+type noList struct{}
+
+func (noList) Connection() providers.Connection { return providers.Connection{} }
+
+func (noList) ListSessions(context.Context, providers.Secret) ([]providers.ServerSession, error) {
+	return nil, errors.New("there is no list")
+}
+
+func (noList) EndSession(context.Context, providers.Secret, string) error {
+	return errors.New("there is no list")
+}
+
 // upstream reaches the world's server with one password.
 type upstream struct {
 	process      *process
@@ -309,6 +322,8 @@ type upstream struct {
 
 func (u *upstream) Capabilities() providers.Capabilities { return u.capabilities }
 
+func (u *upstream) Connection() providers.Connection { return providers.Connection{} }
+
 func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
 	return u.process.call(ctx, "login", func() (providers.TokenResponse, *providers.Error) { return u.process.login(u.password, r) })
 }
@@ -317,7 +332,7 @@ func (u *upstream) Refresh(ctx context.Context, token providers.Secret) (provide
 	return u.process.call(ctx, "refresh", func() (providers.TokenResponse, *providers.Error) { return u.process.refresh(token.Reveal()) })
 }
 
-// ListSessions implements providers.SessionLister.
+// ListSessions implements providers.Client.
 func (u *upstream) ListSessions(ctx context.Context, token providers.Secret) ([]providers.ServerSession, error) {
 	var list []providers.ServerSession
 	_, err := u.process.call(ctx, "list sessions", func() (_ providers.TokenResponse, failure *providers.Error) {
@@ -328,7 +343,7 @@ func (u *upstream) ListSessions(ctx context.Context, token providers.Secret) ([]
 	return list, err
 }
 
-// EndSession implements providers.SessionLister.
+// EndSession implements providers.Client.
 func (u *upstream) EndSession(ctx context.Context, token providers.Secret, id string) error {
 	_, err := u.process.call(ctx, "end session", func() (providers.TokenResponse, *providers.Error) {
 		return providers.TokenResponse{}, u.process.end(token, id)
@@ -336,7 +351,8 @@ func (u *upstream) EndSession(ctx context.Context, token providers.Secret, id st
 	return err
 }
 
-func (u *upstream) Logout(ctx context.Context, token providers.Secret) error {
+func (u *upstream) Logout(ctx context.Context, t providers.SessionTokens) error {
+	token := t.Refresh
 	_, err := u.process.call(ctx, "logout", func() (providers.TokenResponse, *providers.Error) { return u.process.logout(token.Reveal()) })
 	return err
 }

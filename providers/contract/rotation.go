@@ -37,7 +37,7 @@ func reuse(w *world) {
 	require.NotEqual(w, first.RefreshToken, second.RefreshToken)
 	w.refused(up.tryRefresh(first), providers.SessionGone, reused)
 	w.refused(up.tryRefresh(second), providers.SessionGone, "Session doesn't have required client")
-	_, err := up.lister().ListSessions(w.Context(), second.AccessToken)
+	_, err := up.ListSessions(w.Context(), second.AccessToken)
 	w.refused(err, providers.NotAllowed, "401")
 	require.Equal(w, 1, w.Sessions(w.T, w.alice))
 }

@@ -57,7 +57,7 @@ func refusedLogout(w *world) {
 	elsewhere := out(public, token, "elsewhere.test")
 	require.Equal(w, http.StatusBadRequest, elsewhere.status, elsewhere.raw)
 	require.Equal(w, "invalid_grant", elsewhere.text("error"))
-	err := up.Logout(w.Context(), providers.NewSecret("nonsense"))
+	err := up.Logout(w.Context(), providers.SessionTokens{Refresh: providers.NewSecret("nonsense")})
 	w.refused(err, providers.Protocol, "Invalid refresh token")
 	require.Equal(w, 1, w.Sessions(w.T, w.alice))
 }
@@ -71,7 +71,7 @@ func revocation(w *world) {
 	got, other := up.login(), up.login()
 	up.logout(got)
 	up.logout(got) // gone: RFC 7009 section 2.2
-	require.NoError(w, up.Logout(w.Context(), providers.NewSecret("nonsense")))
+	require.NoError(w, up.Logout(w.Context(), providers.SessionTokens{Refresh: providers.NewSecret("nonsense")}))
 	require.Equal(w, 1, w.Sessions(w.T, w.alice))
 	up.refresh(other)
 }
@@ -152,10 +152,10 @@ func endAnothers(w *world) {
 func mayNotList(w *world) {
 	up := w.ocp(w.bob)
 	got := up.login()
-	_, err := up.lister().ListSessions(w.Context(), got.AccessToken)
+	_, err := up.ListSessions(w.Context(), got.AccessToken)
 	w.refused(err, providers.NotAllowed, "401")
-	w.refused(up.lister().EndSession(w.Context(), got.AccessToken, got.ServerID), providers.NotAllowed, "401")
-	_, err = up.lister().ListSessions(w.Context(), providers.NewSecret("nonsense"))
+	w.refused(up.EndSession(w.Context(), got.AccessToken, got.ServerID), providers.NotAllowed, "401")
+	_, err = up.ListSessions(w.Context(), providers.NewSecret("nonsense"))
 	w.refused(err, providers.NotAllowed, "401")
 	require.Equal(w, 1, w.Sessions(w.T, w.bob))
 }
@@ -164,7 +164,7 @@ func endedCannotList(w *world) {
 	up := w.ocp(w.alice)
 	got := up.login()
 	up.logout(got)
-	_, err := up.lister().ListSessions(w.Context(), got.AccessToken)
+	_, err := up.ListSessions(w.Context(), got.AccessToken)
 	w.refused(err, providers.NotAllowed, "401")
 }
 

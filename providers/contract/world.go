@@ -92,20 +92,13 @@ func (u upstream) tryRefresh(got providers.TokenResponse) error {
 
 func (u upstream) logout(got providers.TokenResponse) {
 	u.w.Helper()
-	require.NoError(u.w, u.Logout(u.w.Context(), got.RefreshToken))
-}
-
-func (u upstream) lister() providers.SessionLister {
-	u.w.Helper()
-	lister, ok := u.Upstream.(providers.SessionLister)
-	require.True(u.w, ok)
-	return lister
+	require.NoError(u.w, u.Logout(u.w.Context(), providers.SessionTokens{Refresh: got.RefreshToken}))
 }
 
 // list returns the listed sessions by id.
 func (u upstream) list(with providers.TokenResponse) map[string]providers.ServerSession {
 	u.w.Helper()
-	list, err := u.lister().ListSessions(u.w.Context(), with.AccessToken)
+	list, err := u.ListSessions(u.w.Context(), with.AccessToken)
 	require.NoError(u.w, err)
 	byID := make(map[string]providers.ServerSession, len(list))
 	for _, s := range list {
@@ -117,7 +110,7 @@ func (u upstream) list(with providers.TokenResponse) map[string]providers.Server
 
 func (u upstream) end(with providers.TokenResponse, id string) {
 	u.w.Helper()
-	require.NoError(u.w, u.lister().EndSession(u.w.Context(), with.AccessToken, id))
+	require.NoError(u.w, u.EndSession(u.w.Context(), with.AccessToken, id))
 }
 
 // refused wants a failure that surely did nothing, with the server's words in it.

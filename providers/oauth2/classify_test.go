@@ -104,7 +104,7 @@ func do(ctx context.Context, up providers.Upstream, op string) (providers.TokenR
 	case "refresh":
 		return up.Refresh(ctx, providers.NewSecret(testRefreshToken))
 	case "logout":
-		return providers.TokenResponse{}, up.Logout(ctx, providers.NewSecret(testRefreshToken))
+		return providers.TokenResponse{}, up.Logout(ctx, providers.SessionTokens{Refresh: providers.NewSecret(testRefreshToken)})
 	default:
 		return up.Login(ctx, providers.LoginRequest{CodeAt: time.Unix(59, 0)})
 	}

@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
@@ -63,24 +62,49 @@ func (p *Provider) Connect(a providers.Account) (providers.Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	method, _ := p.preset.method(a.AuthMethod)
+	connection := providers.Connection{
+		Provider:       a.Provider,
+		AuthMethod:     a.AuthMethod,
+		TokenURL:       a.TokenURL,
+		LogoutURL:      a.LogoutURL,
+		RevocationURL:  a.RevocationURL,
+		ClientID:       a.ClientID,
+		ClientAuth:     a.ClientAuth,
+		ClientSecret:   a.ClientSecret,
+		PrivateKey:     a.PrivateKey,
+		KeyID:          a.KeyID,
+		TokenTTL:       a.TokenTTL,
+		RequestTimeout: a.RequestTimeout,
+		CACert:         a.CACert,
+		TLSServerName:  a.TLSServerName,
+	}
+	if method, _ := p.preset.method(a.AuthMethod); method.Sessions && p.preset.AccountEndpoint != "" {
+		connection.SessionsURL = place(p.preset.AccountEndpoint, a)
+	}
+	c, err := p.client(connection)
+	if err != nil {
+		return nil, err
+	}
+	return &upstream{client: c, account: a}, nil
+}
+
+// Client implements providers.Provider.
+func (p *Provider) Client(c providers.Connection) (providers.Client, error) { return p.client(c) }
+
+func (p *Provider) client(connection providers.Connection) (*client, error) {
+	method, ok := p.preset.method(connection.AuthMethod)
+	if !ok {
+		return nil, refuse("auth_method", "is not one of "+p.preset.Name)
+	}
 	c := &client{
-		account:    a,
+		connection: connection,
+		preset:     p.preset,
 		method:     method,
-		logout:     p.preset.Logout,
-		logoutURL:  a.LogoutURL,
 		rules:      slices.Concat(listerRules(), p.preset.Failures, commonRules()),
 		transport:  p.transport,
-		loginPause: p.preset.LoginPause,
-	}
-	if c.logout == Revocation {
-		c.logoutURL = a.RevocationURL
 	}
 	if c.transport == nil {
-		c.transport = newTransport(a)
-	}
-	if p.preset.AccountEndpoint != "" && method.Sessions {
-		return &lister{client: c, endpoint: place(p.preset.AccountEndpoint, a)}, nil
+		c.transport = newTransport(connection)
 	}
 	return c, nil
 }
@@ -127,60 +151,83 @@ func expand(template string, value func(name string) string) string {
 	}
 }
 
-// client is the providers.Upstream of one account.
+// client is the providers.Client of one connection.
 type client struct {
-	account   providers.Account // normalized
-	method    Method
-	logout    LogoutStyle
-	logoutURL string // empty: there is no logout
-	rules     []FailureRule
-	transport http.RoundTripper
-
-	loginPause time.Duration
+	connection providers.Connection
+	preset     Preset
+	method     Method
+	rules      []FailureRule
+	transport  http.RoundTripper
 }
 
-// Capabilities implements providers.Upstream.
+// upstream is the providers.Upstream of one account.
+type upstream struct {
+	*client
+	account providers.Account // normalized
+}
+
+var _ providers.Upstream = (*upstream)(nil)
+
+// Connection implements providers.Upstream.
+func (u *upstream) Connection() providers.Connection { return u.connection }
+
+// Capabilities implements providers.Client.
 func (c *client) Capabilities() providers.Capabilities {
 	can := providers.Capabilities{
-		Sessions:    c.method.Sessions,
-		Logout:      c.method.Sessions && c.logoutURL != "",
-		OneTimeCode: c.method.OneTimeCode,
+		Sessions:      c.method.Sessions,
+		Logout:        c.method.Sessions && c.logoutURL() != "",
+		ListsSessions: c.connection.SessionsURL != "",
+		OneTimeCode:   c.method.OneTimeCode,
 	}
 	if can.Sessions {
-		can.LoginPause = c.loginPause
-	}
-	if can.OneTimeCode {
-		can.GeneratesCode = !c.account.TOTPSecret.Empty()
-		can.CodePeriod = codePeriod(c.account)
+		can.LoginPause = c.preset.LoginPause
 	}
 	return can
 }
 
+// Capabilities implements providers.Client.
+func (u *upstream) Capabilities() providers.Capabilities {
+	can := u.client.Capabilities()
+	if can.OneTimeCode {
+		can.GeneratesCode = !u.account.TOTPSecret.Empty()
+		can.CodePeriod = codePeriod(u.account)
+	}
+	return can
+}
+
+// logoutURL is where sessions are ended; empty: they cannot be.
+func (c *client) logoutURL() string {
+	if c.preset.Logout == Revocation {
+		return c.connection.RevocationURL
+	}
+	return c.connection.LogoutURL
+}
+
 // Login implements providers.Upstream by the password grant (RFC 6749 section
 // 4.3) or the client credentials grant (section 4.4).
-func (c *client) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
-	params := c.clientParams()
-	switch c.method.Name {
+func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
+	params := u.clientParams()
+	switch u.method.Name {
 	case providers.Password:
 		params["grant_type"] = "password"
-		params["username"] = c.account.Username
-		params["password"] = c.account.Password.Reveal()
+		params["username"] = u.account.Username
+		params["password"] = u.account.Password.Reveal()
 	case providers.ClientCredentials:
 		params["grant_type"] = "client_credentials"
 	case providers.PersonalAccessToken:
-		return providers.TokenResponse{}, c.cannot(Login, "a personal access token has no login", "send the headers of the token")
+		return providers.TokenResponse{}, u.cannot(Login, "a personal access token has no login", "send the headers of the token")
 	}
 	scopes, err := providers.NormalizeScopes(r.Scopes)
 	if err != nil {
 		return providers.TokenResponse{}, err
 	}
 	if len(scopes) == 0 {
-		scopes = c.account.Scopes
+		scopes = u.account.Scopes
 	}
 	if len(scopes) > 0 {
 		params["scope"] = strings.Join(scopes, " ")
 	}
-	code, origin, err := c.code(r)
+	code, origin, err := u.code(r)
 	if err != nil {
 		return providers.TokenResponse{}, err
 	}
@@ -190,9 +237,9 @@ func (c *client) Login(ctx context.Context, r providers.LoginRequest) (providers
 	if r.UserAgent == "" {
 		r.UserAgent = defaultUserAgent
 	}
-	try := c.attempt(Login, c.account.TokenURL, code)
+	try := u.attempt(Login, u.account.TokenURL, u.account.Password, u.account.TOTPSecret, code)
 	try.code = origin
-	got, failure := c.token(ctx, try, params, r.UserAgent)
+	got, failure := u.token(ctx, try, params, r.UserAgent)
 	if failure != nil {
 		return got, failure
 	}
@@ -207,7 +254,7 @@ func (c *client) Refresh(ctx context.Context, refreshToken providers.Secret) (pr
 	params := c.clientParams()
 	params["grant_type"] = "refresh_token"
 	params["refresh_token"] = refreshToken.Reveal()
-	got, failure := c.token(ctx, c.attempt(Refresh, c.account.TokenURL, refreshToken), params, defaultUserAgent)
+	got, failure := c.token(ctx, c.attempt(Refresh, c.connection.TokenURL, refreshToken), params, defaultUserAgent)
 	if got.RefreshToken.Empty() && (failure == nil || failure.Outcome == providers.Happened) {
 		got.RefreshToken = refreshToken
 	}
@@ -219,7 +266,8 @@ func (c *client) Refresh(ctx context.Context, refreshToken providers.Secret) (pr
 
 // Logout implements providers.Upstream. Keycloak answers 204 for a session that
 // is gone already, and RFC 7009 section 2.2 has 200 for a token that is not known.
-func (c *client) Logout(ctx context.Context, refreshToken providers.Secret) error {
+func (c *client) Logout(ctx context.Context, t providers.SessionTokens) error {
+	refreshToken := t.Refresh
 	if !c.Capabilities().Logout {
 		return c.cannot(Logout, "this account's sessions cannot be ended", "let the session end by its age")
 	}
@@ -227,13 +275,13 @@ func (c *client) Logout(ctx context.Context, refreshToken providers.Secret) erro
 		return c.cannot(Logout, "the server gave this session no refresh token, with which it could be ended", "let the session end by its age")
 	}
 	params := c.clientParams()
-	if c.logout == Revocation {
+	if c.preset.Logout == Revocation {
 		params["token"] = refreshToken.Reveal()
 		params["token_type_hint"] = "refresh_token"
 	} else {
 		params["refresh_token"] = refreshToken.Reveal()
 	}
-	try := c.attempt(Logout, c.logoutURL, refreshToken)
+	try := c.attempt(Logout, c.logoutURL(), refreshToken)
 	a, failure := c.post(ctx, try, params, Form, defaultUserAgent)
 	if failure != nil {
 		return failure
@@ -267,7 +315,7 @@ func (c *client) token(ctx context.Context, try attempt, params map[string]strin
 		failure.ServerTime = a.date()
 		return got, failure
 	}
-	if try.op == Login && c.logout == EndSession && c.method.Sessions && got.RefreshToken.Empty() {
+	if try.op == Login && c.preset.Logout == EndSession && c.method.Sessions && got.RefreshToken.Empty() {
 		failure := try.failed(providers.Protocol, providers.Happened, "the answer has no refresh_token, without which its session cannot be ended",
 			"have refresh tokens switched on for client_id at the identity server (Keycloak: Use refresh tokens)")
 		failure.ServerTime = a.date()
@@ -288,29 +336,29 @@ func (c *client) token(ctx context.Context, try attempt, params map[string]strin
 // the one way that all our servers document. It is never probed for, because
 // a probe would be a login.
 func (c *client) clientParams() map[string]string {
-	params := map[string]string{"client_id": c.account.ClientID}
-	if !c.account.ClientSecret.Empty() {
-		params["client_secret"] = c.account.ClientSecret.Reveal()
+	params := map[string]string{"client_id": c.connection.ClientID}
+	if !c.connection.ClientSecret.Empty() {
+		params["client_secret"] = c.connection.ClientSecret.Reveal()
 	}
 	return params
 }
 
-func (c *client) attempt(op Op, endpoint string, sent providers.Secret) attempt {
-	a := c.account
+// attempt prepares a call. Sent are the secrets that go out with it besides the
+// client's.
+func (c *client) attempt(op Op, endpoint string, sent ...providers.Secret) attempt {
 	return attempt{
 		op:       op,
 		endpoint: endpoint,
-		account:  a,
 		method:   c.method,
 		rules:    c.rules,
 		limit:    maxAnswer,
-		mask:     newMask(a.ClientSecret, a.Password, a.TOTPSecret, a.PersonalAccessToken, sent),
+		mask:     newMask(append(sent, c.connection.ClientSecret)...),
 	}
 }
 
 // cannot refuses a call that Capabilities rules out.
 func (c *client) cannot(op Op, message, advice string) *providers.Error {
-	return c.attempt(op, c.account.TokenURL, providers.Secret{}).
+	return c.attempt(op, c.connection.TokenURL).
 		failed(providers.Protocol, providers.DidNotHappen, message, advice)
 }
 
@@ -319,7 +367,6 @@ func (c *client) cannot(op Op, message, advice string) *providers.Error {
 type attempt struct {
 	op       Op
 	endpoint string
-	account  providers.Account
 	method   Method
 	rules    []FailureRule
 	code     codeOrigin

@@ -25,14 +25,14 @@ const (
 	maxHeader = 64 << 10 // bytes of an answer's header
 )
 
-// newTransport returns the HTTP transport of one account.
+// newTransport returns the HTTP transport of one connection.
 //
 // It makes a new connection for each try. On one that is kept, a server's
 // closing can cross our request; whether a login then took effect is not known,
 // and such a login holds a place in the budget until its session would have
 // died. Against that a handshake is cheap, calls of an account are rare, and
 // there are no idle connections to close when a config changes.
-func newTransport(a providers.Account) *http.Transport {
+func newTransport(a providers.Connection) *http.Transport {
 	t := cleanhttp.DefaultTransport()
 	t.MaxResponseHeaderBytes = maxHeader
 	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, proxy *http.Response) error {
@@ -96,7 +96,7 @@ func (c *client) post(ctx context.Context, try attempt, params map[string]string
 // request_timeout. The transport is used without an http.Client, which would
 // follow redirects and fail on a redirect whose address it cannot read.
 func (c *client) send(ctx context.Context, try attempt, method, text string, header http.Header) (answer, *providers.Error) {
-	ctx, cancel := context.WithTimeout(ctx, c.account.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.connection.RequestTimeout)
 	defer cancel()
 	request, sent, err := newRequest(ctx, method, try.endpoint, text, header)
 	if err != nil {

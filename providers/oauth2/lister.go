@@ -9,28 +9,14 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-// lister is a client whose server has Keycloak's Account REST API. It is a type
-// of its own, so that an upstream is a providers.SessionLister where it can list
-// and nowhere else.
-type lister struct {
-	*client
-	endpoint string // of the sessions; an id behind it is one of them
-}
-
-var _ providers.SessionLister = (*lister)(nil)
-
-// Capabilities implements providers.Upstream.
-func (l *lister) Capabilities() providers.Capabilities {
-	can := l.client.Capabilities()
-	can.ListsSessions = true
-	return can
-}
-
-// ListSessions implements providers.SessionLister.
-func (l *lister) ListSessions(ctx context.Context, accessToken providers.Secret) ([]providers.ServerSession, error) {
-	try := l.attempt(List, l.endpoint, accessToken)
+// ListSessions implements providers.Client.
+func (c *client) ListSessions(ctx context.Context, accessToken providers.Secret) ([]providers.ServerSession, error) {
+	if c.connection.SessionsURL == "" {
+		return nil, c.cannot(List, "this server has no list of an account's sessions", "")
+	}
+	try := c.attempt(List, c.connection.SessionsURL, accessToken)
 	try.limit = maxList
-	a, failure := l.sendAs(ctx, try, http.MethodGet, accessToken)
+	a, failure := c.sendAs(ctx, try, http.MethodGet, accessToken)
 	if failure != nil {
 		return nil, failure
 	}
@@ -38,15 +24,18 @@ func (l *lister) ListSessions(ctx context.Context, accessToken providers.Secret)
 	return list, asError(a, failure)
 }
 
-// EndSession implements providers.SessionLister.
-func (l *lister) EndSession(ctx context.Context, accessToken providers.Secret, serverID string) error {
-	try := l.attempt(End, l.endpoint, accessToken)
+// EndSession implements providers.Client.
+func (c *client) EndSession(ctx context.Context, accessToken providers.Secret, serverID string) error {
+	if c.connection.SessionsURL == "" {
+		return c.cannot(End, "this server has no list of an account's sessions", "")
+	}
+	try := c.attempt(End, c.connection.SessionsURL, accessToken)
 	if validServerID(serverID) == "" {
 		return try.failed(providers.Protocol, providers.DidNotHappen, "the session's id cannot stand in an address",
 			"end the session at the identity server, or let it end by its age")
 	}
 	try.endpoint += "/" + serverID
-	a, failure := l.sendAs(ctx, try, http.MethodDelete, accessToken)
+	a, failure := c.sendAs(ctx, try, http.MethodDelete, accessToken)
 	if failure != nil {
 		return failure
 	}
@@ -54,17 +43,17 @@ func (l *lister) EndSession(ctx context.Context, accessToken providers.Secret, s
 }
 
 // sendAs sends a request without a body, with the token (RFC 6750 section 2.1).
-func (l *lister) sendAs(ctx context.Context, try attempt, method string, accessToken providers.Secret) (answer, *providers.Error) {
+func (c *client) sendAs(ctx context.Context, try attempt, method string, accessToken providers.Secret) (answer, *providers.Error) {
 	if !fitsHeader(accessToken.Reveal()) {
 		return answer{}, try.failed(providers.Protocol, providers.DidNotHappen, "there is no access token that could be sent", "log in first")
 	}
-	return l.send(ctx, try, method, "", http.Header{
+	return c.send(ctx, try, method, "", http.Header{
 		"Authorization": {"Bearer " + accessToken.Reveal()},
 		"User-Agent":    {defaultUserAgent},
 	})
 }
 
-// listerRules hold for the calls of a SessionLister. Keycloak answers 401 to a
+// listerRules hold for the calls that list and end sessions. Keycloak answers 401 to a
 // token without the audience `account`, and to one whose session has ended; 403
 // to one that has the audience and not the role; 404 where the API is switched off.
 func listerRules() []FailureRule {

@@ -22,13 +22,6 @@ const (
 	testToken = "A-secret-access"
 )
 
-func listerOf(t *testing.T, up providers.Upstream) providers.SessionLister {
-	t.Helper()
-	lister, ok := up.(providers.SessionLister)
-	require.True(t, ok, "the upstream cannot list sessions")
-	return lister
-}
-
 // emulated returns the upstream of a user of the emulator's demo.
 func emulated(t *testing.T, server *iam.Server, provider string, a providers.Account) providers.Upstream {
 	t.Helper()
@@ -50,13 +43,12 @@ func TestAnAccountListsItsSessionsAndEndsOne(t *testing.T) {
 	now := time.Date(2030, 1, 2, 3, 4, 5, 600, time.UTC)
 	server := iam.New(func() iam.Config { c := iam.Demo(); c.Now = func() time.Time { return now }; return c }())
 	up := emulatedPanta(t, server)
-	lister := listerOf(t, up)
 	ours, err := up.Login(t.Context(), providers.LoginRequest{UserAgent: testMark})
 	require.NoError(t, err)
 	persons, opened := server.OpenSession(iam.DemoPantaRealm, iam.DemoPantaUser, "Mozilla/5.0")
 	require.True(t, opened)
 
-	list, err := lister.ListSessions(t.Context(), ours.AccessToken)
+	list, err := up.ListSessions(t.Context(), ours.AccessToken)
 	require.NoError(t, err)
 	require.Len(t, list, 2)
 	byID := map[string]providers.ServerSession{list[0].ID: list[0], list[1].ID: list[1]}
@@ -72,9 +64,9 @@ func TestAnAccountListsItsSessionsAndEndsOne(t *testing.T) {
 	assert.False(t, byID[persons.ID].Current)
 
 	for range 2 { // again: gone is done
-		require.NoError(t, lister.EndSession(t.Context(), ours.AccessToken, persons.ID))
+		require.NoError(t, up.EndSession(t.Context(), ours.AccessToken, persons.ID))
 	}
-	list, err = lister.ListSessions(t.Context(), ours.AccessToken)
+	list, err = up.ListSessions(t.Context(), ours.AccessToken)
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	assert.Equal(t, ours.ServerID, list[0].ID)
@@ -87,12 +79,11 @@ func TestAnAccountThatMayNotListIsToldWhichRolesItNeeds(t *testing.T) {
 	})
 	got, err := do(t.Context(), up, "login")
 	require.NoError(t, err)
-	lister := listerOf(t, up)
-	_, err = lister.ListSessions(t.Context(), got.AccessToken)
+	_, err = up.ListSessions(t.Context(), got.AccessToken)
 	failure := assertFailed(t, err, providers.NotAllowed, providers.DidNotHappen)
 	assert.Contains(t, failure.Advice, "manage-account")
 	assert.Equal(t, "list sessions", failure.Op)
-	err = lister.EndSession(t.Context(), got.AccessToken, got.ServerID)
+	err = up.EndSession(t.Context(), got.AccessToken, got.ServerID)
 	failure = assertFailed(t, err, providers.NotAllowed, providers.DidNotHappen)
 	assert.Equal(t, "end session", failure.Op)
 }
@@ -102,8 +93,8 @@ func TestATokenWhoseSessionHasEndedMayNotList(t *testing.T) {
 	up := emulatedPanta(t, server)
 	got, err := do(t.Context(), up, "login")
 	require.NoError(t, err)
-	require.NoError(t, up.Logout(t.Context(), got.RefreshToken))
-	_, err = listerOf(t, up).ListSessions(t.Context(), got.AccessToken)
+	require.NoError(t, up.Logout(t.Context(), providers.SessionTokens{Refresh: got.RefreshToken}))
+	_, err = up.ListSessions(t.Context(), got.AccessToken)
 	assertFailed(t, err, providers.NotAllowed, providers.DidNotHappen)
 }
 
@@ -114,14 +105,14 @@ func TestListingAndEndingAreOneRequestEachWithTheTokenAndWithoutABody(t *testing
 		"keycloak": "https://login.example.com/auth/realms/staff/account/sessions",
 	} {
 		rt := &roundTrip{status: 200, body: `[]`}
-		lister := listerOf(t, connect(t, account(provider), provider, rt))
-		list, err := lister.ListSessions(t.Context(), providers.NewSecret(testToken))
+		up := connect(t, account(provider), provider, rt)
+		list, err := up.ListSessions(t.Context(), providers.NewSecret(testToken))
 		require.NoError(t, err)
 		assert.Empty(t, list)
 		assertAccountCall(t, rt, 1, http.MethodGet, endpoint)
 
 		rt.status = http.StatusNoContent
-		require.NoError(t, lister.EndSession(t.Context(), providers.NewSecret(testToken), "6d4e82a1_2d6d-~.x"))
+		require.NoError(t, up.EndSession(t.Context(), providers.NewSecret(testToken), "6d4e82a1_2d6d-~.x"))
 		assertAccountCall(t, rt, 2, http.MethodDelete, endpoint+"/6d4e82a1_2d6d-~.x")
 	}
 }
@@ -142,13 +133,13 @@ func assertAccountCall(t *testing.T, rt *roundTrip, calls int, method, address s
 
 func TestAnIDThatCannotStandInAnAddressIsRefusedUnsent(t *testing.T) {
 	rt := &roundTrip{status: 204}
-	lister := listerOf(t, connect(t, account("ocp"), "ocp", rt))
+	up := connect(t, account("ocp"), "ocp", rt)
 	for _, id := range []string{"", ".", "..", "a/b", "a%2fb", "a?b", "a b", "ä", strings.Repeat("a", 129)} {
-		err := lister.EndSession(t.Context(), providers.NewSecret(testToken), id)
+		err := up.EndSession(t.Context(), providers.NewSecret(testToken), id)
 		assertFailed(t, err, providers.Protocol, providers.DidNotHappen)
 	}
 	for _, token := range []string{"", "a b", "a\r\nX-Evil: 1"} {
-		_, err := lister.ListSessions(t.Context(), providers.NewSecret(token))
+		_, err := up.ListSessions(t.Context(), providers.NewSecret(token))
 		assertFailed(t, err, providers.Protocol, providers.DidNotHappen)
 	}
 	assert.Zero(t, rt.calls)
@@ -192,13 +183,13 @@ func TestEveryAnswerOfTheAccountAPIHasItsKindAndOutcome(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rt := &roundTrip{status: c.status, header: c.header, body: c.body}
-			lister := listerOf(t, connect(t, account("ocp"), "ocp", rt))
-			list, err := lister.ListSessions(t.Context(), providers.NewSecret(testToken))
+			up := connect(t, account("ocp"), "ocp", rt)
+			list, err := up.ListSessions(t.Context(), providers.NewSecret(testToken))
 			if assertOutcome(t, c.list, err) {
 				assert.Nil(t, list)
 				assert.Contains(t, err.Error(), c.message)
 			}
-			assertOutcome(t, c.end, lister.EndSession(t.Context(), providers.NewSecret(testToken), "a"))
+			assertOutcome(t, c.end, up.EndSession(t.Context(), providers.NewSecret(testToken), "a"))
 			assert.Equal(t, 2, rt.calls)
 		})
 	}
@@ -221,7 +212,7 @@ func TestAListedSessionIsReadAsWellAsItCanBe(t *testing.T) {
 	rt := &roundTrip{status: 200, body: `[{"id":"a"},
 		{"id":"b","ipAddress":5,"started":"soon","lastAccess":-1,"expires":1e300,"clients":"ocp","browser":["x"],"current":"yes","new":{}},
 		{"id":"c","ipAddress":"\u0000::1\n","started":1893553445.9,"clients":[null,{"clientId":7},{"clientId":"ocp"}],"browser":" a\u202eb\u0007 ` + strings.Repeat("x", 300) + `"}]`}
-	list, err := listerOf(t, connect(t, account("ocp"), "ocp", rt)).ListSessions(t.Context(), providers.NewSecret(testToken))
+	list, err := connect(t, account("ocp"), "ocp", rt).ListSessions(t.Context(), providers.NewSecret(testToken))
 	require.NoError(t, err)
 	assert.Equal(t, []providers.ServerSession{
 		{ID: "a"},
@@ -252,18 +243,18 @@ func TestTheAccountAPIsCallsAreNotRepeatedOverARealConnection(t *testing.T) {
 	secured := at(secure.URL)
 	secured.CACert = pemOf(secure.Certificate())
 	for _, a := range []providers.Account{at(plain.URL), secured} {
-		lister := listerOf(t, connect(t, a, "keycloak", nil))
+		up := connect(t, a, "keycloak", nil)
 		calls.Store(0)
-		_, err := lister.ListSessions(t.Context(), providers.NewSecret(testToken))
+		_, err := up.ListSessions(t.Context(), providers.NewSecret(testToken))
 		assertFailed(t, err, providers.Unavailable, providers.Unknown)
 		assert.EqualValues(t, 1, calls.Load())
-		err = lister.EndSession(t.Context(), providers.NewSecret(testToken), "a")
+		err = up.EndSession(t.Context(), providers.NewSecret(testToken), "a")
 		assertFailed(t, err, providers.Unavailable, providers.Unknown)
 		assert.EqualValues(t, 2, calls.Load())
 	}
 
 	untrusted := at(secure.URL)
-	_, err := listerOf(t, connect(t, untrusted, "keycloak", nil)).ListSessions(t.Context(), providers.NewSecret(testToken))
+	_, err := connect(t, untrusted, "keycloak", nil).ListSessions(t.Context(), providers.NewSecret(testToken))
 	failure := assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
 	assert.Contains(t, failure.Advice, "ca_cert")
 }
@@ -310,7 +301,7 @@ func TestAFailureTellsTheServersClockWhereTheAnswerHasIt(t *testing.T) {
 			_, err := do(t.Context(), up, op)
 			assert.Equal(t, time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), asError(t, err).ServerTime)
 		}
-		_, err := listerOf(t, up).ListSessions(t.Context(), providers.NewSecret(testToken))
+		_, err := up.ListSessions(t.Context(), providers.NewSecret(testToken))
 		assert.False(t, asError(t, err).ServerTime.IsZero())
 
 		delete(rt.header, "Date")
@@ -346,15 +337,15 @@ func FuzzSessionList(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, status int, contentType, date, body string) {
 		rt := &roundTrip{status: status, header: map[string]string{"Content-Type": contentType, "Date": date}, body: body}
-		lister := listerOf(t, connect(t, account("ocp"), "ocp", rt))
-		list, err := lister.ListSessions(t.Context(), providers.NewSecret(testToken))
+		up := connect(t, account("ocp"), "ocp", rt)
+		list, err := up.ListSessions(t.Context(), providers.NewSecret(testToken))
 		if err != nil {
 			assert.Nil(t, list)
 			assert.NotEmpty(t, asError(t, err).Advice)
 		} else {
 			assert.Equal(t, 2, status/100)
 		}
-		if err := lister.EndSession(t.Context(), providers.NewSecret(testToken), "a"); err == nil {
+		if err := up.EndSession(t.Context(), providers.NewSecret(testToken), "a"); err == nil {
 			assert.True(t, status/100 == 2 || status == http.StatusNotFound)
 		}
 	})

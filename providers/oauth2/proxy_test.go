@@ -29,7 +29,7 @@ func TestAProxyThatRefusesIsNamed(t *testing.T) {
 		TokenURL: "https://login.example.com/token", ClientID: "app",
 		Username: "alice", Password: providers.NewSecret("hunter2"),
 	}
-	transport := newTransport(account)
+	transport := newTransport(providers.Connection{})
 	assert.NotNil(t, transport.Proxy, "the environment's proxy")
 	transport.Proxy = http.ProxyURL(address)
 	preset := Preset{Name: "test", TokenEndpoint: "{token_url}", Methods: []Method{{Method: providers.Method{

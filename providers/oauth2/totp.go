@@ -33,23 +33,23 @@ const (
 )
 
 // code returns the one-time code that a login sends.
-func (c *client) code(r providers.LoginRequest) (providers.Secret, codeOrigin, error) {
+func (u *upstream) code(r providers.LoginRequest) (providers.Secret, codeOrigin, error) {
 	switch {
-	case !r.OTP.Empty() && !c.method.OneTimeCode:
+	case !r.OTP.Empty() && !u.method.OneTimeCode:
 		return providers.Secret{}, noCode, &providers.FieldError{Field: "otp", Problem: fmt.Sprintf(
-			"is not used by %s with auth_method %s; leave it out", c.account.Provider, c.method.Name)}
+			"is not used by %s with auth_method %s; leave it out", u.account.Provider, u.method.Name)}
 	case !r.OTP.Empty():
 		if !isCode(r.OTP.Reveal()) {
 			return providers.Secret{}, noCode, &providers.FieldError{Field: "otp", Problem: "must be the 6 or 8 digits that the authenticator app shows; nothing was sent"}
 		}
 		return r.OTP, typedCode, nil
-	case c.account.TOTPSecret.Empty():
+	case u.account.TOTPSecret.Empty():
 		return providers.Secret{}, noCode, nil
 	}
-	code, err := totp.GenerateCodeCustom(c.account.TOTPSecret.Reveal(), r.CodeAt, totp.ValidateOpts{
-		Period:    uint(codePeriod(c.account) / time.Second), //nolint:gosec // Normalize keeps it from 1 to 300
-		Digits:    otp.Digits(c.account.TOTPDigits),
-		Algorithm: algorithms()[c.account.TOTPAlgorithm],
+	code, err := totp.GenerateCodeCustom(u.account.TOTPSecret.Reveal(), r.CodeAt, totp.ValidateOpts{
+		Period:    uint(codePeriod(u.account) / time.Second), //nolint:gosec // Normalize keeps it from 1 to 300
+		Digits:    otp.Digits(u.account.TOTPDigits),
+		Algorithm: algorithms()[u.account.TOTPAlgorithm],
 	})
 	if err != nil {
 		return providers.Secret{}, noCode, &providers.FieldError{Field: "totp_secret", Problem: notBase32}
