@@ -8,6 +8,7 @@ SOAK      ?= 2m
 FAULT     ?=
 FUZZTIME  ?= 10s
 KEYCLOAKS ?= 26.4.7 26.7.0
+CLIENTS   ?=
 export SERVER IAM KEEP
 
 # A pipe fails with its first command.
@@ -22,7 +23,7 @@ SHOW_EXAMPLES := grep -E '^(example:|FAIL|panic)|--- FAIL|_test\.go|Error|README
 SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-keycloak test-openbao test-long fuzz bench chaos lint fmt examples compose release-snapshot clean
+.PHONY: help build demo test test-keycloak test-openbao test-clients test-long fuzz bench chaos lint fmt examples compose release-snapshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ test-keycloak: ## contract and end-to-end tests on real Keycloaks, 26.4.7 and 26
 
 test-openbao: ## the end-to-end tests on a real OpenBao
 	@SERVER=openbao scripts/with-server $(GO_TEST) ./test/e2e ./test/servers
+
+test-clients: ## real clients of Vault over three lives of a token, side by side, and their table; CLIENTS=agent: only those
+	@scripts/with-server go run ./test/clients -only "$(CLIENTS)"
 
 test-long: ## the session engine's crash points, and a million random steps
 	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000 | $(SHOW_COUNTS)
