@@ -9,6 +9,7 @@ FAULT     ?=
 FUZZTIME  ?= 10s
 KEYCLOAKS ?= 26.4.7 26.7.0
 CLIENTS   ?=
+OAUTH_SERVERS ?= authlib django-oauth-toolkit fosite oidc-provider
 export SERVER IAM KEEP
 
 # A pipe fails with its first command.
@@ -23,7 +24,7 @@ SHOW_EXAMPLES := grep -E '^(example:|FAIL|panic)|--- FAIL|_test\.go|Error|README
 SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-keycloak test-openbao test-clients test-long fuzz bench chaos lint fmt examples compose release-snapshot clean
+.PHONY: help build demo test test-keycloak test-openbao test-clients test-servers test-long fuzz bench chaos lint fmt examples compose release-snapshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +52,11 @@ test-openbao: ## the end-to-end tests on a real OpenBao
 
 test-clients: ## real clients of Vault over three lives of a token, side by side, and their table; CLIENTS=agent: only those
 	@scripts/with-server go run ./test/clients -only "$(CLIENTS)"
+
+test-servers: ## real OAuth 2.0 servers of other makes, and their table; OAUTH_SERVERS="authlib oidc-provider" (two minutes)
+	@REPORT=$$(mktemp); export REPORT; trap 'rm -f "$$REPORT"' EXIT; failed=0; \
+	OAUTH_SERVERS="$(OAUTH_SERVERS)" scripts/with-server $(GO_TEST) -parallel 100 ./test/oauthservers || failed=1; \
+	go run ./test/report <"$$REPORT" && exit $$failed
 
 test-long: ## the session engine's crash points, and a million random steps
 	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000 | $(SHOW_COUNTS)

@@ -7,7 +7,9 @@ import "context"
 func FreePort() (int, error) { return freePort() }
 
 // Tool returns the path of a program that scripts/<name> finds or makes.
-func Tool(ctx context.Context, name string) (string, error) { return script(ctx, name) }
+func Tool(ctx context.Context, name string, args ...string) (string, error) {
+	return script(ctx, name, args...)
+}
 
 // ModuleRoot returns the module's directory.
 func ModuleRoot() (string, error) { return moduleRoot() }

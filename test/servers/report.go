@@ -1,46 +1,58 @@
 package servers
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"testing"
 )
 
 // Line is a scenario's outcome on one server, as it stands in the file that the
-// environment variable REPORT names: a JSON object each line. make test-keycloak
-// makes its table of them (test/report).
+// environment variable REPORT names: a JSON object each line. test/report makes a
+// table of them.
 type Line struct {
-	Server   string `json:"server"` // a release of Keycloak, or "emulator"
+	Server   string `json:"server"` // a release of Keycloak, "emulator", or another server's name
 	Group    string `json:"group"`
 	Scenario string `json:"scenario"`
-	Outcome  string `json:"outcome"` // "ok", "FAILED" or "skipped"
+	Outcome  string `json:"outcome"` // "ok", "cannot", "FAILED" or "skipped"
 	Found    string `json:"found,omitempty"`
 }
 
 // Row is a line that is written at the end of its test.
-type Row struct{ found string }
+type Row struct {
+	found  string
+	cannot bool
+}
 
 // Found adds what was seen, such as a count.
 func (r *Row) Found(what string) { r.found = what }
 
+// Cannot says why the server cannot do this, which is no failure.
+func (r *Row) Cannot(reason string) { r.found, r.cannot = reason, true }
+
 // Report has a scenario stand in the table that make test-keycloak prints, with
 // the outcome of this test. Without REPORT in the environment it does nothing.
 func Report(tb testing.TB, group, scenario string) *Row {
+	tb.Helper()
+	return ReportOn(tb, cmp.Or(os.Getenv("KEYCLOAK"), "emulator"), group, scenario)
+}
+
+// ReportOn is Report for a server of that name.
+func ReportOn(tb testing.TB, server, group, scenario string) *Row {
 	tb.Helper()
 	row := &Row{}
 	file := os.Getenv("REPORT")
 	if file == "" {
 		return row
 	}
-	line := Line{Server: os.Getenv("KEYCLOAK"), Group: group, Scenario: scenario}
-	if line.Server == "" {
-		line.Server = "emulator"
-	}
+	line := Line{Server: server, Group: group, Scenario: scenario}
 	tb.Cleanup(func() {
 		line.Found = row.found
 		switch {
 		case tb.Failed():
 			line.Outcome = "FAILED"
+		case row.cannot:
+			line.Outcome = "cannot"
 		case tb.Skipped():
 			line.Outcome = "skipped"
 		default:

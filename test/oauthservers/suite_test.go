@@ -1,0 +1,522 @@
+package oauthservers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/test/oauthservers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/test/servers"
+)
+
+const (
+	// tokenLife is long enough for a lease of a few seconds, and short enough to
+	// see a token replaced twice.
+	tokenLife = 20 * time.Second
+	// Everything in it has to be encoded somewhere.
+	clientSecret = "s+e %c&:r=~x"
+	userPassword = "p+a %&:ss é"
+)
+
+// authentication is one way for a client to say who it is.
+type authentication struct {
+	name       string // of its scenarios
+	registered string // RFC 7591, token_endpoint_auth_method
+	algorithm  string // of its assertions, RFC 7518
+	clientAuth string // the config's field
+}
+
+func authentications() []authentication {
+	return []authentication{
+		{"post", "client_secret_post", "", "post"},
+		{"basic", "client_secret_basic", "", "basic"},
+		{"private_key_jwt, RS256", "private_key_jwt", "RS256", "private_key_jwt"},
+		{"private_key_jwt, PS256", "private_key_jwt", "PS256", "private_key_jwt"},
+		{"private_key_jwt, ES256", "private_key_jwt", "ES256", "private_key_jwt"},
+		{"a public client", "none", "", "post"},
+	}
+}
+
+// cannot says which authentications a server does not have, and why.
+func cannot(server string, a authentication) string {
+	if server == "django-oauth-toolkit" && a.registered == "private_key_jwt" {
+		return "it has no private_key_jwt"
+	}
+	return ""
+}
+
+// Scenarios, each with a client and a user of its own.
+const (
+	shared        = "shared"
+	dedicated     = "dedicated"
+	refreshed     = "refreshed"
+	restarted     = "restarted"
+	adopted       = "adopted"
+	wrongSecret   = "wrong secret"
+	wrongPassword = "wrong password"
+	guessed       = "guessed secret"
+)
+
+// suite is a server and what is registered at it.
+type suite struct {
+	*oauthservers.Server
+
+	name    string
+	keys    map[string]string // private keys in PEM, by client
+	clients []oauthservers.Client
+	users   map[string]string
+}
+
+// register adds a client, and a user of the same name.
+func (s *suite) register(t *testing.T, name string, a authentication, grants ...string) {
+	t.Helper()
+	c := oauthservers.Client{
+		ID: clientID(name), AuthMethod: a.registered, SigningAlg: a.algorithm, GrantTypes: grants, Scope: "openid offline_access",
+	}
+	if grants[0] == "client_credentials" {
+		c.Scope = "api:read api:write"
+	}
+	switch a.registered {
+	case "private_key_jwt":
+		private, public, err := oauthservers.NewKey(a.algorithm, "key-of-"+name)
+		require.NoError(t, err)
+		s.keys[name], c.JWKS = private, public
+	case "client_secret_post", "client_secret_basic":
+		c.Secret = clientSecret
+	}
+	s.clients = append(s.clients, c)
+	s.users[name] = userPassword
+}
+
+// clientID has what must be encoded in a header.
+func clientID(name string) string { return name + " +%:" }
+
+// account is the config of a registered client.
+func (s *suite) account(name string, a authentication, more map[string]any) map[string]any {
+	config := map[string]any{
+		"provider": "oauth2", "token_url": s.TokenURL(), "revocation_url": s.RevocationURL(),
+		"client_id": clientID(name), "username": name, "password": userPassword,
+	}
+	switch a.registered {
+	case "private_key_jwt":
+		config["private_key"], config["key_id"] = s.keys[name], "key-of-"+name
+	case "client_secret_post", "client_secret_basic":
+		config["client_secret"] = clientSecret
+	}
+	if a.clientAuth != "post" {
+		config["client_auth"] = a.clientAuth
+	}
+	maps.Copy(config, more)
+	return config
+}
+
+func (s *suite) serviceAccount(name string, a authentication, more map[string]any) map[string]any {
+	config := s.account(name, a, map[string]any{"auth_method": "client_credentials"})
+	delete(config, "username")
+	delete(config, "password")
+	maps.Copy(config, more)
+	return config
+}
+
+// TestServers runs every scenario on each server that OAUTH_SERVERS names.
+func TestServers(t *testing.T) {
+	names := strings.Fields(os.Getenv("OAUTH_SERVERS"))
+	if len(names) == 0 {
+		t.Skip("make test-servers runs this: OAUTH_SERVERS says which servers to start")
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSuite(t, name)
+			m, killed := newMount(t), newMount(t)
+			s.logins(t, m)
+			s.scenario(t, "reads", "shared: ten readers at once, one login", func(t *testing.T, row *servers.Row) { s.readShared(t, m, row) })
+			s.scenario(t, "reads", "dedicated: each reader a session, each lease ends its own", func(t *testing.T, row *servers.Row) { s.readDedicated(t, m, row) })
+			s.scenario(t, "refresh", "over two lives of a token, each refresh token used once", func(t *testing.T, row *servers.Row) { s.refresh(t, m, row) })
+			s.scenario(t, "refusals", "a wrong client secret at the write", func(t *testing.T, row *servers.Row) { s.refuseSecret(t, m, row) })
+			s.scenario(t, "refusals", "a wrong password, read each second for a minute", func(t *testing.T, row *servers.Row) {
+				s.readEachSecond(t, killed, row, wrongPassword, map[string]any{"password": "not-the-password"})
+			})
+			s.scenario(t, "refusals", "a wrong client secret, read each second for a minute", func(t *testing.T, row *servers.Row) {
+				s.readEachSecond(t, killed, row, guessed, map[string]any{"client_secret": "not-the-secret"})
+			})
+			s.scenario(t, "restart", "the plugin is killed, its sessions are adopted and end with their leases", func(t *testing.T, row *servers.Row) {
+				s.restart(t, killed, row)
+			})
+		})
+	}
+}
+
+func newSuite(t *testing.T, name string) *suite {
+	t.Helper()
+	s := &suite{name: name, keys: map[string]string{}, users: map[string]string{}}
+	for _, a := range authentications() {
+		s.register(t, a.name, a, "password", "refresh_token")
+		if a.registered != "none" {
+			s.register(t, "service, "+a.name, a, "client_credentials")
+		}
+	}
+	for _, scenario := range []string{shared, dedicated, refreshed, restarted, adopted, wrongSecret, wrongPassword, guessed} {
+		s.register(t, scenario, basic(), "password", "refresh_token")
+	}
+	clients := s.clients
+	if name == "django-oauth-toolkit" {
+		clients = nil
+		for _, c := range s.clients {
+			if c.AuthMethod != "private_key_jwt" {
+				clients = append(clients, c)
+			}
+		}
+	}
+	s.Server = oauthservers.Run(t, name, oauthservers.Config{TokenLife: oauthservers.In(tokenLife), Users: s.users, Clients: clients})
+	return s
+}
+
+func basic() authentication { return authentications()[1] }
+
+// scenario is a row of the table, and runs beside the others.
+func (s *suite) scenario(t *testing.T, group, name string, run func(t *testing.T, row *servers.Row)) {
+	t.Helper()
+	t.Run(group+"/"+name, func(t *testing.T) {
+		t.Parallel()
+		run(t, servers.ReportOn(t, s.name, group, name))
+	})
+}
+
+// logins are a login by each authentication, and the end of what it gave.
+func (s *suite) logins(t *testing.T, m *mount) {
+	t.Helper()
+	for _, a := range authentications() {
+		try := func(grant, name string, config map[string]any) {
+			s.scenario(t, "login, revocation", grant+", "+a.name, func(t *testing.T, row *servers.Row) {
+				if reason := cannot(s.name, a); reason != "" {
+					row.Cannot(reason)
+					return
+				}
+				s.logInAndOut(t, m, name, a, config)
+			})
+		}
+		try("password", a.name, s.account(a.name, a, nil))
+		if a.registered != "none" {
+			name := "service, " + a.name
+			try("client credentials", name, s.serviceAccount(name, a, nil))
+		}
+	}
+}
+
+// logInAndOut reads a token, and sees at the server that it lives until its lease
+// is revoked.
+func (s *suite) logInAndOut(t *testing.T, m *mount, name string, a authentication, config map[string]any) {
+	t.Helper()
+	path := slug(name)
+	m.write(t, "config/"+path, config)
+	lease := m.mustRead(t, "creds/"+path)
+	s.requireActive(t, lease, true)
+	m.revoke(t, lease)
+	s.requireActive(t, lease, false)
+
+	calls := s.Calls(clientID(name), func(oauthservers.Call) bool { return true })
+	require.NotEmpty(t, calls)
+	revocations := 0
+	for _, c := range calls {
+		require.Equal(t, a.registered, c.AuthMethod, "%v", c.Form)
+		require.Equal(t, http.StatusOK, c.Status)
+		if c.Revocation {
+			revocations++
+		}
+	}
+	logins := s.Calls(clientID(name), oauthservers.Call.Login)
+	require.Len(t, logins, revocations, "every login is ended")
+	requireNewEachTime(t, calls)
+}
+
+// requireNewEachTime looks at assertions: the server takes each once.
+func requireNewEachTime(t *testing.T, calls []oauthservers.Call) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, c := range calls {
+		assertion := c.Form.Get("client_assertion")
+		require.False(t, assertion != "" && seen[assertion], "an assertion was sent twice")
+		seen[assertion] = true
+	}
+}
+
+func (s *suite) readShared(t *testing.T, m *mount, row *servers.Row) {
+	t.Helper()
+	m.write(t, "config/shared", s.account(shared, basic(), map[string]any{"session_mode": "shared", "verify": false}))
+	leases := make([]*api.Secret, 10)
+	var readers sync.WaitGroup
+	for i := range leases {
+		readers.Go(func() {
+			lease, err := m.read("creds/shared")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			leases[i] = lease
+		})
+	}
+	readers.Wait()
+	require.False(t, t.Failed())
+	for _, lease := range leases {
+		require.Equal(t, leases[0].Data["access_token"], lease.Data["access_token"])
+	}
+	require.Len(t, s.Calls(clientID(shared), oauthservers.Call.Login), 1)
+	for i, lease := range leases {
+		s.requireActive(t, leases[0], true)
+		m.revoke(t, lease)
+		if i == len(leases)-1 {
+			s.requireActive(t, lease, false)
+		}
+	}
+	row.Found("ended with the last lease")
+}
+
+func (s *suite) readDedicated(t *testing.T, m *mount, row *servers.Row) {
+	t.Helper()
+	m.write(t, "config/dedicated", s.account(dedicated, basic(), map[string]any{"session_mode": "dedicated", "verify": false}))
+	const readers = 3
+	var leases []*api.Secret
+	for range readers {
+		leases = append(leases, m.mustRead(t, "creds/dedicated"))
+	}
+	require.Len(t, s.Calls(clientID(dedicated), oauthservers.Call.Login), readers)
+	for i, lease := range leases {
+		m.revoke(t, lease)
+		for j, other := range leases {
+			s.requireActive(t, other, j > i)
+		}
+	}
+	row.Found(fmt.Sprintf("%d sessions", readers))
+}
+
+// refresh reads as an agent does: again before a lease ends.
+func (s *suite) refresh(t *testing.T, m *mount, row *servers.Row) {
+	t.Helper()
+	m.write(t, "config/refreshed", s.account(refreshed, basic(), map[string]any{"session_mode": "shared", "verify": false}))
+	tokens := map[string]bool{}
+	for until := time.Now().Add(2*tokenLife + 5*time.Second); time.Now().Before(until); time.Sleep(2 * time.Second) {
+		lease := m.mustRead(t, "creds/refreshed")
+		tokens[lease.Data["access_token"].(string)] = true
+		s.requireActive(t, lease, true)
+	}
+	require.NoError(t, m.client.Sys().RevokePrefixWithContext(t.Context(), servers.Mount+"/creds/refreshed"))
+	require.Len(t, s.Calls(clientID(refreshed), oauthservers.Call.Login), 1, "it logs in once")
+	sent := map[string]bool{}
+	refreshes := s.Calls(clientID(refreshed), oauthservers.Call.Refresh)
+	for _, c := range refreshes {
+		require.Equal(t, http.StatusOK, c.Status)
+		require.False(t, sent[c.Form.Get("refresh_token")], "a refresh token that was used is used again")
+		sent[c.Form.Get("refresh_token")] = true
+	}
+	require.GreaterOrEqual(t, len(refreshes), 3)
+	require.Len(t, tokens, 1+len(refreshes))
+	eventually(t, 10*time.Second, "every token is dead", func() error {
+		for token := range tokens {
+			if active, err := s.Active(t.Context(), token); err != nil || active {
+				return fmt.Errorf("active: %v, %w", active, err)
+			}
+		}
+		return nil
+	})
+	row.Found(fmt.Sprintf("%d refreshes", len(refreshes)))
+}
+
+func (s *suite) refuseSecret(t *testing.T, m *mount, row *servers.Row) {
+	t.Helper()
+	err := m.tryWrite("config/wrong-secret", s.account(wrongSecret, basic(), map[string]any{"client_secret": "not-the-secret"}))
+	status, sentence := refusal(t, err)
+	require.Equal(t, http.StatusBadRequest, status, sentence)
+	require.Contains(t, sentence, "client_auth", "the advice names the method")
+	require.NotContains(t, sentence, "not-the-secret")
+	require.Len(t, s.Calls(clientID(wrongSecret), oauthservers.Call.Login), 1)
+	_, err = m.read("creds/wrong-secret")
+	status, sentence = refusal(t, err)
+	require.Equal(t, http.StatusBadRequest, status, "nothing is stored: %s", sentence)
+	row.Found(fmt.Sprintf("%d", s.Calls(clientID(wrongSecret), oauthservers.Call.Login)[0].Status))
+}
+
+// readEachSecond is what an impatient application does to an account that cannot
+// log in. In that minute the plugin is killed.
+func (s *suite) readEachSecond(t *testing.T, m *mount, row *servers.Row, name string, wrong map[string]any) {
+	t.Helper()
+	path := slug(name)
+	m.write(t, "config/"+path, s.account(name, basic(), map[string]any{"verify": false}))
+	m.write(t, "config/"+path, maps.Collect(func(yield func(string, any) bool) {
+		yield("verify", false)
+		for k, v := range wrong {
+			yield(k, v)
+		}
+	}))
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for range 60 {
+		_, err := m.read("creds/" + path)
+		status, sentence := refusal(t, err)
+		require.Equal(t, http.StatusBadRequest, status, sentence)
+		<-second.C
+	}
+	logins := s.Calls(clientID(name), oauthservers.Call.Login)
+	require.LessOrEqual(t, len(logins), 3, "logins that reached the server")
+	row.Found(fmt.Sprintf("%d logins", len(logins)))
+}
+
+func (s *suite) restart(t *testing.T, m *mount, row *servers.Row) {
+	t.Helper()
+	m.write(t, "config/restarted", s.account(restarted, basic(), map[string]any{"session_mode": "dedicated", "verify": false}))
+	m.write(t, "config/adopted", s.account(adopted, basic(), map[string]any{"session_mode": "shared", "verify": false}))
+	ended, before := m.mustRead(t, "creds/restarted"), m.mustRead(t, "creds/adopted")
+	m.killPlugin(t)
+	m.revoke(t, ended)
+	s.requireActive(t, ended, false)
+
+	after := m.mustRead(t, "creds/adopted")
+	s.requireActive(t, after, true)
+	require.NotEqual(t, before.Data["access_token"], after.Data["access_token"], "a refresh makes a new token")
+	require.Len(t, s.Calls(clientID(adopted), oauthservers.Call.Login), 1, "the session is adopted, not opened again")
+	m.revoke(t, after)
+	m.revoke(t, before)
+	eventually(t, tokenLife+15*time.Second, "the adopted session ends with its last lease", func() error {
+		active, err := s.Active(t.Context(), after.Data["access_token"].(string))
+		if err != nil || active {
+			return fmt.Errorf("active: %v, %w", active, err)
+		}
+		return nil
+	})
+	eventually(t, tokenLife+15*time.Second, "nothing is left in the ledger", func() error {
+		list, err := m.client.Logical().ListWithContext(t.Context(), servers.Mount+"/sessions/adopted")
+		if err != nil || list != nil {
+			return fmt.Errorf("%v, %w", list, err)
+		}
+		return nil
+	})
+	row.Found("no login more")
+}
+
+func (s *suite) requireActive(t *testing.T, lease *api.Secret, want bool) {
+	t.Helper()
+	active, err := s.Active(t.Context(), lease.Data["access_token"].(string))
+	require.NoError(t, err)
+	require.Equal(t, want, active, "the token is active at the server")
+}
+
+// mount is the plugin in a Vault.
+type mount struct {
+	server *servers.Vault
+	client *api.Client
+	alive  sync.RWMutex // read for a request, written to kill the plugin between them
+}
+
+func newMount(t *testing.T) *mount {
+	t.Helper()
+	plugin, err := servers.Plugin(t.Context())
+	require.NoError(t, err)
+	m := &mount{server: servers.RunVault(t, servers.Options{Plugin: plugin})}
+	m.client, err = m.server.Client()
+	require.NoError(t, err)
+	m.client.SetMaxRetries(0) // an error is to be seen, not repeated
+	return m
+}
+
+func (m *mount) tryWrite(path string, data map[string]any) error {
+	m.alive.RLock()
+	defer m.alive.RUnlock()
+	_, err := m.client.Logical().WriteWithContext(context.Background(), servers.Mount+"/"+path, data)
+	return err
+}
+
+func (m *mount) write(t *testing.T, path string, data map[string]any) {
+	t.Helper()
+	require.NoError(t, m.tryWrite(path, data))
+}
+
+func (m *mount) read(path string) (*api.Secret, error) {
+	m.alive.RLock()
+	defer m.alive.RUnlock()
+	return m.client.Logical().ReadWithContext(context.Background(), servers.Mount+"/"+path)
+}
+
+func (m *mount) mustRead(t *testing.T, path string) *api.Secret {
+	t.Helper()
+	secret, err := m.read(path)
+	require.NoError(t, err)
+	return secret
+}
+
+// revoke ends a lease, and returns when its session is logged out.
+func (m *mount) revoke(t *testing.T, lease *api.Secret) {
+	t.Helper()
+	m.alive.RLock()
+	defer m.alive.RUnlock()
+	err := m.client.Sys().RevokeWithOptionsWithContext(t.Context(), &api.RevokeOptions{LeaseID: lease.LeaseID, Sync: true})
+	require.NoError(t, err)
+}
+
+// killPlugin ends the plugin's process as kill -9 does; Vault starts it again with
+// the next request.
+func (m *mount) killPlugin(t *testing.T) {
+	t.Helper()
+	m.alive.Lock()
+	defer m.alive.Unlock()
+	plugins, err := m.server.Plugins()
+	require.NoError(t, err)
+	require.NotEmpty(t, plugins)
+	for _, pid := range plugins {
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	eventually(t, 10*time.Second, "the plugin is dead", func() error {
+		now, err := m.server.Plugins()
+		if err != nil {
+			return err
+		}
+		for _, pid := range now {
+			if slices.Contains(plugins, pid) {
+				return errors.New("it runs")
+			}
+		}
+		return nil
+	})
+}
+
+// refusal is the status and the sentences of an error of Vault's API.
+func refusal(t *testing.T, err error) (status int, sentences string) {
+	t.Helper()
+	var refused *api.ResponseError
+	require.ErrorAs(t, err, &refused)
+	return refused.StatusCode, strings.Join(refused.Errors, "\n")
+}
+
+func eventually(t *testing.T, limit time.Duration, what string, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "%s: %v", what, err)
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// slug makes the name of a config.
+func slug(name string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		if r == ' ' || r == ',' {
+			return '-'
+		}
+		return r
+	}, name), "-")
+}
