@@ -83,8 +83,8 @@ func dieInTheMiddle(t *testing.T) storedMount {
 		"provider": "ocp", "environment": "eu1", "auth_method": "pat", "username": iam.DemoOCPUser, "password": iam.DemoOCPPassword,
 		"totp_secret": iam.DemoTOTPSecret, "personal_access_token": iam.DemoSwarmPAT,
 	})
-	p.write("roles/reports", map[string]any{"config": "eu1", "ttl": "1m", "max_ttl": "4m", "renewable": true})
-	p.write("roles/nlu", map[string]any{"config": "eu1-pat", "service": "NLU"})
+	p.write("roles/reports", map[string]any{"config": "eu1", "ttl": "1m", "max_ttl": "4m"})
+	p.write("roles/nlu", map[string]any{"config": "eu1-pat", "ttl": "10m"})
 	time.Sleep(5 * time.Minute) // what verified them is logged out
 	synctest.Wait()
 	kept.Leases["dmo"] = p.read("creds/dmo").Secret.InternalData

@@ -457,9 +457,6 @@ func TestRoles(t *testing.T) {
 		"offline_access":     {"r", configs.RoleChange{Config: new("dmo"), Scopes: &[]string{"offline_access"}}, `field "scopes": offline_access is not allowed: its sessions escape the server's list and limit of sessions`},
 		"wider mode":         {"r", configs.RoleChange{Config: new("dmo"), SessionMode: new("shared")}, `field "session_mode": shared is wider than config "dmo", which is dedicated; a role may only narrow it`},
 		"inverted TTLs":      {"good", configs.RoleChange{MaxTTL: new(time.Second)}, `field "ttl": 60s is longer than max_ttl, 1s`},
-		"service":            {"r", configs.RoleChange{Config: new("dmo"), Service: new("NLU")}, `field "service": is for personal access tokens only, and config "dmo" has auth_method=password`},
-		"unknown service":    {"r", configs.RoleChange{Config: new("token"), Service: new("x")}, `field "service": is not known; a personal access token of provider ocp works for Metrics-API, Exports-API, miniApps spring-API, Testing Studio, Orchestrator, NLU, Environments Manager`},
-		"renewable token":    {"r", configs.RoleChange{Config: new("token"), Renewable: new(true)}, `field "renewable": is not used: config "token" has a personal access token, of which there is nothing to renew`},
 		"scopes of a token":  {"r", configs.RoleChange{Config: new("token"), Scopes: &[]string{"a"}}, `field "scopes": is not used: config "token" has a personal access token, whose rights are fixed`},
 		"sessions for token": {"r", configs.RoleChange{Config: new("token"), SessionMode: new("dedicated")}, `field "session_mode": is not used: config "token" has a personal access token, which opens no session`},
 	} {
@@ -479,7 +476,7 @@ func TestResolve(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, "eu1", ocp(configs.Change{"scopes": []string{"b", "a"}, "ttl": time.Minute, "max_ttl": time.Hour}))
 	require.NoError(t, w.WriteRole(t.Context(), "r", configs.RoleChange{
-		Config: new("eu1"), Scopes: &[]string{"a"}, TTL: new(time.Second), MaxTTL: new(2 * time.Hour), Renewable: new(true), SessionMode: new("dedicated"),
+		Config: new("eu1"), Scopes: &[]string{"a"}, TTL: new(time.Second), MaxTTL: new(2 * time.Hour), SessionMode: new("dedicated"),
 	}))
 	resolve := func(name string) *configs.Target {
 		target, err := w.Resolve(t.Context(), name)
@@ -494,7 +491,6 @@ func TestResolve(t *testing.T) {
 	require.Equal(t, providers.Dedicated, role.Mode)
 	require.Equal(t, time.Second, role.TTL)
 	require.Equal(t, time.Hour, role.MaxTTL, "the config's holds as well")
-	require.True(t, role.Renewable)
 	require.Equal(t, config.Account, role.Account)
 
 	t.Run("a hit costs no storage access", func(t *testing.T) {

@@ -18,8 +18,6 @@ type RoleChange struct {
 	Scopes      *[]string
 	TTL         *time.Duration
 	MaxTTL      *time.Duration
-	Renewable   *bool
-	Service     *string
 	SessionMode *string
 }
 
@@ -28,8 +26,6 @@ func (change RoleChange) apply(r *store.Role) {
 	set(&r.Scopes, change.Scopes)
 	set(&r.TTL, change.TTL)
 	set(&r.MaxTTL, change.MaxTTL)
-	set(&r.Renewable, change.Renewable)
-	set(&r.Service, change.Service)
 	set(&r.SessionMode, change.SessionMode)
 }
 
@@ -45,8 +41,6 @@ type Role struct {
 	Scopes      []string
 	TTL         time.Duration
 	MaxTTL      time.Duration
-	Renewable   bool
-	Service     string
 	SessionMode string
 }
 
@@ -111,11 +105,8 @@ func fits(role store.Role, n *connection) error {
 	if !n.logsIn() {
 		return fitsToken(role, n)
 	}
-	switch {
-	case mode == providers.Shared && n.mode == providers.Dedicated:
+	if mode == providers.Shared && n.mode == providers.Dedicated {
 		return refuse("session_mode", "%s is wider than config %q, which is %s; a role may only narrow it", mode, n.name, n.mode)
-	case role.Service != "":
-		return refuse("service", "is for personal access tokens only, and config %q has auth_method=%s", n.name, n.account.AuthMethod)
 	}
 	return nil
 }
@@ -127,11 +118,6 @@ func fitsToken(role store.Role, n *connection) error {
 		return refuse("scopes", "is not used: config %q has a personal access token, whose rights are fixed", n.name)
 	case role.SessionMode != "":
 		return refuse("session_mode", "is not used: config %q has a personal access token, which opens no session", n.name)
-	case role.Renewable:
-		return refuse("renewable", "is not used: config %q has a personal access token, of which there is nothing to renew", n.name)
-	case role.Service != "" && !slices.Contains(n.method.Services, role.Service):
-		return refuse("service", "is not known; a personal access token of provider %s works for %s",
-			n.account.Provider, strings.Join(n.method.Services, ", "))
 	}
 	return nil
 }

@@ -22,9 +22,8 @@ type Target struct {
 	Mode    providers.Mode
 	Scopes  []string // sorted
 
-	TTL       time.Duration // 0: the mount's default
-	MaxTTL    time.Duration // 0: the mount's
-	Renewable bool
+	TTL    time.Duration // 0: the mount's default
+	MaxTTL time.Duration // 0: the mount's
 
 	// Token says that this is a personal access token: nothing logs in for it.
 	Token bool
@@ -94,7 +93,6 @@ func ofConfig(n *connection) *Target {
 func ofRole(name string, role store.Role, n *connection) *Target {
 	t := ofConfig(n)
 	t.Role = name
-	t.Renewable = role.Renewable
 	if len(role.Scopes) > 0 {
 		t.Scopes = role.Scopes
 	}
@@ -106,9 +104,6 @@ func ofRole(name string, role store.Role, n *connection) *Target {
 	}
 	if role.SessionMode != "" {
 		t.Mode = providers.Mode(role.SessionMode)
-	}
-	if role.Service != "" {
-		t.Services = []string{role.Service}
 	}
 	return t
 }

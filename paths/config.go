@@ -86,7 +86,7 @@ func storedFields() described {
 		"max_sessions":          number("Most sessions that may be open at once; 0: no limit. The default is the auth_method's; 4 keeps one of OCP's five for people."),
 		"linger":                duration("How long a shared session is kept after its last lease. The default is 0."),
 		"ttl":                   duration("How long a lease lasts; never longer than its token. The default is the mount's."),
-		"max_ttl":               duration("The most that a lease lasts, renewals included. The default is the mount's."),
+		"max_ttl":               duration("The most that a lease lasts. The default is the mount's."),
 		"request_timeout":       duration("Time limit of one call to the server. The default is 10s."),
 		"ca_cert":               text("Certificates, in PEM, of authorities to trust besides the system's."),
 		"tls_server_name":       text("Name that the server's certificate must have, if it is not the host of its address."),

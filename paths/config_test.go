@@ -176,9 +176,9 @@ func TestARoleIsWrittenReadListedAndDeleted(t *testing.T) {
 	h := newHouse(t)
 	h.mustWrite("config/dmo", panta(nil))
 	h.mustWrite("roles/r", map[string]any{"config": "dmo", "ttl": "1m", "scopes": []string{"openid"}})
-	h.mustWrite("roles/r", map[string]any{"renewable": true})
+	h.mustWrite("roles/r", map[string]any{"max_ttl": 90})
 	require.Equal(t, map[string]any{
-		"config": "dmo", "scopes": []string{"openid"}, "ttl": int64(60), "max_ttl": int64(0), "renewable": true, "service": "", "session_mode": "",
+		"config": "dmo", "scopes": []string{"openid"}, "ttl": int64(60), "max_ttl": int64(90), "session_mode": "",
 	}, h.read("roles/r", nil).Data)
 	require.Equal(t, []string{"r"}, h.do(logical.ListOperation, "roles/", nil).Data["keys"])
 	require.Equal(t, 204, h.do(logical.DeleteOperation, "roles/r", nil).status)

@@ -104,8 +104,7 @@ func (p credsPath) issue(ctx context.Context, _ *logical.Request, data *framewor
 		return failure(configSubject(target.Config), err)
 	}
 	now := time.Now()
-	t := termOf(target, p.mount, span{issued: now, now: now, until: lease.Until, atLeast: r.MinTTL})
-	return leased(target, lease, t, now), nil
+	return leased(target, lease, leaseTTLOf(target, p.mount, max(lease.Until.Sub(now), 1), r.MinTTL), now), nil
 }
 
 func noSuchName(name string) *logical.Response {
@@ -150,8 +149,8 @@ func (p credsPath) problem(target *configs.Target, r sessions.Request) string {
 }
 
 // leased is the answer with a token.
-func leased(target *configs.Target, lease sessions.Lease, t term, now time.Time) *logical.Response {
-	resp := response(internalData{lease: lease.Ref, config: target.Config, role: target.Role}, t, target.Renewable)
+func leased(target *configs.Target, lease sessions.Lease, l leaseTTL, now time.Time) *logical.Response {
+	resp := response(internalData{lease: lease.Ref, config: target.Config}, l)
 	resp.Data = map[string]any{
 		"access_token": lease.Token.AccessToken.Reveal(),
 		"token_type":   lease.Token.TokenType,
@@ -173,9 +172,7 @@ func leased(target *configs.Target, lease sessions.Lease, t term, now time.Time)
 
 // personalToken is the answer with a personal access token.
 func personalToken(target *configs.Target, mount mountTTLs) *logical.Response {
-	now := time.Now()
-	t := termOf(target, mount, span{issued: now, now: now})
-	resp := response(internalData{config: target.Config, role: target.Role}, t, false)
+	resp := response(internalData{config: target.Config}, leaseTTLOf(target, mount, 0, 0))
 	resp.Data = map[string]any{
 		"token_type":  "pat",
 		"headers":     target.Headers(providers.TokenResponse{}),
@@ -196,9 +193,8 @@ Answers a token and the HTTP headers to send it with. The name is a role's or a
 config's. The lease never lasts longer than the token; its end, by time or by
 revocation, logs out the session that no other lease uses.
 
-A lease is not renewable unless a role says so: read again instead, as Vault
-Agent does. When an API refuses a token with 401, read with
-rejected=<session_id> of that answer.
+No lease is renewable: read again before it ends, as Vault Agent does. When an
+API refuses a token with 401, read with rejected=<session_id> of that answer.
 
   $ vault read panta/creds/dmo
   $ vault read -field=access_token panta/creds/dmo

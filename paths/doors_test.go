@@ -21,7 +21,7 @@ func TestAFieldThatThePathDoesNotHaveIsRefused(t *testing.T) {
 		"far off":   {logical.ReadOperation, "creds/dmo", map[string]any{"colour": "blue"}, `field "colour": is not a field of this path; it has min_ttl, otp, rejected`},
 		"none":      {logical.ReadOperation, "info", map[string]any{"colour": "blue"}, `field "colour": is not a field of this path, which has none`},
 		"a list":    {logical.ListOperation, "roles/", map[string]any{"colour": "blue"}, `field "colour": is not a field of this path, which has none`},
-		"a delete":  {logical.DeleteOperation, "roles/r", map[string]any{"force": true}, `field "force": is not a field of this path; it has config, max_ttl, renewable, scopes, service, session_mode, ttl`},
+		"a delete":  {logical.DeleteOperation, "roles/r", map[string]any{"force": true}, `field "force": is not a field of this path; it has config, max_ttl, scopes, session_mode, ttl`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := h.do(test.op, test.path, test.data)

@@ -7,14 +7,14 @@ import (
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
 // internalData is what Vault keeps with a lease, and gives back when it is
-// renewed or revoked: ids only, never a token.
+// revoked: ids only, never a token.
 type internalData struct {
 	lease  sessions.LeaseRef // zero: a personal access token, of which nothing ends
 	config string
-	role   string // empty: the config itself was read
 }
 
 // internalVersion is the newest form that this plugin reads. Leases outlive
@@ -30,7 +30,6 @@ func (d internalData) encode() map[string]any {
 		"grant":       d.lease.Grant,
 		"mode":        string(d.lease.Mode),
 		"config":      d.config,
-		"role":        d.role,
 	}
 }
 
@@ -42,14 +41,14 @@ func decodeInternalData(raw map[string]any) (internalData, error) {
 		return internalData{}, fmt.Errorf("the lease's internal data is of version %d; this plugin reads version %d", version, internalVersion)
 	}
 	texts := make(map[string]string)
-	for _, field := range []string{"account", "session", "grant", "mode", "config", "role"} {
+	for _, field := range []string{"account", "session", "grant", "mode", "config"} {
 		value, ok := raw[field].(string)
 		if !ok {
 			return internalData{}, fmt.Errorf("the lease's internal data has no %q", field)
 		}
 		texts[field] = value
 	}
-	return internalData{
+	d := internalData{
 		lease: sessions.LeaseRef{
 			Account: sessions.AccountID(texts["account"]),
 			Session: texts["session"],
@@ -57,8 +56,22 @@ func decodeInternalData(raw map[string]any) (internalData, error) {
 			Mode:    providers.Mode(texts["mode"]),
 		},
 		config: texts["config"],
-		role:   texts["role"],
-	}, nil
+	}
+	return d, d.checkIDs()
+}
+
+// checkIDs refuses ids that name nothing (rule 5).
+func (d internalData) checkIDs() error {
+	if !d.holdsSession() {
+		return nil
+	}
+	if _, err := machine.ParseTokenRef(d.lease.Session); err != nil {
+		return errors.New("the lease's internal data has a \"session\" that cannot be read")
+	}
+	if _, err := machine.ParseGrantID(d.lease.Grant); err != nil {
+		return errors.New("the lease's internal data has a \"grant\" that cannot be read")
+	}
+	return nil
 }
 
 // wholeNumber reads a number as JSON leaves it, which depends on who decoded it.
@@ -73,14 +86,6 @@ func wholeNumber(value any) (int64, bool) {
 		return whole, err == nil
 	}
 	return 0, false
-}
-
-// name is what was read at creds/.
-func (d internalData) name() string {
-	if d.role != "" {
-		return d.role
-	}
-	return d.config
 }
 
 // holdsSession is false for a personal access token.

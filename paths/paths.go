@@ -25,7 +25,7 @@ type Rooms struct {
 // grantKeeper hands out tokens, takes them back, and tries accounts.
 type grantKeeper interface {
 	granter
-	renewer
+	releaser
 	checker
 }
 
@@ -46,5 +46,5 @@ func All(r Rooms) []*framework.Path {
 
 // Secrets returns every type of secret that the paths hand out.
 func Secrets(r Rooms) []*framework.Secret {
-	return []*framework.Secret{Token(r.Names, r.Sessions, r.Mount, r.Logger)}
+	return []*framework.Secret{Token(r.Sessions, r.Logger)}
 }

@@ -63,9 +63,7 @@ func roleStored() described {
 		"config":       required(text("Name of the config that this role is a view of. Required for a new role.")),
 		"scopes":       texts("Scopes to ask for, as a list or with commas: some of the config's, where it names any. The default is the config's."),
 		"ttl":          duration("How long a lease lasts; never longer than its token. The default is the config's."),
-		"max_ttl":      duration("The most that a lease lasts, renewals included. The config's holds as well."),
-		"renewable":    flag("Whether a lease can be renewed: it then gets a new token, in the data of the answer. The default is false, so that Vault Agent reads again in time."),
-		"service":      text("The one service that this role names, of those where a personal access token works."),
+		"max_ttl":      duration("The most that a lease lasts. The config's holds as well."),
 		"session_mode": text("dedicated narrows a shared config: each lease of this role has a session of its own. The default is the config's."),
 	}
 }
@@ -89,8 +87,6 @@ func (p rolesPath) write(ctx context.Context, _ *logical.Request, data *framewor
 		Scopes:      given[[]string](data, "scopes"),
 		TTL:         givenDuration(data, "ttl"),
 		MaxTTL:      givenDuration(data, "max_ttl"),
-		Renewable:   given[bool](data, "renewable"),
-		Service:     given[string](data, "service"),
 		SessionMode: given[string](data, "session_mode"),
 	})
 	if err != nil {
@@ -113,8 +109,6 @@ func (p rolesPath) read(ctx context.Context, _ *logical.Request, data *framework
 		"scopes":       append([]string{}, role.Scopes...),
 		"ttl":          int64(role.TTL.Seconds()),
 		"max_ttl":      int64(role.MaxTTL.Seconds()),
-		"renewable":    role.Renewable,
-		"service":      role.Service,
 		"session_mode": role.SessionMode,
 	}}, nil
 }

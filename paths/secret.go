@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 )
 
-type renewer interface {
-	Renew(ctx context.Context, ref sessions.LeaseRef, r sessions.Request) (sessions.Lease, error)
+type releaser interface {
 	Release(ctx context.Context, ref sessions.LeaseRef) error
 }
 
@@ -23,8 +20,8 @@ type renewer interface {
 const tokenType = "panta_token"
 
 // Token returns the type of secret that creds/ hands out.
-func Token(names resolver, s renewer, mount mountTTLs, logger hclog.Logger) *framework.Secret {
-	p := tokenSecret{names: names, sessions: s, mount: mount, logger: logger}
+func Token(s releaser, logger hclog.Logger) *framework.Secret {
+	p := tokenSecret{sessions: s, logger: logger}
 	return &framework.Secret{
 		Type:   tokenType,
 		Fields: credsAnswer(),
@@ -34,71 +31,14 @@ func Token(names resolver, s renewer, mount mountTTLs, logger hclog.Logger) *fra
 }
 
 type tokenSecret struct {
-	names    resolver
-	sessions renewer
-	mount    mountTTLs
+	sessions releaser
 	logger   hclog.Logger
 }
 
-// renew refuses with plain errors: of an error response Vault prints the whole
-// structure.
-func (p tokenSecret) renew(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	resp, err := p.renewed(ctx, req, data)
-	if resp.IsError() {
-		return nil, logical.CodedError(badRequest, resp.Error().Error())
-	}
-	return resp, err
-}
-
-// renewed refreshes the token upstream and answers the new one.
-func (p tokenSecret) renewed(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	internal, err := decodeInternalData(req.Secret.InternalData)
-	if err != nil {
-		return logical.ErrorResponse("the lease cannot be renewed: %s; read creds again", err), nil
-	}
-	subject := configSubject(internal.config)
-	target, err := p.names.Resolve(ctx, internal.name())
-	if err != nil {
-		return failure(subject, err)
-	}
-	if problem := renewalProblem(internal, target); problem != "" {
-		return logical.ErrorResponse("%s: the lease cannot be renewed: %s", subject, problem), nil
-	}
-	now := time.Now()
-	issued := req.Secret.IssueTime
-	if issued.IsZero() || issued.After(now) {
-		issued = now
-	}
-	if maximum(target, p.mount)-now.Sub(issued) < shortestLease {
-		return logical.ErrorResponse("%s: the lease cannot be renewed: its max_ttl is over; read creds again", subject), nil
-	}
-
-	lease, err := p.sessions.Renew(ctx, internal.lease, sessions.Request{
-		Account: target.Account, Mode: internal.lease.Mode, Scopes: target.Scopes,
-	})
-	if err != nil {
-		return failure(subject, err)
-	}
-	now = time.Now()
-	return leased(target, lease, termOf(target, p.mount, span{issued: issued, now: now, until: lease.Until}), now), nil
-}
-
-// renewalProblem says why a lease cannot be renewed as its name stands now;
-// empty: it can.
-func renewalProblem(internal internalData, target *configs.Target) string {
-	switch {
-	case target == nil && internal.role != "":
-		return fmt.Sprintf("role %q does not exist any more; its session lives until the lease ends", internal.role)
-	case target == nil:
-		return "the config does not exist any more"
-	case target.Config != internal.config, target.Role != internal.role, target.Account != internal.lease.Account:
-		return fmt.Sprintf("%q names another account now; read creds again", internal.name())
-	case !internal.holdsSession():
-		return "there is nothing to renew of a personal access token; read creds again"
-	case !target.Renewable:
-		return fmt.Sprintf("%q is not renewable any more; read creds again", internal.name())
-	}
-	return ""
+// renew refuses: no lease is renewable (rule 4), but one from before may still be
+// marked so. Clients throw the data of a renewal away and go on with the first token.
+func (p tokenSecret) renew(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+	return nil, logical.CodedError(badRequest, "the lease cannot be renewed, since a renewal brings no client a new token; read the credentials again")
 }
 
 // revoke ends a lease. It returns plain errors: at some others Vault gives up

@@ -3,6 +3,7 @@ package paths_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -26,14 +27,14 @@ func stored(internal map[string]any) map[string]any {
 	return back
 }
 
-func (h *house) renew(internal map[string]any, issued time.Time) answer {
+func (h *house) renew(internal map[string]any) answer {
 	h.t.Helper()
 	return h.handle(&logical.Request{
-		Operation: logical.RenewOperation, Path: "creds/r", Storage: h.storage,
+		Operation: logical.RenewOperation, Path: "creds/dmo", Storage: h.storage,
 		Data: map[string]any{"access_token": token, "session_id": "ses.1"}, // Vault sends what was answered
 		Secret: &logical.Secret{
 			InternalData: stored(internal),
-			LeaseOptions: logical.LeaseOptions{IssueTime: issued, Renewable: true, Increment: time.Hour},
+			LeaseOptions: logical.LeaseOptions{IssueTime: time.Now(), Renewable: true, Increment: time.Hour},
 		},
 	})
 }
@@ -46,76 +47,29 @@ func (h *house) revoke(internal map[string]any) answer {
 	})
 }
 
-// renewable is a house with a lease of a renewable role.
-func renewable(t *testing.T) (*house, map[string]any) {
-	t.Helper()
-	h := newHouse(t)
+// lease is what Vault keeps of a lease on config dmo.
+func (h *house) lease() map[string]any {
+	h.t.Helper()
 	h.mustWrite("config/dmo", panta(nil))
-	h.mustWrite("roles/r", map[string]any{"config": "dmo", "renewable": true, "ttl": "1m", "max_ttl": "20m"})
 	h.engine.lease = leaseFor(300 * time.Second)
-	h.read("creds/r", nil)
-	h.engine.lease.Ref.Account = h.engine.asked.Account
-	return h, h.read("creds/r", nil).Secret.InternalData
+	return h.read("creds/dmo", nil).Secret.InternalData
 }
 
-func TestRule4ARenewalBringsANewTokenThatTheLeaseCannotOutlive(t *testing.T) {
-	h, internal := renewable(t)
-	h.engine.lease.Ref.Session = "ses.2"
-	issued := time.Now().Add(-10 * time.Minute)
-
-	a := h.renew(internal, issued)
-	require.Equal(t, 200, a.status, a.text)
-	require.Equal(t, token, a.Data["access_token"])
-	require.Equal(t, "ses.2", a.Data["session_id"])
-	require.Equal(t, "ses.2", a.Secret.InternalData["session"])
-	require.Equal(t, time.Minute, a.Secret.TTL)
-	// The caller's increment of an hour beats TTL; MaxTTL counts from the issue.
-	require.InDelta(t, 600+295, a.Secret.MaxTTL.Seconds(), 1)
-	require.Equal(t, "ses.1", h.engine.ref.Session)
-
-	t.Run("up to max_ttl", func(t *testing.T) {
-		a := h.renew(internal, time.Now().Add(-19*time.Minute))
-		require.Equal(t, 20*time.Minute, a.Secret.MaxTTL)
-		require.LessOrEqual(t, a.Secret.TTL, time.Minute)
-		a = h.renew(internal, time.Now().Add(-20*time.Minute))
-		require.Equal(t, 400, a.status)
-		require.Equal(t, `config "dmo": the lease cannot be renewed: its max_ttl is over; read creds again`, a.text)
-	})
-}
-
-func TestWhatCannotBeRenewedSaysWhy(t *testing.T) {
-	for name, test := range map[string]struct {
-		change func(h *house)
-		want   string
-	}{
-		"role gone":     {func(h *house) { h.do(logical.DeleteOperation, "roles/r", nil) }, `config "dmo": the lease cannot be renewed: role "r" does not exist any more; its session lives until the lease ends`},
-		"not renewable": {func(h *house) { h.mustWrite("roles/r", map[string]any{"renewable": false}) }, `config "dmo": the lease cannot be renewed: "r" is not renewable any more; read creds again`},
-		"another config": {func(h *house) {
-			h.mustWrite("config/eu1", ocp(nil))
-			h.mustWrite("roles/r", map[string]any{"config": "eu1"})
-		}, `config "dmo": the lease cannot be renewed: "r" names another account now; read creds again`},
-		"session gone": {func(h *house) {
-			h.engine.err = &sessions.Error{Reason: machine.LeaseGone, Message: "the session is gone"}
-		}, `config "dmo": the session is gone`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			h, internal := renewable(t)
-			test.change(h)
-			a := h.renew(internal, time.Now())
-			require.Equal(t, 400, a.status)
-			require.Equal(t, test.want, a.text)
-		})
-	}
+func TestRule4ARenewalOfALeaseFromBeforeSaysReadAgain(t *testing.T) {
+	h := newHouse(t)
+	a := h.renew(h.lease())
+	require.Equal(t, 400, a.status)
+	require.Equal(t, "the lease cannot be renewed, since a renewal brings no client a new token; read the credentials again", a.text)
 }
 
 func TestRule5Revocation(t *testing.T) {
-	h, internal := renewable(t)
+	h := newHouse(t)
+	internal := h.lease()
 	require.Equal(t, 204, h.revoke(internal).status)
 	require.Equal(t, 1, h.engine.released)
 	require.Equal(t, h.engine.lease.Ref, h.engine.ref)
 
-	t.Run("needs neither role nor config", func(t *testing.T) {
-		h.do(logical.DeleteOperation, "roles/r", nil)
+	t.Run("needs no config", func(t *testing.T) {
 		h.do(logical.DeleteOperation, "config/dmo", nil)
 		require.Equal(t, 204, h.revoke(internal).status)
 	})
@@ -130,17 +84,19 @@ func TestRule5Revocation(t *testing.T) {
 		require.NoError(t, errors.Unwrap(err))
 	})
 	t.Run("releases what it cannot read, and says so", func(t *testing.T) {
-		for name, broken := range map[string]map[string]any{
-			"no version":    {"secret_type": "panta_token"},
-			"newer version": {"secret_type": "panta_token", "version": 2},
-			"other types":   {"secret_type": "panta_token", "version": 1, "account": 5},
+		for name, change := range map[string]map[string]any{
+			"no version":    {"version": nil},
+			"newer version": {"version": 2},
+			"another type":  {"account": 5},
+			"session":       {"session": "abc"},
+			"grant":         {"grant": "nonsense"},
 		} {
 			h.log.Reset()
-			a := h.revoke(broken)
+			h.engine.err = errors.New("nobody is to be asked")
+			a := h.revoke(with(maps.Clone(internal), change))
 			require.Equal(t, 200, a.status, name)
 			require.Len(t, a.Warnings, 1)
 			require.Contains(t, h.log.String(), "released without a logout")
-			require.Equal(t, 400, h.renew(broken, time.Now()).status)
 		}
 	})
 }

@@ -101,11 +101,6 @@ func (e *engine) Check(_ context.Context, r sessions.CheckRequest) (sessions.Che
 	return e.report, e.err
 }
 
-func (e *engine) Renew(_ context.Context, ref sessions.LeaseRef, r sessions.Request) (sessions.Lease, error) {
-	e.asked, e.ref = r, ref
-	return e.lease, e.err
-}
-
 func (e *engine) Release(_ context.Context, ref sessions.LeaseRef) error {
 	e.ref = ref
 	e.released++
@@ -132,7 +127,7 @@ func (e *engine) Drain(context.Context, sessions.AccountID) error        { retur
 func leaseFor(life time.Duration) sessions.Lease {
 	now := time.Now()
 	return sessions.Lease{
-		Ref:       sessions.LeaseRef{Account: "acc", Session: "ses.1", Grant: "boot.1", Mode: providers.Dedicated},
+		Ref:       sessions.LeaseRef{Account: "acc", Session: "ses.1", Grant: "boot-1", Mode: providers.Dedicated},
 		Token:     providers.TokenResponse{AccessToken: providers.NewSecret(token), TokenType: "Bearer", ExpiresIn: life, Scope: "email openid"},
 		ExpiresAt: now.Add(life + 500*time.Millisecond),
 		Until:     now.Add(life - 5*time.Second + 500*time.Millisecond),

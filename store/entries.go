@@ -59,8 +59,6 @@ type Role struct {
 	Scopes      []string      `json:"scopes,omitempty"`
 	TTL         time.Duration `json:"ttl,omitempty"`
 	MaxTTL      time.Duration `json:"max_ttl,omitempty"`
-	Renewable   bool          `json:"renewable,omitempty"`
-	Service     string        `json:"service,omitempty"`
 	SessionMode string        `json:"session_mode,omitempty"` // empty: the config's
 }
 

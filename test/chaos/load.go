@@ -16,8 +16,8 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/test/servers"
 )
 
-// load reads credentials from many sides, uses them, renews, revokes, or lets
-// leases end. It never looks away: a token that does not work while its lease
+// load reads credentials from many sides, uses them, revokes, or lets leases
+// end. It never looks away: a token that does not work while its lease
 // runs is a broken promise.
 type load struct {
 	world   *world
@@ -48,7 +48,6 @@ type seen struct {
 type reader struct {
 	config string // whose account it uses
 	name   string // at creds/
-	renews bool
 }
 
 // allReaders are readers of every kind, with several of each.
@@ -58,10 +57,10 @@ func allReaders() []reader {
 		all = append(
 			all,
 			reader{config: "shared", name: "shared"},
-			reader{config: "shared", name: "shared-renewable", renews: true},
+			reader{config: "shared", name: "shared-role"},
 			reader{config: "dmo", name: "dmo"},
 			reader{config: "dmo", name: "dmo"},
-			reader{config: "dmo", name: "dmo-renewable", renews: true},
+			reader{config: "dmo", name: "dmo-role"},
 			reader{config: "eu1", name: "eu1"},
 			reader{config: "eu1", name: "eu1-own"},
 		)
@@ -132,15 +131,6 @@ func (l *load) read(ctx context.Context, r reader, random *rand.Rand) {
 	}
 	lease := newHeld(r, secret, asked)
 	l.use(ctx, lease)
-	if r.renews {
-		for range random.IntN(3) {
-			l.rest(ctx, between(random, 0, lease.left()))
-			if !l.renew(ctx, client, lease) {
-				break
-			}
-			l.use(ctx, lease)
-		}
-	}
 	if random.IntN(6) == 0 { // until its end
 		l.rest(ctx, lease.left()-100*time.Millisecond)
 		l.use(ctx, lease)
@@ -191,18 +181,6 @@ func (l *load) use(ctx context.Context, h *held) {
 		l.broken = append(l.broken, fmt.Sprintf("a reader of creds/%s holds a dead token at %.3f s, %s before the end of its lease %s; at the server: %s",
 			h.name, time.Since(l.world.journal.begin).Seconds(), h.left().Round(time.Millisecond), h.told, l.world.journal.of(sessionOf(h.token))))
 	}
-}
-
-// renew says whether the lease was renewed. A renewal that is under way when the
-// lease ends is answered by Vault, and revoked right after: no promise is left.
-func (l *load) renew(ctx context.Context, client *api.Client, h *held) bool {
-	asked, before := time.Now(), h.ends
-	secret, err := client.Sys().RenewWithContext(ctx, h.id, 0)
-	if err != nil || secret == nil || time.Now().After(before) {
-		return false
-	}
-	h.take(secret, asked)
-	return true
 }
 
 // note counts a read.

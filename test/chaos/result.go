@@ -75,7 +75,7 @@ func leasesEnd(ctx context.Context, w *world) error {
 	client := w.client()
 	err := eventually(ctx, 2*time.Minute, "all leases end", func() error {
 		left := 0
-		for _, name := range []string{"shared", "shared-renewable", "dmo", "dmo-renewable", "eu1", "eu1-own"} {
+		for _, name := range []string{"shared", "shared-role", "dmo", "dmo-role", "eu1", "eu1-own"} {
 			s, err := client.Logical().ListWithContext(ctx, "sys/leases/lookup/"+servers.Mount+"/creds/"+name)
 			if err != nil {
 				return err

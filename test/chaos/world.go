@@ -170,9 +170,9 @@ func (w *world) write(ctx context.Context, path string, data map[string]any) err
 
 // configure writes a config for each of accounts, and roles:
 //
-//	shared, shared-renewable   one session for all
-//	dmo, dmo-renewable         a session for each lease
-//	eu1, eu1-own               one-time codes and five sessions: shared, and dedicated
+//	shared, shared-role   one session for all
+//	dmo, dmo-role         a session for each lease
+//	eu1, eu1-own          one-time codes and five sessions: shared, and dedicated
 func (w *world) configure(ctx context.Context) error {
 	common := map[string]any{"base_url": w.upstream, "request_timeout": "3s", "allow_http": true}
 	with := func(more map[string]any) map[string]any {
@@ -195,8 +195,8 @@ func (w *world) configure(ctx context.Context) error {
 			"username": iam.DemoOCPUser, "password": iam.DemoOCPPassword,
 			"totp_secret": iam.DemoTOTPSecret, "totp_period": otpPeriod.String(),
 		})),
-		w.write(ctx, "roles/shared-renewable", map[string]any{"config": "shared", "renewable": true}),
-		w.write(ctx, "roles/dmo-renewable", map[string]any{"config": "dmo", "renewable": true}),
+		w.write(ctx, "roles/shared-role", map[string]any{"config": "shared"}),
+		w.write(ctx, "roles/dmo-role", map[string]any{"config": "dmo"}),
 		w.write(ctx, "roles/eu1-own", map[string]any{"config": "eu1", "session_mode": "dedicated"}),
 	)
 }

@@ -106,6 +106,8 @@ func messages(t *testing.T, file string) map[string]string {
 				switch {
 				case f.Sel.Name == "failed" && len(n.Args) == 4:
 					add(n.Args[2])
+				case f.Sel.Name == "CodedError":
+					add(n.Args[1])
 				case f.Sel.Name == "ErrorResponse":
 					add(&ast.CallExpr{Fun: &ast.SelectorExpr{X: f.X, Sel: ast.NewIdent("Sprintf")}, Args: n.Args})
 				}
