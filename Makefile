@@ -1,6 +1,6 @@
 # What can be done here. CI and README call these targets and nothing else.
 
-SERVER    ?= vault
+SERVER    ?=
 IAM       ?= emulator
 KEEP      ?=
 SEED      ?= 0
@@ -33,7 +33,7 @@ build: ## build the plugin into bin/, print its size and SHA256
 	@scripts/build >/dev/null
 
 demo: ## show the main job on a real Vault; IAM=keycloak, SERVER=openbao, KEEP=1 (leave it running)
-	@scripts/with-server go run ./test/demo
+	@scripts/with-server scripts/demo
 
 test: ## unit tests and end-to-end tests on a real Vault and the IAM emulator
 	@scripts/with-server $(GO_TEST) -skip '^($(SEARCHES)|TestExamples)$$' ./...
