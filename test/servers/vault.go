@@ -2,7 +2,6 @@ package servers
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -33,7 +32,7 @@ const (
 
 // Options says what server to start. The zero value is an empty dev server.
 type Options struct {
-	Server  string // "vault" or "openbao"; empty: the variable SERVER, else "vault"
+	Server  string // "vault" or "openbao"; empty: as scripts/server chooses
 	Storage string // "inmem" or "raft": initialised and unsealed; empty: a dev server
 	Plugin  string // the plugin's binary, enabled at Mount; empty: none
 	// PluginEnv is the environment that the plugin is registered with, "NAME=value".
@@ -89,12 +88,13 @@ func RunVault(tb testing.TB, o Options) *Vault {
 
 // newVault prepares a server that is not started yet.
 func newVault(ctx context.Context, o Options) (_ *Vault, err error) {
-	v := &Vault{Server: cmp.Or(o.Server, os.Getenv("SERVER"), "vault"), Token: rootToken, debug: o.Debug}
-	switch v.Server {
-	case "vault", "openbao":
+	v := &Vault{Server: o.Server, Token: rootToken, debug: o.Debug}
+	if v.Server != "" {
 		v.Binary, err = script(ctx, v.Server)
-	default:
-		return nil, fmt.Errorf("SERVER=%s: want vault or openbao", v.Server)
+	} else {
+		var chosen string
+		chosen, err = script(ctx, "server")
+		v.Server, v.Binary, _ = strings.Cut(chosen, " ")
 	}
 	if err != nil {
 		return nil, err
