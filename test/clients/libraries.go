@@ -66,8 +66,9 @@ func source(name string) (string, error) {
 	return filepath.Join(root, "test", "clients", name), err
 }
 
+// hvac runs the code of examples/python.
 func hvac(ctx context.Context, at *site) error {
-	_, env, err := at.python(ctx)
+	dir, env, err := at.python(ctx)
 	if err != nil {
 		return err
 	}
@@ -75,6 +76,8 @@ func hvac(ctx context.Context, at *site) error {
 	if err != nil {
 		return err
 	}
+	example := filepath.Join(filepath.Dir(script), "../../../examples/python")
+	env = append(env, "PYTHONPATH="+filepath.Join(dir, "site")+":"+example)
 	return at.run(ctx, "python3", []string{script}, env...)
 }
 

@@ -150,6 +150,8 @@ var examples = map[string]example{
 	"terraform": {result: "run", document: document{
 		tools: []string{"terraform"}, prepare: (*world).terraform,
 	}},
+	"python":     {result: "run", document: document{prepare: func(w *world) { w.python(20 * time.Second) }}},
+	"ansible":    {result: "run", document: document{prepare: func(w *world) { w.python(5 * time.Minute) }}},
 	"prometheus": {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
 	"policies":   {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
 	"curl":       {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},

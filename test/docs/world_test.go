@@ -193,6 +193,18 @@ func (w *world) running(tokenLife time.Duration) {
 	w.shells[""] = s
 }
 
+// python has the clients of Vault that are written in it.
+func (w *world) python(tokenLife time.Duration) {
+	w.t.Helper()
+	dir, err := servers.Tool(w.t.Context(), "python-clients")
+	require.NoError(w.t, err)
+	w.running(tokenLife)
+	site := filepath.Join(dir, "site")
+	_, err = w.shells[""].do("export PYTHONPATH="+site+" PATH="+filepath.Join(site, "bin")+":$PATH PYTHONDONTWRITEBYTECODE=1\n"+
+		"export ANSIBLE_COLLECTIONS_PATH="+dir+" ANSIBLE_HOME=$HOME\n", false)
+	require.NoError(w.t, err)
+}
+
 // terraform finds its provider in a mirror on disk.
 func (w *world) terraform() {
 	w.t.Helper()

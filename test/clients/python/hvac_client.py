@@ -1,18 +1,17 @@
-"""Reads a token with hvac and shows it in a file: again at four fifths of a
-lease or, where there is none, when ttl is over."""
+"""Shows the token of examples/python in a file, and looks for a new one each
+half second, as an application does that calls an API."""
 
 import os
 import time
 
 import hvac
 
-client = hvac.Client(url=os.environ["VAULT_ADDR"], token=os.environ["VAULT_TOKEN"])
+from panta import Headers
+
+panta = Headers(hvac.Client(), os.environ["CLIENT_PATH"])
 while True:
-    answer = client.read(os.environ["CLIENT_PATH"])
+    token = panta.current()["Authorization"].removeprefix("Bearer ")
     with open("token.new", "w") as file:
-        file.write(answer["data"]["access_token"])
+        file.write(token)
     os.replace("token.new", "token")
-    if answer["lease_id"]:
-        time.sleep(answer["lease_duration"] * 0.8)
-    else:
-        time.sleep(answer["data"]["ttl"] + 1)
+    time.sleep(0.5)
