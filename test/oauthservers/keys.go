@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -32,6 +34,9 @@ func NewKey(algorithm, id string) (private string, public *JWKS, err error) {
 		return "", nil, err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if k, isRSA := key.(*rsa.PrivateKey); isRSA && algorithm == "PS256" {
+		der, err = markedForPSS(k)
+	}
 	if err != nil {
 		return "", nil, err
 	}
@@ -51,6 +56,18 @@ func NewKey(algorithm, id string) (private string, public *JWKS, err error) {
 	}
 	private = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	return private, &JWKS{Keys: []map[string]string{jwk}}, nil
+}
+
+// markedForPSS is PKCS #8 as openssl genpkey -algorithm RSA-PSS writes it.
+func markedForPSS(key *rsa.PrivateKey) ([]byte, error) {
+	return asn1.Marshal(struct {
+		Version    int
+		Algorithm  pkix.AlgorithmIdentifier
+		PrivateKey []byte
+	}{
+		Algorithm:  pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}}, // id-RSASSA-PSS, RFC 4055
+		PrivateKey: x509.MarshalPKCS1PrivateKey(key),
+	})
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

@@ -89,21 +89,25 @@ func (r *Recorder) Calls(client string, wanted func(Call) bool) []Call {
 	return slices.DeleteFunc(slices.Clone(r.calls), func(c Call) bool { return c.ClientID != client || !wanted(c) })
 }
 
-// subject is the claim sub of a JWT, which the server verifies.
-func subject(jwt string) string {
+// subject is the claim sub of an assertion, which the server verifies.
+func subject(assertion string) string {
+	var who struct {
+		Subject string `json:"sub"`
+	}
+	if text, isJWT := claims(assertion); isJWT {
+		_ = json.Unmarshal(text, &who) // without claims there is no subject
+	}
+	return who.Subject
+}
+
+// claims are those of a JWT, unverified.
+func claims(jwt string) ([]byte, bool) {
 	parts := strings.Split(jwt, ".")
 	if len(parts) != 3 {
-		return ""
+		return nil, false
 	}
 	text, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return ""
-	}
-	var claims struct {
-		Sub string `json:"sub"`
-	}
-	_ = json.Unmarshal(text, &claims) // without claims there is no subject
-	return claims.Sub
+	return text, err == nil
 }
 
 type statusWriter struct {

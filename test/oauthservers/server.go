@@ -121,29 +121,61 @@ func (s *Server) RevocationURL() string { return s.URL + s.config.RevocationPath
 
 // Active asks the server whether a token is good (RFC 7662).
 func (s *Server) Active(ctx context.Context, token string) (bool, error) {
-	form := url.Values{"token": {token}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.direct+s.config.IntrospectionPath, strings.NewReader(form.Encode()))
+	answer, err := s.introspect(ctx, token)
 	if err != nil {
-		return false, err
-	}
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.SetBasicAuth(observer, observerSecret)
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return false, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return false, fmt.Errorf("introspection at %s: %s", s.Name, resp.Status)
-	}
-	var answer struct {
-		Active *bool `json:"active"`
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 		return false, err
 	}
 	if answer.Active == nil {
 		return false, errors.New("introspection does not say whether the token is active")
 	}
 	return *answer.Active, nil
+}
+
+// Audience is whom a token is for: as the server says, or as the token itself does
+// if it is a JWT.
+func (s *Server) Audience(ctx context.Context, token string) (string, error) {
+	var said struct {
+		Audience any `json:"aud"`
+	}
+	if claims, isJWT := claims(token); isJWT {
+		if err := json.Unmarshal(claims, &said); err != nil {
+			return "", err
+		}
+	} else {
+		answer, err := s.introspect(ctx, token)
+		if err != nil {
+			return "", err
+		}
+		said.Audience = answer.Audience
+	}
+	if list, ok := said.Audience.([]any); ok && len(list) == 1 {
+		return fmt.Sprint(list[0]), nil
+	}
+	return fmt.Sprint(said.Audience), nil
+}
+
+// introspection is an answer of RFC 7662 section 2.2.
+type introspection struct {
+	Active   *bool `json:"active"`
+	Audience any   `json:"aud"`
+}
+
+func (s *Server) introspect(ctx context.Context, token string) (introspection, error) {
+	var answer introspection
+	form := url.Values{"token": {token}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.direct+s.config.IntrospectionPath, strings.NewReader(form.Encode()))
+	if err != nil {
+		return answer, err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.SetBasicAuth(observer, observerSecret)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return answer, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return answer, fmt.Errorf("introspection at %s: %s", s.Name, resp.Status)
+	}
+	return answer, json.NewDecoder(resp.Body).Decode(&answer)
 }

@@ -67,7 +67,11 @@ const (
 	wrongSecret   = "wrong secret"
 	wrongPassword = "wrong password"
 	guessed       = "guessed secret"
+	wrongMethod   = "wrong method"
+	parameters    = "parameters"
 )
+
+const audience = "https://api.example.com"
 
 // suite is a server and what is registered at it.
 type suite struct {
@@ -86,7 +90,7 @@ func (s *suite) register(t *testing.T, name string, a authentication, grants ...
 		ID: clientID(name), AuthMethod: a.registered, SigningAlg: a.algorithm, GrantTypes: grants, Scope: "openid offline_access",
 	}
 	if grants[0] == "client_credentials" {
-		c.Scope = "api:read api:write"
+		c.Scope, c.Audience = "api:read api:write", []string{audience}
 	}
 	switch a.registered {
 	case "private_key_jwt":
@@ -146,6 +150,8 @@ func TestServers(t *testing.T) {
 			s.scenario(t, "reads", "dedicated: each reader a session, each lease ends its own", func(t *testing.T, row *servers.Row) { s.readDedicated(t, m, row) })
 			s.scenario(t, "refresh", "over two lives of a token, each refresh token used once", func(t *testing.T, row *servers.Row) { s.refresh(t, m, row) })
 			s.scenario(t, "refusals", "a wrong client secret at the write", func(t *testing.T, row *servers.Row) { s.refuseSecret(t, m, row) })
+			s.scenario(t, "refusals", "a client_auth for which the client is not registered", func(t *testing.T, row *servers.Row) { s.refuseMethod(t, m, row) })
+			s.scenario(t, "parameters", "token_params say what the token is for", func(t *testing.T, row *servers.Row) { s.sendParams(t, m, row) })
 			s.scenario(t, "refusals", "a wrong password, read each second for a minute", func(t *testing.T, row *servers.Row) {
 				s.readEachSecond(t, killed, row, wrongPassword, map[string]any{"password": "not-the-password"})
 			})
@@ -170,6 +176,9 @@ func newSuite(t *testing.T, name string) *suite {
 	}
 	for _, scenario := range []string{shared, dedicated, refreshed, restarted, adopted, wrongSecret, wrongPassword, guessed} {
 		s.register(t, scenario, basic(), "password", "refresh_token")
+	}
+	for _, scenario := range []string{wrongMethod, parameters} {
+		s.register(t, scenario, basic(), "client_credentials")
 	}
 	clients := s.clients
 	if name == "django-oauth-toolkit" {
@@ -346,6 +355,40 @@ func (s *suite) refuseSecret(t *testing.T, m *mount, row *servers.Row) {
 	status, sentence = refusal(t, err)
 	require.Equal(t, http.StatusBadRequest, status, "nothing is stored: %s", sentence)
 	row.Found(fmt.Sprintf("%d", s.Calls(clientID(wrongSecret), oauthservers.Call.Login)[0].Status))
+}
+
+func (s *suite) refuseMethod(t *testing.T, m *mount, row *servers.Row) {
+	t.Helper()
+	if s.name == "django-oauth-toolkit" {
+		row.Cannot("it registers no method, and takes a secret in either way")
+		return
+	}
+	config := s.serviceAccount(wrongMethod, basic(), map[string]any{"client_auth": "post"})
+	status, sentence := refusal(t, m.tryWrite("config/wrong-method", config))
+	require.Equal(t, http.StatusBadRequest, status, sentence)
+	require.Contains(t, sentence, "client_auth=post", "the advice names the method")
+	m.write(t, "config/wrong-method", s.serviceAccount(wrongMethod, basic(), nil))
+	m.revoke(t, m.mustRead(t, "creds/wrong-method"))
+}
+
+// sendParams asks for a token for one API: by audience, as Hydra has it, or by
+// resource (RFC 8707).
+func (s *suite) sendParams(t *testing.T, m *mount, row *servers.Row) {
+	t.Helper()
+	parameter, known := map[string]string{"fosite": "audience", "oidc-provider": "resource"}[s.name]
+	if !known {
+		row.Cannot("it has no such parameter")
+		return
+	}
+	m.write(t, "config/parameters", s.serviceAccount(parameters, basic(), nil))
+	m.write(t, "roles/api", map[string]any{"config": "parameters", "token_params": map[string]any{parameter: audience}})
+	lease := m.mustRead(t, "creds/api")
+	got, err := s.Audience(t.Context(), lease.Data["access_token"].(string))
+	require.NoError(t, err)
+	require.Equal(t, audience, got)
+	plain := m.mustRead(t, "creds/parameters")
+	require.NotEqual(t, lease.Data["access_token"], plain.Data["access_token"], "sessions are shared per parameters")
+	row.Found(parameter)
 }
 
 // readEachSecond is what an impatient application does to an account that cannot
