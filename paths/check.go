@@ -114,7 +114,7 @@ func checkFailure(config string, err error) (*logical.Response, error) {
 
 func checkResponse(config string, r sessions.CheckReport) *logical.Response {
 	data := map[string]any{"config": config, "ok": r.OK()}
-	describeUse(data, r.Use, r.Listing, r.Clock)
+	describeUse(data, r.Usage, r.Listing, r.Clock)
 	steps := make([]any, len(r.Steps))
 	for i, s := range r.Steps {
 		data[s.Name] = stepSentence(s)
@@ -132,8 +132,8 @@ func checkResponse(config string, r sessions.CheckReport) *logical.Response {
 	if r.Clock.Far() {
 		resp.AddWarning(fmt.Sprintf("config %q: %s; one-time codes fail when clocks differ: have the clock that is wrong set (NTP)", config, r.Clock.String()))
 	}
-	if r.Use.Strays > 0 {
-		resp.AddWarning(fmt.Sprintf("config %q: %d session(s) at the server have this mount's mark, but its ledger never held them: this storage went back in time, or is a copy of another's, whose they then are. If it is no copy, end them with end_orphans=true", config, r.Use.Strays))
+	if r.Usage.Strays > 0 {
+		resp.AddWarning(fmt.Sprintf("config %q: %d session(s) at the server have this mount's mark, but its ledger never held them: this storage went back in time, or is a copy of another's, whose they then are. If it is no copy, end them with end_orphans=true", config, r.Usage.Strays))
 	}
 	return resp
 }

@@ -35,7 +35,7 @@ func TestACheckReportsEachStep(t *testing.T) {
 			{ServerSession: providers.ServerSession{ID: "x", StartedAt: time.Unix(1, 0), Clients: []string{"ocp"}, IPAddress: "10.0.0.1"}, Owner: machine.People},
 			{Owner: machine.ThisMount, Standing: machine.Stray, Mount: "mnt", Attempt: "abc"},
 		},
-		Use: machine.Use{Limit: 5, Open: 1, Unknown: 1, People: 1, Strays: 1},
+		Usage: machine.Usage{Limit: 5, Open: 1, Unknown: 1, People: 1, Strays: 1},
 	}
 	a := h.read("check/eu1", nil)
 	require.Equal(t, 200, a.status, a.text)

@@ -208,7 +208,7 @@ func (p sessionsPath) listAccounts(ctx context.Context, _ *logical.Request, _ *f
 			return failure(a.subject(), err)
 		}
 		info[a.name()] = map[string]any{
-			"account": string(id), "config": a.config, "max_sessions": st.Use.Limit, "in_use": st.Use.Taken(), "states": states(st),
+			"account": string(id), "config": a.config, "max_sessions": st.Usage.Limit, "in_use": st.Usage.Taken(), "states": states(st),
 		}
 	}
 	var names []string
@@ -245,7 +245,7 @@ func describeAccount(a account, st sessions.Status, now time.Time) map[string]an
 		"draining":       st.Draining,
 		"retired":        st.Retired,
 	}
-	describeUse(answer, st.Use, st.Listing, st.Clock)
+	describeUse(answer, st.Usage, st.Listing, st.Clock)
 	setTime(answer, "oldest_logout", st.OldestLogout)
 	until := func(field string, at time.Time, reason string) {
 		if now.Before(at) {

@@ -73,7 +73,7 @@ func TestSessionsOfAnAccount(t *testing.T) {
 	id := h.accountOf("eu1")
 	at := time.Now().Add(time.Minute).UTC()
 	h.engine.statuses = map[sessions.AccountID]sessions.Status{id: {
-		Use: machine.Use{Limit: 5, Open: 1, Unknown: 1, Closing: 1, ListedAt: at}, Listing: machine.AccessGranted, Waiting: 2, OldestLogout: at,
+		Usage: machine.Usage{Limit: 5, Open: 1, Unknown: 1, Closing: 1, ListedAt: at}, Listing: machine.AccessGranted, Waiting: 2, OldestLogout: at,
 		States:      map[machine.State]int{machine.StateOpen: 1, machine.StateUnknown: 1, machine.StateWaiting: 1},
 		Guard:       machine.Guard{ClosedUntil: at, Reason: "refused", Strikes: 2, FullUntil: at, FullReason: "full", AsksForCode: true},
 		PausedUntil: at, PauseReason: "down",
@@ -120,7 +120,7 @@ func TestSessionsAreListed(t *testing.T) {
 	h.mustWrite("config/dmo", panta(nil))
 	id := h.accountOf("eu1")
 	const gone = "00aa11bb22cc33dd44ee55ff"
-	h.engine.statuses = map[sessions.AccountID]sessions.Status{id: {Use: machine.Use{Limit: 5, Open: 1}}, gone: {Retired: true}}
+	h.engine.statuses = map[sessions.AccountID]sessions.Status{id: {Usage: machine.Usage{Limit: 5, Open: 1}}, gone: {Retired: true}}
 	list := h.do(logical.ListOperation, "sessions/", nil).Data
 	require.Equal(t, []string{gone, "eu1"}, list["keys"], "dmo has none")
 	require.Equal(t, map[string]any{

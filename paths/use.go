@@ -27,7 +27,7 @@ func useAnswer() described {
 }
 
 // describeUse is what useAnswer describes.
-func describeUse(answer map[string]any, u machine.Use, listing machine.Access, clock machine.Clock) {
+func describeUse(answer map[string]any, u machine.Usage, listing machine.Access, clock machine.Clock) {
 	answer["budget"] = budgetSentence(u)
 	answer["max_sessions"] = u.Limit
 	answer["in_use"] = u.Taken()
@@ -45,7 +45,7 @@ func describeUse(answer map[string]any, u machine.Use, listing machine.Access, c
 	}
 }
 
-func budgetSentence(u machine.Use) string {
+func budgetSentence(u machine.Usage) string {
 	sentence := fmt.Sprintf("%d of %d in use", u.Taken(), u.Limit)
 	if u.Limit == 0 {
 		sentence = fmt.Sprintf("%d in use, no limit", u.Taken())

@@ -55,7 +55,7 @@ func (a *account) stepLocked(ev machine.Event) bool {
 	a.effects = append(a.effects, a.machine.Step(ev, a.engine.options.Now())...)
 	a.setTimer()
 	if len(a.effects) > 0 && !a.running {
-		a.running = a.engine.crew.do(a.run)
+		a.running = a.engine.tasks.do(a.run)
 	}
 	return true
 }
@@ -77,7 +77,7 @@ func (a *account) setTimer() {
 }
 
 func (a *account) tick() {
-	a.engine.crew.do(func(context.Context) {
+	a.engine.tasks.do(func(context.Context) {
 		defer a.engine.recoverPanic("a timer")
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -127,7 +127,7 @@ func (a *account) ask(ctx context.Context, event func(machine.WaiterID) machine.
 		return r, nil
 	case <-ctx.Done():
 		err = &Error{Reason: machine.Canceled, Message: "the request ended before the identity server answered", Advice: "if many wait: logins of one account come one after the other, so share sessions where you can", Err: ctx.Err()}
-	case <-a.engine.crew.ctx.Done():
+	case <-a.engine.tasks.ctx.Done():
 		err = errStopping
 	}
 	a.abandon(id, answer)

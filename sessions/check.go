@@ -29,7 +29,7 @@ type CheckReport struct {
 	// Listing says whether the account may list its sessions; Listed are those.
 	Listing machine.Access
 	Listed  []machine.Listing
-	Use     machine.Use
+	Usage   machine.Usage
 }
 
 // OK says that nothing failed.
@@ -118,7 +118,7 @@ func (c *check) run(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.report.Use = c.machine.Use(c.engine.options.Now())
+	c.report.Usage = c.machine.Usage(c.engine.options.Now())
 	c.report.Clock = c.machine.Clock()
 	c.report.Listing = c.machine.ListAccess()
 	return nil

@@ -47,7 +47,7 @@ func TestACheckLogsInListsRefreshesAndLogsOut(t *testing.T) {
 			owners[l.Owner]++
 		}
 		require.Equal(t, map[machine.Owner]int{machine.ThisMount: 2, machine.OtherMount: 1, machine.People: 1}, owners)
-		require.Equal(t, "3 of 5 (1 open, 1 of other mounts, 1 of people)", useOf(report.Use))
+		require.Equal(t, "3 of 5 (1 open, 1 of other mounts, 1 of people)", usageOf(report.Usage))
 		require.Equal(t, "the server's clock is as this machine's", report.Clock.String())
 	})
 }
@@ -157,6 +157,6 @@ func TestACheckThatIsGivenUpLeavesNoSession(t *testing.T) {
 	}
 }
 
-func useOf(u machine.Use) string {
+func usageOf(u machine.Usage) string {
 	return fmt.Sprintf("%d of %d (%s)", u.Taken(), u.Limit, u)
 }

@@ -60,7 +60,7 @@ func (a *account) write(f func() error) (err error) {
 
 // begin does something beside the other effects.
 func (a *account) begin(f func(context.Context)) {
-	a.engine.crew.do(func(ctx context.Context) {
+	a.engine.tasks.do(func(ctx context.Context) {
 		defer a.engine.recoverPanic("a call to an identity server")
 		f(ctx)
 	})
@@ -228,7 +228,7 @@ func (a *account) log(n machine.Note) {
 	switch n.What {
 	case machine.SessionOpened, machine.SessionClosed:
 		a.engine.logger.Debug(string(n.What), fields...)
-	case machine.OrphanClosed, machine.BookClosed:
+	case machine.OrphanClosed, machine.ListRefused:
 		a.engine.logger.Info(string(n.What), fields...)
 	case machine.LogoutPending, machine.SessionDropped, machine.SessionAgedOut, machine.LoginLost, machine.LoginFailed,
 		machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost, machine.BudgetIsFull,

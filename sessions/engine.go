@@ -76,7 +76,7 @@ type Engine struct {
 	logger  hclog.Logger
 	ledger  *ledger
 	boot    string
-	crew    *crew
+	tasks   *taskGroup
 
 	mu       sync.RWMutex
 	accounts map[AccountID]*account
@@ -98,7 +98,7 @@ func New(o Options) *Engine {
 		logger:    o.Logger.Named("sessions"),
 		ledger:    newLedger(o.Storage),
 		boot:      randomID(mountIDLength),
-		crew:      newCrew(),
+		tasks:     newTaskGroup(),
 		accounts:  map[AccountID]*account{},
 		mountTurn: make(chan struct{}, 1),
 	}
@@ -115,7 +115,7 @@ func (e *Engine) Start() {
 // chance for accounts whose ledger could not be read. It returns at once.
 func (e *Engine) Nudge() {
 	if e.incomplete.Load() && e.sweeping.CompareAndSwap(false, true) {
-		e.crew.do(func(ctx context.Context) {
+		e.tasks.do(func(ctx context.Context) {
 			defer e.sweeping.Store(false)
 			defer e.recoverPanic("the ledger's first reading")
 			e.incomplete.Store(!e.sweep(ctx))
@@ -158,7 +158,7 @@ func (e *Engine) Stop() {
 	e.eachAccount(func(a *account) { a.stop() })
 	patience, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
-	e.crew.dismiss(patience)
+	e.tasks.end(patience)
 }
 
 func (e *Engine) eachAccount(f func(*account)) {
@@ -211,7 +211,7 @@ func (e *Engine) addAccount(id AccountID) *account {
 	}
 	a := &account{id: id, engine: e, ready: make(chan struct{}), waiting: map[machine.WaiterID]chan machine.Reply{}}
 	e.accounts[id] = a
-	started := e.crew.do(func(ctx context.Context) {
+	started := e.tasks.do(func(ctx context.Context) {
 		defer close(a.ready)
 		defer func() {
 			if a.loadErr != nil {

@@ -92,7 +92,7 @@ func TestAReadingCountsReadsFromMemoryAndOthers(t *testing.T) {
 		require.Len(t, all, 1)
 		require.Equal(t, sessions.Reading{
 			Config: "dmo", Hits: 3, Misses: 1,
-			Status: sessions.Status{Use: machine.Use{Limit: 3, Open: 1}, Clock: machine.Clock{Known: true}, Listing: machine.AccessNone, States: map[machine.State]int{machine.StateOpen: 1}},
+			Status: sessions.Status{Usage: machine.Usage{Limit: 3, Open: 1}, Clock: machine.Clock{Known: true}, Listing: machine.AccessNone, States: map[machine.State]int{machine.StateOpen: 1}},
 		}, all[0])
 	})
 }

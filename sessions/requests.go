@@ -110,7 +110,7 @@ func (a *account) warnings(g machine.Grant) (all []string) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if use := a.machine.Use(a.engine.options.Now()); use.NearlyFull() {
+	if use := a.machine.Usage(a.engine.options.Now()); use.NearlyFull() {
 		all = append(all, fmt.Sprintf("the session budget is nearly full: %d of %d in use (%s); use session_mode=shared, revoke leases that are not needed, or raise max_sessions if the server allows more",
 			use.Taken(), use.Limit, use))
 	}

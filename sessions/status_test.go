@@ -77,7 +77,7 @@ func TestTheStatusOfASession(t *testing.T) {
 
 func TestTheStatusOfAnAccount(t *testing.T) {
 	inWorld(t, withBudget(3), func(t *testing.T, _ *world, p *process) {
-		require.Equal(t, sessions.Status{Use: machine.Use{Limit: 3}, Listing: machine.AccessNone, States: map[machine.State]int{}}, p.status(t))
+		require.Equal(t, sessions.Status{Usage: machine.Usage{Limit: 3}, Listing: machine.AccessNone, States: map[machine.State]int{}}, p.status(t))
 		_, err := p.Acquire(t.Context(), dedicated)
 		require.NoError(t, err)
 		p.faults.set(only("login", failAfter))
@@ -85,7 +85,7 @@ func TestTheStatusOfAnAccount(t *testing.T) {
 		require.Error(t, err)
 		p.faults.set(nil)
 		require.Equal(t, sessions.Status{
-			Use: machine.Use{Limit: 3, Open: 1, Unknown: 1}, Clock: machine.Clock{Known: true}, Listing: machine.AccessNone,
+			Usage: machine.Usage{Limit: 3, Open: 1, Unknown: 1}, Clock: machine.Clock{Known: true}, Listing: machine.AccessNone,
 			States:      map[machine.State]int{machine.StateOpen: 1, machine.StateUnknown: 1},
 			PausedUntil: time.Now().Add(10 * time.Second), PauseReason: "login at : no answer",
 		}, p.status(t))
@@ -237,7 +237,7 @@ func TestAnOperatorDropsALoginWhoseAnswerWasLost(t *testing.T) {
 		require.True(t, found)
 		require.Equal(t, machine.StateUnknown, before.State)
 		require.Equal(t, machine.StateEnded, after.State)
-		require.Zero(t, p.status(t).Use.Taken())
+		require.Zero(t, p.status(t).Usage.Taken())
 		time.Sleep(10 * time.Second) // the pause after a lost login
 		_, err = p.Acquire(t.Context(), dedicated)
 		require.NoError(t, err)
@@ -303,7 +303,7 @@ func TestASessionThatNothingCanLogOutEndsByAge(t *testing.T) {
 		require.NotZero(t, after.DiesAt)
 		st := p.status(t)
 		require.Equal(t, map[machine.State]int{machine.StateAgeing: 1}, st.States)
-		require.Equal(t, 1, st.Use.Taken())
+		require.Equal(t, 1, st.Usage.Taken())
 		require.Zero(t, st.OldestLogout, "there is no logout to wait for")
 		w.killAll() // it cannot be closed, so nobody is to blame
 	})

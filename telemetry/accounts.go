@@ -74,12 +74,12 @@ func (c *accounts) collect(ch chan<- prometheus.Metric, config string, r session
 	for _, state := range machine.States() {
 		gauge(c.states, float64(st.States[state]), string(state))
 	}
-	gauge(c.inUse, float64(st.Use.Taken()))
-	gauge(c.foreign, float64(st.Use.People), "people")
-	gauge(c.foreign, float64(st.Use.OtherMounts), "another mount")
-	gauge(c.foreign, float64(st.Use.Strays), "stray")
-	if st.Use.Limit > 0 {
-		gauge(c.most, float64(st.Use.Limit))
+	gauge(c.inUse, float64(st.Usage.Taken()))
+	gauge(c.foreign, float64(st.Usage.People), "people")
+	gauge(c.foreign, float64(st.Usage.OtherMounts), "another mount")
+	gauge(c.foreign, float64(st.Usage.Strays), "stray")
+	if st.Usage.Limit > 0 {
+		gauge(c.most, float64(st.Usage.Limit))
 	}
 	if st.Clock.Known {
 		gauge(c.drift, st.Clock.Drift.Seconds())
@@ -126,7 +126,7 @@ func joined(a, b sessions.Reading) sessions.Reading {
 		}
 	}
 	st := sessions.Status{
-		Use:          a.Status.Use.Plus(b.Status.Use),
+		Usage:        a.Status.Usage.Plus(b.Status.Usage),
 		Orphans:      a.Status.Orphans + b.Status.Orphans,
 		States:       states,
 		OldestLogout: earlier(a.Status.OldestLogout, b.Status.OldestLogout),

@@ -98,7 +98,7 @@ func modifies(o machine.Occurrence) bool {
 		machine.SessionVanished, machine.LogoutPending, machine.LoginLost:
 		return true
 	case machine.LoginFailed, machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost, machine.BudgetIsFull,
-		machine.StrayFound, machine.CompareFailed, machine.BookClosed, machine.KeepAliveFailed:
+		machine.StrayFound, machine.CompareFailed, machine.ListRefused, machine.KeepAliveFailed:
 	}
 	return false
 }

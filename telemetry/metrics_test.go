@@ -46,7 +46,7 @@ func busy(config string) sessions.Reading {
 	return sessions.Reading{
 		Config: config, Hits: 7, Misses: 2,
 		Status: sessions.Status{
-			Use: machine.Use{Limit: 5, Open: 1, Closing: 1, People: 1}, Clock: machine.Clock{Known: true, Drift: -time.Second}, Orphans: 6, Waiting: 4, States: map[machine.State]int{machine.StateOpen: 1, machine.StateWaiting: 2},
+			Usage: machine.Usage{Limit: 5, Open: 1, Closing: 1, People: 1}, Clock: machine.Clock{Known: true, Drift: -time.Second}, Orphans: 6, Waiting: 4, States: map[machine.State]int{machine.StateOpen: 1, machine.StateWaiting: 2},
 			OldestLogout: time.Now().Add(-time.Minute),
 			KeepAlive:    machine.KeepAlive{Interval: time.Hour, LastLogin: time.Unix(3e9, 0), Problem: "s3cret"},
 			Guard:        machine.Guard{ClosedUntil: soon, Strikes: 2, FullUntil: soon, Reason: "s3cret", FullReason: "s3cret"},

@@ -40,7 +40,7 @@ func nameOf(o machine.Occurrence) string {
 		return "session-vanished"
 	case machine.CompareFailed:
 		return "list-failed"
-	case machine.BookClosed:
+	case machine.ListRefused:
 		return "list-refused"
 	case machine.KeepAliveFailed:
 		return "keep-alive-failed"

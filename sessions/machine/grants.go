@@ -1,7 +1,10 @@
 package machine
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -55,7 +58,7 @@ func (a *Account) TryRelease(id SessionID, g GrantID) bool {
 func (a *Account) addGeneration(s *session, t *Token) {
 	s.token = t
 	if a.limits.Capabilities.ListsSessions {
-		a.book.see(t)
+		a.list.see(t)
 	}
 	s.published = t.Ref.Generation
 	s.generations = append(s.generations, generation{horizon: t.ExpiresAt})
@@ -173,4 +176,99 @@ func (g *grantSet) remove(id uint64) bool {
 	_, held := g.more[id]
 	delete(g.more, id)
 	return held
+}
+
+// leaseMargin is kept between the end of a lease and the expiry of its token,
+// so that a request under way with it is not cut off (rule 4).
+const leaseMargin = 5 * time.Second
+
+// minLease is the shortest TTL that is ever answered: Vault takes 0 for the
+// mount's default.
+const minLease = time.Second
+
+// GrantID names one hand-out of a session to one lease. Boot tells grants of
+// this run of the engine from those of an earlier one.
+type GrantID struct {
+	Boot string
+	N    uint64
+}
+
+// TokenRef names one token: a session and its generation.
+type TokenRef struct {
+	Session    SessionID
+	Generation int
+}
+
+// Token is one access token of a session. It is immutable and shared by all
+// grants on it.
+type Token struct {
+	Ref       TokenRef
+	Response  providers.TokenResponse
+	ExpiresAt time.Time
+}
+
+// left is the longest lease that it can carry now.
+func (t *Token) left(now time.Time) time.Duration { return t.ExpiresAt.Sub(now) - leaseMargin }
+
+// Grant is a hand-out: an entry in a set, not a count, so that releasing it
+// twice changes nothing.
+type Grant struct {
+	ID    GrantID
+	Mode  providers.Mode
+	Token *Token
+	// Until is the latest end of a lease on it.
+	Until time.Time
+	// Stale says why the token could not be refreshed in time; empty: it is well.
+	Stale string
+}
+
+// Want is what a reader asks for.
+type Want struct {
+	Mode   providers.Mode
+	Scopes []string // sorted
+	// MinTTL: the lease must be able to last this long; 0: no matter.
+	MinTTL time.Duration
+	// OTP is a one-time code typed by a person.
+	OTP providers.Secret
+	// Force passes the guard, for a check that an operator insists on.
+	Force bool
+	// Rejected is a token that an API refused (rule 12).
+	Rejected TokenRef
+	// Renews is the token of a dedicated session's lease that is to be renewed.
+	Renews TokenRef
+}
+
+// leaseNeeded is the shortest lease that will do.
+func (w Want) leaseNeeded() time.Duration { return max(minLease, w.MinTTL) }
+
+// String is how answers and leases show the token: "<session>.<generation>".
+// The zero TokenRef is "".
+func (r TokenRef) String() string {
+	if r.Session == "" {
+		return ""
+	}
+	return string(r.Session) + "." + strconv.Itoa(r.Generation)
+}
+
+// ParseTokenRef reads what String wrote.
+func ParseTokenRef(s string) (TokenRef, error) {
+	id, number, found := strings.Cut(s, ".")
+	generation, err := strconv.Atoi(number)
+	if !found || id == "" || err != nil || generation < 1 {
+		return TokenRef{}, fmt.Errorf("%q is no session_id: want <session>.<generation>", s)
+	}
+	return TokenRef{Session: SessionID(id), Generation: generation}, nil
+}
+
+// String is how a lease stores the grant: "<boot>-<n>".
+func (g GrantID) String() string { return g.Boot + "-" + strconv.FormatUint(g.N, 10) }
+
+// ParseGrantID reads what String wrote.
+func ParseGrantID(s string) (GrantID, error) {
+	boot, number, found := strings.Cut(s, "-")
+	n, err := strconv.ParseUint(number, 10, 64)
+	if !found || boot == "" || err != nil {
+		return GrantID{}, fmt.Errorf("%q is no grant: want <boot>-<n>", s)
+	}
+	return GrantID{Boot: boot, N: n}, nil
 }

@@ -136,7 +136,7 @@ func (a *Account) loginRefused(s *session, err *providers.Error) {
 		g := a.guard.Guard
 		g.FullUntil, g.FullReason = a.now.Add(limitPause), err.Message
 		a.setGuard(g)
-		a.book.wanted = true
+		a.list.wanted = true
 		a.note(AccountGuarded, s, err.Error())
 	case err.Kind == providers.Throttled:
 		wait := throttlePause
@@ -160,7 +160,7 @@ func (a *Account) rest(err *providers.Error, wait time.Duration) {
 // account asks for codes is not forgotten: this login had one.
 func (a *Account) loggedInWell(s *session) {
 	if a.pause.cause != nil {
-		a.hurryLogouts(1)
+		a.bringLogoutsForward(1)
 	}
 	a.pause = pause{}
 	a.keptAlive()

@@ -173,7 +173,7 @@ func (a *Account) opened(s *session) {
 	a.life[s.key] = life
 	a.note(SessionOpened, s, "")
 	s.changedIn = a.steps
-	a.book.wanted = a.book.wanted || a.limits.MaxSessions > 0
+	a.list.wanted = a.list.wanted || a.limits.MaxSessions > 0
 	switch {
 	case s.doomed:
 		a.close(s)
@@ -226,7 +226,7 @@ func (a *Account) openedForOne(s *session) {
 			continue
 		}
 		a.give(w, s)
-		a.putAway(s)
+		a.dropUnsharedToken(s)
 		return
 	}
 	a.close(s)
@@ -279,7 +279,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 		// dated from now: the end of its deadline, or of its answer.
 		a.enter(s, lost)
 		s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
-		a.book.lose(a.now)
+		a.list.lose(a.now)
 		a.note(LoginLost, s, err.Error())
 	}
 }

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -61,9 +62,9 @@ func (a *Account) awaitLogout(s *session, w WaiterID) {
 	}
 }
 
-// gaveUp counts a revocation that ended before its logout did: to Vault it failed
+// countRevocation counts a revocation that ended before its logout did: to Vault it failed
 // like any other, and Vault gives a lease up after six (rule 5).
-func (a *Account) gaveUp(s *session) {
+func (a *Account) countRevocation(s *session) {
 	if s == nil || s.phase != closing {
 		return
 	}
@@ -86,7 +87,7 @@ func (a *Account) close(s *session) {
 	case intending, loggingIn, recording:
 		s.doomed = true
 	case open:
-		if !a.keepForBook(s) {
+		if !a.keepForList(s) {
 			a.beginClosing(s)
 		}
 	case lost, closing, spent, removing:
@@ -135,7 +136,7 @@ func (a *Account) loggedOut(e LoggedOut) {
 		a.note(SessionClosed, s, "")
 		a.end(s)
 		if s.rec.pendingLogout().Tries > 0 {
-			a.hurryLogouts(2)
+			a.bringLogoutsForward(2)
 		}
 		return
 	}
@@ -153,11 +154,11 @@ func (a *Account) loggedOut(e LoggedOut) {
 	a.save(s)
 }
 
-// hurryLogouts brings the next few pending logouts forward: the server answers again
+// bringLogoutsForward brings the next few pending logouts forward: the server answers again
 // after it did not, so they need not wait for the end of their back-off. Each that
 // gets through brings two others, so that a long queue is emptied soon and yet does
 // not fall upon a server that has just come back.
-func (a *Account) hurryLogouts(few int) {
+func (a *Account) bringLogoutsForward(few int) {
 	var next []*session
 	for few > 0 && len(a.logouts) > 0 {
 		s := heap.Pop(&a.logouts).(*session)
@@ -220,3 +221,135 @@ func (a *Account) end(s *session) {
 	}
 	a.remove(s)
 }
+
+// drain closes every session and tries every pending logout once more; the
+// answer comes when each has succeeded or failed (rules 1 and 10).
+func (a *Account) drain(w WaiterID) {
+	a.draining = true
+	a.drains = append(a.drains, w)
+	for _, s := range a.sessions {
+		if s.phase == closing && !s.loggingOut && a.canLogOut(s) {
+			a.logOut(s)
+		}
+		a.close(s)
+		a.schedule(s)
+	}
+}
+
+// finishDrains answers the drains once nothing is under way any more.
+func (a *Account) finishDrains() {
+	if len(a.drains) == 0 || a.counters.underWay() {
+		return
+	}
+	pending := 0
+	var last *session
+	for s := range a.counters.closing {
+		if a.canLogOut(s) {
+			pending++
+			last = s
+		}
+	}
+	var refusal *Refusal
+	if pending > 0 {
+		failure := last.rec.pendingLogout().LastError
+		refusal = &Refusal{
+			Reason:  Upstream,
+			Message: counted(pending, "session") + " could not be logged out: " + failure,
+			Advice:  "that is tried again in the background",
+			Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: failure},
+		}
+	}
+	for _, w := range a.drains {
+		a.reply(Reply{Waiter: w, Err: refusal})
+	}
+	a.drains = nil
+}
+
+// closer is an operator's request that waits for the end of a session.
+type closer struct {
+	waiter  WaiterID
+	session SessionID
+	tries   int // logouts that had failed before
+}
+
+// closeSession ends a session although leases may hold it. One whose login had
+// no answer is dropped: nothing can end it at the server (rule 1).
+func (a *Account) closeSession(e CloseSession) {
+	c := closer{waiter: e.Waiter, session: e.Session}
+	if s := a.sessions[e.Session]; s != nil {
+		c.tries = s.rec.pendingLogout().Tries
+		switch s.phase {
+		case lost:
+			a.note(SessionDropped, s, "")
+			a.list.remember(s.rec.ID, s.rec.DiesAt, a.now)
+			a.end(s)
+		case closing:
+			if !s.loggingOut && a.canLogOut(s) {
+				a.logOut(s)
+			}
+		case intending, loggingIn, recording, open, spent, removing:
+			a.close(s)
+		}
+		a.schedule(s)
+	}
+	a.closers = append(a.closers, c)
+}
+
+// finishClosers answers those whose session has ended, or cannot be ended now.
+func (a *Account) finishClosers() {
+	a.closers = slices.DeleteFunc(a.closers, func(c closer) bool {
+		refusal, done := a.closed(c)
+		if done {
+			a.reply(Reply{Waiter: c.waiter, Session: c.session, Err: refusal})
+		}
+		return done
+	})
+}
+
+func (a *Account) closed(c closer) (refusal *Refusal, done bool) {
+	s := a.sessions[c.session]
+	if s == nil {
+		return nil, true
+	}
+	switch s.phase {
+	case spent, removing:
+		return nil, true
+	case lost:
+		return &Refusal{
+			Reason:  Upstream,
+			Message: "the login of this session was under way and had no answer: " + a.pause.cause.What(),
+			Advice:  "delete it again to drop it",
+			Err:     a.pause.cause,
+		}, true
+	case closing:
+		if !a.canLogOut(s) {
+			return nil, true // it ends by age
+		}
+		if pending := s.rec.pendingLogout(); pending.Tries > c.tries {
+			return &Refusal{
+				Reason:  Upstream,
+				Message: "the session could not be logged out: " + pending.LastError,
+				Advice:  "it stays in the logout queue and is tried again until " + stamp(s.rec.DiesAt),
+				Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: pending.LastError},
+			}, true
+		}
+	case intending, loggingIn, recording, open:
+	}
+	return nil, false
+}
+
+// noteFull tells people that the budget is full, at most once in a while: every
+// reader that is refused would say the same.
+func (a *Account) noteFull(r *Refusal) {
+	if r.Reason != BudgetFull || a.now.Before(a.fullNoted.Add(fullNotedEvery)) {
+		return
+	}
+	a.fullNoted = a.now
+	a.note(BudgetIsFull, nil, r.Message)
+}
+
+const fullNotedEvery = time.Minute
+
+// NearlyFull says that at most a fifth of the session budget is free. One session
+// is no budget: its only place is there to be used.
+func (u Usage) NearlyFull() bool { return u.Limit > 1 && (u.Limit-u.Taken())*5 <= u.Limit }

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"hash/fnv"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -138,4 +139,216 @@ type Limits struct {
 	// Retired: no config names the account any more (or none yet). Nothing logs
 	// in; what is in the ledger is closed.
 	Retired bool
+}
+
+// Recover builds an account from what its ledger holds; without records it is
+// an account that was never used. Boot names this run of the engine, newID
+// gives ids that were never used before.
+func Recover(l Limits, g Guard, records []Record, boot string, newID func() SessionID, now time.Time) *Account {
+	a := &Account{
+		limits:    l,
+		boot:      boot,
+		newID:     newID,
+		sessions:  make(map[SessionID]*session, len(records)),
+		current:   map[string]*session{},
+		counters:  counters{closing: map[*session]struct{}{}},
+		releasing: map[SessionID][]WaiterID{},
+		life:      map[string]time.Duration{},
+		guard:     guardState{Guard: g},
+		list:      sessionList{wanted: true},
+		keep:      keepAlive{lastLogin: g.LastLogin},
+		now:       now,
+	}
+	for _, r := range records {
+		a.recover(r)
+	}
+	return a
+}
+
+// recover takes one record back in.
+func (a *Account) recover(r Record) {
+	s := &session{rec: r, key: scopesKey(r.Scopes), durable: true, dueIndex: notDue}
+	a.sessions[r.ID] = s
+	a.spend(r.Code)
+	if r.Stage == Open || r.Stage == Closing {
+		s.rec.DiesAt = r.surelyDead(a.now)
+	}
+	switch {
+	case r.Stage == Opening:
+		a.enter(s, lost)
+	case r.Stage == Open && a.now.Before(s.rec.DiesAt):
+		a.recoverOpen(s)
+	case r.Stage == Open, r.Stage == Closing:
+		// One that the server must have dropped is not logged out: if it is there all
+		// the same, somebody else keeps it alive, and this storage is a copy of theirs.
+		a.enter(s, closing)
+		s.logoutAt = a.now
+	case r.Stage == Spent:
+		a.enter(s, spent)
+	default:
+		// A stage of a later version: hold what it may have open until it is dead.
+		a.enter(s, lost)
+	}
+	a.schedule(s)
+}
+
+// surelyDead is when the server has surely dropped the session of a record that was
+// stored some time before now. A refresh whose answer was lost may have kept it
+// alive after the record was stored, up to its horizon: a later one stores first.
+func (r Record) surelyDead(now time.Time) time.Time {
+	used := now
+	if latest := r.Horizon.Add(maxTimeout); latest.Before(now) {
+		used = latest
+	}
+	if dies := used.Add(r.Idle + deathMargin); dies.After(r.DiesAt) {
+		return dies
+	}
+	return r.DiesAt
+}
+
+// recoverOpen takes back a session that was open. The leases that it had are
+// not known by name: the generation is held without one until the horizon that
+// the session had then (rule 3). A shared one waits for its first reader, who
+// adopts it by a refresh.
+func (a *Account) recoverOpen(s *session) {
+	a.enter(s, open)
+	s.published = s.rec.Generation
+	s.keepUntil = a.now
+	if a.now.Before(s.rec.Horizon) {
+		s.generations = []generation{{horizon: s.rec.Horizon, nameless: true}}
+	}
+	if s.rec.Mode != providers.Shared {
+		return
+	}
+	if other := a.current[s.key]; other == nil || other.rec.Horizon.Before(s.rec.Horizon) {
+		a.current[s.key] = s
+	}
+}
+
+// Unreadable stands for a record whose content is lost: a session that may be
+// open and cannot be closed.
+func Unreadable(id SessionID, now time.Time) Record {
+	return Record{ID: id, Stage: Opening, OpenedAt: now, Idle: defaultIdle, DiesAt: now.Add(defaultIdle + deathMargin)}
+}
+
+// The ledger is told what it should hold, one write of a session at a time: a
+// change during a write is written when that one is done.
+
+// save has the ledger hold the session's record as it is now.
+func (a *Account) save(s *session) {
+	s.dirty = true
+	a.flush(s)
+}
+
+// remove has the ledger forget the session; it is gone when that is stored.
+func (a *Account) remove(s *session) {
+	a.enter(s, removing)
+	if !s.durable {
+		a.forget(s)
+		return
+	}
+	a.save(s)
+}
+
+// flush begins the write that a session needs, unless one is under way.
+func (a *Account) flush(s *session) {
+	if s.storing || !s.dirty {
+		return
+	}
+	a.setStoring(s, true)
+	s.dirty = false
+	if s.phase == removing {
+		a.emit(Remove{Session: s.rec.ID})
+	} else {
+		a.emit(Put{Record: s.rec})
+	}
+	a.schedule(s)
+}
+
+// stored goes on with what waited for a write.
+func (a *Account) stored(e Stored) {
+	s := a.sessions[e.Session]
+	if s == nil {
+		return
+	}
+	a.setStoring(s, false)
+	defer a.schedule(s)
+	if e.Err != nil {
+		a.note(LedgerWriteLost, s, e.Err.Error())
+		a.storeFailed(s, e.Err)
+		return
+	}
+	s.unsaved = nil
+	if s.dirty {
+		a.flush(s)
+		return
+	}
+	switch s.phase {
+	case intending:
+		a.startLogin(s)
+	case recording:
+		a.opened(s)
+	case open:
+		if s.unstored != nil {
+			a.publish(s)
+		}
+	case removing:
+		a.forget(s)
+	case loggingIn, lost, closing, spent:
+	}
+}
+
+// storeFailed: a failed write may still have landed, so nothing is taken back;
+// what could not be recorded is closed (rule 1).
+func (a *Account) storeFailed(s *session, cause error) {
+	refusal := &Refusal{
+		Reason:  Storage,
+		Message: "Vault's storage did not take the session's record: " + cause.Error(),
+		Advice:  "look at the health of Vault's storage and try again",
+		Err:     cause,
+	}
+	switch s.phase {
+	case intending:
+		a.opening = nil
+		a.answerOpeners(s, refusal)
+		a.remove(s)
+		return
+	case recording:
+		a.opening = nil
+		a.answerOpeners(s, refusal)
+		a.beginClosing(s)
+		return
+	case open:
+		a.answerRefreshers(s, refusal)
+	case loggingIn, lost, closing, spent, removing:
+	}
+	s.dirty = true
+	s.unsaved = s.unsaved.again(a.now, func(tries int) time.Duration { return backoff(s.rec.ID, tries, time.Minute) })
+}
+
+// forget drops a session that nothing is left of.
+func (a *Account) forget(s *session) {
+	a.enter(s, removing)
+	a.leave(s)
+	a.setStoring(s, false)
+	s.dirty = false
+	if c := a.list.asking; c != nil {
+		c.left[s.rec.ID] = true
+	}
+	delete(a.sessions, s.rec.ID)
+	a.schedule(s)
+}
+
+// backoff doubles from a second to most, spread by a quarter either way. The spread
+// is drawn from the session's id: the same try of the same session always waits
+// the same time, and a thousand sessions do not come back at once.
+func backoff(id SessionID, try int, most time.Duration) time.Duration {
+	wait := most
+	if try < 20 {
+		wait = min(most, time.Second<<max(0, try-1))
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	spread := 0.75 + float64((h.Sum32()+uint32(try)*2654435761)%1000)/2000 //nolint:gosec // a hash may wrap
+	return time.Duration(float64(wait) * spread)
 }

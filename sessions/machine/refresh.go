@@ -118,7 +118,7 @@ func (a *Account) refreshed(e Refreshed) {
 		return
 	}
 	if s.trouble != nil && s.trouble.tries > 0 {
-		a.hurryLogouts(1)
+		a.bringLogoutsForward(1)
 	}
 	s.rec.Generation++
 	s.rec.RefreshedAt = a.now

@@ -39,8 +39,8 @@ type Status struct {
 	// Draining: its config is being deleted.
 	Draining bool
 
-	// Use is how the session budget stands.
-	Use Use
+	// Usage is how the session budget stands.
+	Usage Usage
 	// Clock is what is known of the server's clock, Listing whether the account may
 	// list its sessions there. Orphans counts those that were ended since the start.
 	Clock   Clock
@@ -97,7 +97,7 @@ func (a *Account) Status(now time.Time) Status {
 	st := Status{
 		Retired:  a.limits.Retired,
 		Draining: a.draining,
-		Use:      a.useOf(a.limits),
+		Usage:    a.usageOf(a.limits),
 		Clock:    a.clock,
 		Listing:  a.ListAccess(),
 		Orphans:  a.orphansEnded,
@@ -107,12 +107,12 @@ func (a *Account) Status(now time.Time) Status {
 
 		KeepAlive: a.KeepAlive(now),
 	}
-	for p, n := range a.tally.phases {
+	for p, n := range a.counters.phases {
 		if n > 0 && phase(p) != closing {
 			st.States[State(phase(p).String())] += n
 		}
 	}
-	for s := range a.tally.closing {
+	for s := range a.counters.closing {
 		st.States[a.state(s)]++
 		if at := s.rec.pendingLogout().Since; a.canLogOut(s) && (st.OldestLogout.IsZero() || at.Before(st.OldestLogout)) {
 			st.OldestLogout = at

@@ -66,7 +66,7 @@ var metricName = regexp.MustCompile(`panta_[a-z_]+`)
 func TestMetricsAreThoseOfTheRulesAndTheDocs(t *testing.T) {
 	m := telemetry.NewMetrics(telemetry.Build{Version: "v1.2.3", Commit: "abc"})
 	m.Watch(func() []sessions.Reading {
-		return []sessions.Reading{{Config: "eu1", Status: sessions.Status{Use: machine.Use{Limit: 5}, Clock: machine.Clock{Known: true}, KeepAlive: machine.KeepAlive{LastLogin: time.Unix(1, 0)}}}}
+		return []sessions.Reading{{Config: "eu1", Status: sessions.Status{Usage: machine.Usage{Limit: 5}, Clock: machine.Clock{Known: true}, KeepAlive: machine.KeepAlive{LastLogin: time.Unix(1, 0)}}}}
 	}, func() uint64 { return 0 })
 	m.Called("eu1", "login", time.Second, &providers.Error{Kind: providers.Unavailable})
 	m.Refused("eu1", machine.BudgetFull)

@@ -48,7 +48,7 @@ func TestTheKeptCountsAreAlwaysWhatAWalkFinds(t *testing.T) {
 		}
 
 		walked := walk(t, a)
-		require.Equal(t, walked, a.tally)
+		require.Equal(t, walked, a.counters)
 		require.LessOrEqual(t, walked.inUse, limits.MaxSessions)
 		counts[walked.inUse] = true
 	}
@@ -56,9 +56,9 @@ func TestTheKeptCountsAreAlwaysWhatAWalkFinds(t *testing.T) {
 }
 
 // walk counts the sessions, and sees that each stands in its heap.
-func walk(t *testing.T, a *Account) tally {
+func walk(t *testing.T, a *Account) counters {
 	t.Helper()
-	walked := tally{closing: map[*session]struct{}{}}
+	walked := counters{closing: map[*session]struct{}{}}
 	scheduled := 0
 	for _, s := range a.sessions {
 		walked.phases[s.phase]++

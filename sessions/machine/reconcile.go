@@ -93,7 +93,7 @@ type other struct {
 
 // listed compares the server's list with the ledger.
 func (a *Account) listed(e Listed) {
-	c := a.book.asking
+	c := a.list.asking
 	if c == nil {
 		return
 	}
@@ -109,7 +109,7 @@ func (a *Account) listed(e Listed) {
 		})
 		return
 	}
-	b := &a.book
+	b := &a.list
 	b.access, b.failures, b.listedAt = AccessGranted, 0, a.now
 	b.notBefore = a.now.Add(compareEvery)
 	ours := a.byServerID()
@@ -157,9 +157,9 @@ func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID
 			l.Standing = Orphan
 			a.endListed(l, s.rec.ID)
 		}
-	case l.Owner == ThisMount && a.book.asking.left[l.Attempt]:
+	case l.Owner == ThisMount && a.list.asking.left[l.Attempt]:
 		l.Standing = Known
-	case l.Owner == ThisMount && a.now.Before(a.book.dropped[l.Attempt]):
+	case l.Owner == ThisMount && a.now.Before(a.list.dropped[l.Attempt]):
 		l.Standing = Orphan
 		a.countOther(l)
 		a.endListed(l, l.Attempt)
@@ -169,7 +169,7 @@ func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID
 		if !strays[l.ID] {
 			a.noteID(StrayFound, l.Attempt, "the ledger does not hold it: this storage went back in time, or is a copy of another's; check/ with end_orphans=true ends it")
 		}
-		if check := a.book.asking.checked; check != nil && check.endStrays {
+		if check := a.list.asking.checked; check != nil && check.endStrays {
 			a.endListed(l, l.Attempt)
 		}
 	default:
@@ -181,7 +181,7 @@ func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID
 // isOrphan says that a listed session of ours should not be open: nobody had the
 // answer to its login, or it ended before the list was asked for.
 func (a *Account) isOrphan(s *session) bool {
-	return s.phase == lost || s.phase == spent && s.changedIn < a.book.asking.askedIn
+	return s.phase == lost || s.phase == spent && s.changedIn < a.list.asking.askedIn
 }
 
 // countOther enters a session that the ledger does not hold into the budget.
@@ -194,12 +194,12 @@ func (a *Account) countOther(l *Listing) {
 	if !l.ExpiresAt.IsZero() && l.ExpiresAt.Before(until) {
 		until = l.ExpiresAt
 	}
-	a.book.others = append(a.book.others, other{serverID: l.ID, owner: l.Owner, until: a.clock.here(until)})
+	a.list.others = append(a.list.others, other{serverID: l.ID, owner: l.Owner, until: a.clock.here(until)})
 }
 
 // endListed ends a session by its id in the list.
 func (a *Account) endListed(l *Listing, id SessionID) {
-	c := a.book.asking
+	c := a.list.asking
 	c.ending++
 	a.emit(End{
 		Session: id, ServerID: l.ID, Token: c.with.Response.AccessToken,
@@ -209,7 +209,7 @@ func (a *Account) endListed(l *Listing, id SessionID) {
 
 // ended takes the answer to an End.
 func (a *Account) ended(e Ended) {
-	c := a.book.asking
+	c := a.list.asking
 	if c == nil {
 		return
 	}
@@ -217,10 +217,10 @@ func (a *Account) ended(e Ended) {
 	if e.Err != nil {
 		if s := a.sessions[e.Session]; s != nil && s.phase == lost {
 			a.searchLater(s)
-		} else if s != nil || a.now.Before(a.book.dropped[e.Session]) {
-			a.book.wanted = true // nothing else looks for it again
+		} else if s != nil || a.now.Before(a.list.dropped[e.Session]) {
+			a.list.wanted = true // nothing else looks for it again
 		}
-		a.book.notBefore = a.now.Add(compareEvery)
+		a.list.notBefore = a.now.Add(compareEvery)
 		a.noteID(CompareFailed, e.Session, e.Err.Error())
 		if c.checked != nil {
 			c.checked.refusedFor = &Refusal{Reason: Upstream, Message: e.Err.What(), Advice: e.Err.Advice, Err: e.Err}
@@ -232,7 +232,7 @@ func (a *Account) ended(e Ended) {
 }
 
 func (a *Account) endedAtServer(e Ended) {
-	b := &a.book
+	b := &a.list
 	for i := range b.asking.compared.Sessions {
 		if l := &b.asking.compared.Sessions[i]; l.ID == e.ServerID {
 			l.Ended = true
@@ -252,7 +252,7 @@ func (a *Account) endedAtServer(e Ended) {
 // it was asked for, and are unchanged since. An unknown login that is not listed
 // still counts, since the server may yet be at work on it; it is looked for again.
 func (a *Account) buryUnlisted(seen map[SessionID]bool) {
-	c := a.book.asking
+	c := a.list.asking
 	for id, s := range a.sessions {
 		if seen[id] {
 			continue
@@ -274,7 +274,7 @@ func (a *Account) buryUnlisted(seen map[SessionID]bool) {
 }
 
 // strays returns the server's ids of the strays that are known already.
-func (b *book) strays() map[string]bool {
+func (b *sessionList) strays() map[string]bool {
 	known := map[string]bool{}
 	for _, o := range b.others {
 		if o.owner == ThisMount {

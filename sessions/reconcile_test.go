@@ -12,7 +12,7 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
-// rule 11: the server's book wins.
+// rule 11: the server's list wins.
 
 // withList is a server whose sessions the account may list, with a budget.
 func withList(budget int) func(*world) {
@@ -185,13 +185,13 @@ func TestRule11AMarkThatTheLedgerNeverHeldIsReportedAndLeftAlone(t *testing.T) {
 		report, err := p.Check(t.Context(), sessions.CheckRequest{Account: accountID})
 		require.NoError(t, err)
 		require.True(t, report.OK(), "%+v", report.Steps)
-		require.Equal(t, 1, report.Use.Strays)
+		require.Equal(t, 1, report.Usage.Strays)
 		require.False(t, stray.ended, "a check reports it")
 
 		report, err = p.Check(t.Context(), sessions.CheckRequest{Account: accountID, EndStrays: true})
 		require.NoError(t, err)
 		require.True(t, report.OK(), "%+v", report.Steps)
-		require.Zero(t, report.Use.Strays)
+		require.Zero(t, report.Usage.Strays)
 		require.True(t, stray.ended, "and ends it where an operator asks for that")
 	})
 }
@@ -212,7 +212,7 @@ func TestRule11AListThatRacesWithALoginBuriesNoLiveSession(t *testing.T) {
 		require.Equal(t, second.Ref.Session, again.Ref.Session)
 		report, err := p.Check(t.Context(), sessions.CheckRequest{Account: accountID})
 		require.NoError(t, err)
-		require.Zero(t, report.Use.Strays+report.Use.People, "what is just being opened or closed is nobody else's")
+		require.Zero(t, report.Usage.Strays+report.Usage.People, "what is just being opened or closed is nobody else's")
 	})
 }
 
@@ -450,7 +450,7 @@ func TestRule11ACopyOfAnOldStorageEndsNoSessionOfItsOriginal(t *testing.T) {
 		require.NoError(t, restored.Release(t.Context(), ours.Ref))
 		report, err := restored.Check(t.Context(), liveCheck)
 		require.NoError(t, err)
-		require.Equal(t, 2, report.Use.Strays, "both of the original's are seen and counted: %+v", report.Listed)
+		require.Equal(t, 2, report.Usage.Strays, "both of the original's are seen and counted: %+v", report.Listed)
 		restored.Stop()
 		require.True(t, w.live(theirs.Token.AccessToken) && w.live(younger.Token.AccessToken))
 		require.Zero(t, w.count(&w.ended))

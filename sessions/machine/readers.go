@@ -32,7 +32,7 @@ func (a *Account) verify(e Verify) {
 func (a *Account) abandon(id WaiterID) {
 	a.waiters = slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.id == id })
 	a.drains = slices.DeleteFunc(a.drains, func(d WaiterID) bool { return d == id })
-	a.book.askers = slices.DeleteFunc(a.book.askers, func(w asker) bool { return w.waiter == id })
+	a.list.askers = slices.DeleteFunc(a.list.askers, func(w asker) bool { return w.waiter == id })
 	a.closers = slices.DeleteFunc(a.closers, func(c closer) bool { return c.waiter == id })
 	for s, waiting := range a.releasing {
 		i := slices.Index(waiting, id)
@@ -40,7 +40,7 @@ func (a *Account) abandon(id WaiterID) {
 			continue
 		}
 		a.releasing[s] = slices.Delete(waiting, i, i+1)
-		a.gaveUp(a.sessions[s])
+		a.countRevocation(a.sessions[s])
 		if len(a.releasing[s]) == 0 {
 			delete(a.releasing, s)
 		}
@@ -126,7 +126,7 @@ func (a *Account) attendRenewal(w *waiter) {
 	case s.token != nil && s.published > w.want.Renews.Generation && s.token.left(a.now) >= w.want.leaseNeeded():
 		s.releaseAll()
 		a.give(w, s)
-		a.putAway(s)
+		a.dropUnsharedToken(s)
 	case s.renewing():
 	default:
 		a.awaitRefresh(w, s)

@@ -7,7 +7,7 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-// The server's book wins (rule 11): the ledger is what we believe, the server's
+// The server's list wins (rule 11): the ledger is what we believe, the server's
 // own list of the account's sessions is what is. This file decides when to ask
 // for that list; compare.go says what it means.
 
@@ -48,8 +48,8 @@ func (a Access) String() string {
 	return "not known yet"
 }
 
-// book is what is known from the server's lists.
-type book struct {
+// sessionList is what is known from the server's lists.
+type sessionList struct {
 	access Access
 	token  *Token // the newest that was seen: an access token is needed to ask
 	wanted bool   // a list is wanted as soon as a token and notBefore allow
@@ -87,19 +87,19 @@ type asker struct {
 
 // compareWith queues a check's list: it is asked for whatever was asked before.
 func (a *Account) compareWith(e Compare) {
-	a.book.askers = append(a.book.askers, asker{waiter: e.Waiter, with: e.With, endStrays: e.EndStrays})
+	a.list.askers = append(a.list.askers, asker{waiter: e.Waiter, with: e.With, endStrays: e.EndStrays})
 }
 
 // forget takes back what was believed of the account's rights, and has the list
 // asked for again: a config was written. The others that were listed count until
 // that comes.
-func (b *book) forget() {
+func (b *sessionList) forget() {
 	b.access, b.failures = AccessUnknown, 0
 	b.wanted, b.notBefore = true, time.Time{}
 }
 
 // lose has the list searched for the session of a login whose answer was lost.
-func (b *book) lose(now time.Time) {
+func (b *sessionList) lose(now time.Time) {
 	b.wanted = true
 	if b.failures == 0 && b.access != AccessNone {
 		b.notBefore = now
@@ -108,7 +108,7 @@ func (b *book) lose(now time.Time) {
 
 // remember keeps a lost login in mind that leaves the ledger without having been
 // found.
-func (b *book) remember(id SessionID, until, now time.Time) {
+func (b *sessionList) remember(id SessionID, until, now time.Time) {
 	maps.DeleteFunc(b.dropped, func(_ SessionID, end time.Time) bool { return !now.Before(end) })
 	if b.dropped == nil {
 		b.dropped = map[SessionID]time.Time{}
@@ -117,15 +117,15 @@ func (b *book) remember(id SessionID, until, now time.Time) {
 }
 
 // see keeps the newest access token, for the next list.
-func (b *book) see(t *Token) { b.token = t }
+func (b *sessionList) see(t *Token) { b.token = t }
 
-// bookToken returns an access token that the server should still take, of another
+// listToken returns an access token that the server should still take, of another
 // session than the given one; nil: we hold none, and never log in for the list
 // alone.
-func (a *Account) bookToken(except *session) *Token {
-	usable := func(t *Token) bool { return a.usableForBook(t) && a.sessions[t.Ref.Session] != except }
-	if usable(a.book.token) {
-		return a.book.token
+func (a *Account) listToken(except *session) *Token {
+	usable := func(t *Token) bool { return a.canList(t) && a.sessions[t.Ref.Session] != except }
+	if usable(a.list.token) {
+		return a.list.token
 	}
 	for _, s := range a.current {
 		if usable(s.token) {
@@ -142,15 +142,15 @@ func (a *Account) bookToken(except *session) *Token {
 	return nil
 }
 
-// putAway drops the token of a dedicated session, which nobody else gets, unless it
+// dropUnsharedToken drops the token of a dedicated session, which nobody else gets, unless it
 // may have to ask for the list: where there is a limit there are few.
-func (a *Account) putAway(s *session) {
+func (a *Account) dropUnsharedToken(s *session) {
 	if a.limits.MaxSessions == 0 || !a.limits.Capabilities.ListsSessions {
 		s.token = nil
 	}
 }
 
-func (a *Account) usableForBook(t *Token) bool {
+func (a *Account) canList(t *Token) bool {
 	if t == nil || t.left(a.now) <= 0 {
 		return false
 	}
@@ -161,19 +161,19 @@ func (a *Account) usableForBook(t *Token) bool {
 // lists says that the server has a list which the account may see, as far as we know.
 func (a *Account) lists() bool {
 	return a.limits.Capabilities.ListsSessions && !a.limits.Retired &&
-		(a.book.access != AccessNone || !a.now.Before(a.book.notBefore))
+		(a.list.access != AccessNone || !a.now.Before(a.list.notBefore))
 }
 
 // compareDue is when a wanted list can be asked for; false: not as things stand.
 func (a *Account) compareDue() (time.Time, bool) {
-	b := &a.book
-	can := b.wanted && b.asking == nil && !a.stopping && a.limits.Capabilities.ListsSessions && !a.limits.Retired && a.bookToken(nil) != nil
+	b := &a.list
+	can := b.wanted && b.asking == nil && !a.stopping && a.limits.Capabilities.ListsSessions && !a.limits.Retired && a.listToken(nil) != nil
 	return b.notBefore, can
 }
 
 // compare asks for the list that somebody wants, if it can be had now.
 func (a *Account) compare() {
-	b := &a.book
+	b := &a.list
 	for len(b.askers) > 0 && b.asking == nil {
 		first := b.askers[0]
 		b.askers = b.askers[1:]
@@ -191,8 +191,8 @@ func (a *Account) compare() {
 
 // ask sends for the list.
 func (a *Account) ask(check *asker) {
-	token := a.bookToken(nil)
-	if check != nil && a.usableForBook(check.with) {
+	token := a.listToken(nil)
+	if check != nil && a.canList(check.with) {
 		token = check.with
 	}
 	switch {
@@ -206,7 +206,7 @@ func (a *Account) ask(check *asker) {
 		}})
 		return
 	}
-	b := &a.book
+	b := &a.list
 	b.wanted = false
 	b.notBefore = a.now.Add(compareEvery)
 	b.asking = &comparison{with: token, askedIn: a.steps, left: map[SessionID]bool{}, checked: check}
@@ -216,11 +216,11 @@ func (a *Account) ask(check *asker) {
 // comparesFirst says that the list is asked for before a budget is called full:
 // what the ledger counts may be gone, and so may people.
 func (a *Account) comparesFirst() bool {
-	b := &a.book
+	b := &a.list
 	if b.asking != nil {
 		return true
 	}
-	if !a.lists() || a.stopping || a.bookToken(nil) == nil || a.now.Before(b.notBefore) {
+	if !a.lists() || a.stopping || a.listToken(nil) == nil || a.now.Before(b.notBefore) {
 		return false
 	}
 	b.wanted = true
@@ -229,14 +229,14 @@ func (a *Account) comparesFirst() bool {
 
 // listFailed decides when to ask again.
 func (a *Account) listFailed(err *providers.Error) {
-	b := &a.book
+	b := &a.list
 	c := b.asking
 	if err.Kind == providers.NotAllowed {
 		// With a token whose session has ended the server says the same.
-		if a.usableForBook(c.with) {
+		if a.canList(c.with) {
 			b.access, b.failures, b.others = AccessNone, 0, nil
 			b.notBefore = a.now.Add(deniedFor)
-			a.note(BookClosed, nil, err.Error())
+			a.note(ListRefused, nil, err.Error())
 		} else {
 			b.wanted = true
 		}
@@ -254,25 +254,25 @@ func (a *Account) listFailed(err *providers.Error) {
 
 // finishComparison ends a comparison once nothing of it is under way.
 func (a *Account) finishComparison() {
-	c := a.book.asking
+	c := a.list.asking
 	if c == nil || c.ending > 0 {
 		return
 	}
-	a.book.asking = nil
+	a.list.asking = nil
 	if c.checked != nil {
 		a.reply(Reply{Waiter: c.checked.waiter, Compared: c.compared, Err: c.checked.refusedFor})
 	}
 }
 
-// keepForBook keeps a session open for a moment that is to be closed, where its
+// keepForList keeps a session open for a moment that is to be closed, where its
 // token is the one that can find the sessions of lost logins: nothing else can end
 // those (rule 1), and an account of short dedicated leases has no other token.
-func (a *Account) keepForBook(s *session) bool {
-	b := &a.book
+func (a *Account) keepForList(s *session) bool {
+	b := &a.list
 	switch {
 	case s.kept:
 		return true
-	case a.stopping || !a.lists() || a.tally.counted[lost] == 0:
+	case a.stopping || !a.lists() || a.counters.counted[lost] == 0:
 		return false
 	case b.asking != nil && b.asking.with.Ref.Session == s.rec.ID:
 	case b.asking != nil || a.now.Before(b.notBefore) || !a.onlyTokenIsOf(s):
@@ -288,14 +288,14 @@ func (a *Account) keepForBook(s *session) bool {
 }
 
 func (a *Account) onlyTokenIsOf(s *session) bool {
-	return a.bookToken(nil) != nil && a.bookToken(s) == nil
+	return a.listToken(nil) != nil && a.listToken(s) == nil
 }
 
 // closeKept closes the sessions that were kept, once nothing is to be asked with
 // their tokens.
 func (a *Account) closeKept() {
-	kept := a.book.kept
-	a.book.kept = nil
+	kept := a.list.kept
+	a.list.kept = nil
 	for _, s := range kept {
 		s.kept = false
 		if s.phase == open {
@@ -319,5 +319,5 @@ func (a *Account) ListAccess() Access {
 	if !a.limits.Capabilities.ListsSessions {
 		return AccessNone
 	}
-	return a.book.access
+	return a.list.access
 }

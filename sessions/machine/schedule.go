@@ -151,7 +151,7 @@ func (a *Account) attendSession(s *session) {
 			a.end(s)
 		} else if s.search != nil && !s.search.at.IsZero() && !a.now.Before(s.search.at) {
 			s.search.at = time.Time{}
-			a.book.wanted = true
+			a.list.wanted = true
 		}
 	case spent:
 		if !s.rec.Code.remembered(a.now) {

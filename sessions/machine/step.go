@@ -19,7 +19,7 @@ type Account struct {
 	opening  *session            // the login under way: one at a time (rule 6)
 	due      dueHeap
 	logouts  dueHeap // of those that are closing
-	tally    tally
+	counters counters
 
 	waiters     []*waiter                // readers without an answer, oldest first
 	releasing   map[SessionID][]WaiterID // releases that wait for a logout
@@ -35,7 +35,7 @@ type Account struct {
 	codes       codes
 	nextLogin   time.Time // none before: the server is still busy with the last one
 	loginWakeAt time.Time // a waiter waits for this step of the one-time code, or for nextLogin
-	book        book
+	list        sessionList
 	clock       Clock
 	keep        keepAlive
 
@@ -55,7 +55,7 @@ type session struct {
 	phase phase
 	// durable: the login leaves a session at the server, so the ledger holds it.
 	durable bool
-	entered bool // in the tally
+	entered bool // in the counters
 	doomed  bool // close it as soon as its login is answered
 
 	refreshing, loggingOut bool // a call is under way
@@ -229,7 +229,7 @@ func (a *Account) configured(e Configured) {
 	a.draining = false
 	clear(a.life) // what is known of the tokens may be out of date
 	if e.Reopen {
-		a.book.forget()
+		a.list.forget()
 	}
 	for _, w := range a.drains {
 		a.reply(Reply{Waiter: w, Err: &Refusal{Reason: Closed, Message: "the config was written again meanwhile", Advice: "try again"}})
@@ -240,7 +240,7 @@ func (a *Account) configured(e Configured) {
 	}
 	a.keep.retryAt, a.keep.tries = time.Time{}, 0
 	a.forgetLogin()
-	for s := range a.tally.closing {
+	for s := range a.counters.closing {
 		s.logoutAt = a.now
 		a.schedule(s)
 	}

@@ -22,7 +22,7 @@ func (s *session) counts() bool {
 }
 
 // InUse counts the sessions that are, or may be, open at the server.
-func (a *Account) InUse() int { return a.tally.inUse }
+func (a *Account) InUse() int { return a.counters.inUse }
 
 // taken counts what holds a place in the budget: our sessions, and those of people
 // and other mounts that the server listed (rule 11).
@@ -30,8 +30,8 @@ func (a *Account) taken() int { return a.InUse() + len(a.othersNow()) }
 
 // othersNow are the listed sessions of others that the server has not dropped yet.
 func (a *Account) othersNow() []other {
-	a.book.others = slices.DeleteFunc(a.book.others, func(o other) bool { return !a.now.Before(o.until) })
-	return a.book.others
+	a.list.others = slices.DeleteFunc(a.list.others, func(o other) bool { return !a.now.Before(o.until) })
+	return a.list.others
 }
 
 func (a *Account) full(l Limits) bool { return l.MaxSessions > 0 && a.taken() >= l.MaxSessions }
@@ -59,7 +59,7 @@ func (a *Account) makeRoom(l Limits) bool {
 
 // closingSoon says that a first logout is under way, or will be when a list has
 // come. It will make room.
-func (a *Account) closingSoon() bool { return len(a.book.kept) > 0 || a.tally.firstLogouts > 0 }
+func (a *Account) closingSoon() bool { return len(a.list.kept) > 0 || a.counters.firstLogouts > 0 }
 
 // spare returns a session that is only kept in case somebody comes: lingering,
 // kept after a verification, or with leases that all have ended.
@@ -81,8 +81,8 @@ func (s *session) leasesEnded(now time.Time) bool {
 	return !s.nameless() && !now.Before(s.newest().horizon.Add(-leaseMargin))
 }
 
-// Use is how the budget stands.
-type Use struct {
+// Usage is how the budget stands.
+type Usage struct {
 	Limit int // 0: none
 	// Of this mount, by what the ledger holds.
 	Open, Opening, Unknown, Closing int
@@ -93,21 +93,21 @@ type Use struct {
 }
 
 // Ours is how many places this mount's sessions take.
-func (u Use) Ours() int { return u.Open + u.Opening + u.Unknown + u.Closing }
+func (u Usage) Ours() int { return u.Open + u.Opening + u.Unknown + u.Closing }
 
 // Taken is how many places are taken, by whomever.
-func (u Use) Taken() int { return u.Ours() + u.OtherMounts + u.People + u.Strays }
+func (u Usage) Taken() int { return u.Ours() + u.OtherMounts + u.People + u.Strays }
 
 // Plus is the use of two accounts, without their limits.
-func (u Use) Plus(v Use) Use {
-	return Use{
+func (u Usage) Plus(v Usage) Usage {
+	return Usage{
 		Open: u.Open + v.Open, Opening: u.Opening + v.Opening, Unknown: u.Unknown + v.Unknown, Closing: u.Closing + v.Closing,
 		OtherMounts: u.OtherMounts + v.OtherMounts, People: u.People + v.People, Strays: u.Strays + v.Strays,
 	}
 }
 
 // String lists what takes the places: "2 open, 1 of people".
-func (u Use) String() string {
+func (u Usage) String() string {
 	var parts []string
 	for _, part := range []struct {
 		n    int
@@ -128,21 +128,21 @@ func (u Use) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// Use says how the account's budget stands.
-func (a *Account) Use(now time.Time) Use {
+// Usage says how the account's budget stands.
+func (a *Account) Usage(now time.Time) Usage {
 	a.now = now
-	return a.useOf(a.limits)
+	return a.usageOf(a.limits)
 }
 
-func (a *Account) useOf(l Limits) Use {
-	n := a.tally.counted
-	u := Use{
+func (a *Account) usageOf(l Limits) Usage {
+	n := a.counters.counted
+	u := Usage{
 		Limit:    l.MaxSessions,
 		Open:     n[open],
 		Opening:  n[intending] + n[loggingIn] + n[recording],
 		Unknown:  n[lost],
 		Closing:  n[closing],
-		ListedAt: a.book.listedAt,
+		ListedAt: a.list.listedAt,
 	}
 	for _, o := range a.othersNow() {
 		switch o.owner {
@@ -180,7 +180,7 @@ func (a *Account) nextFree() time.Time {
 // budgetFull says how many of how many, in which state, when the next frees,
 // and what to change.
 func (a *Account) budgetFull(l Limits, t *trial) *Refusal {
-	use := a.useOf(l)
+	use := a.usageOf(l)
 	r := &Refusal{
 		Reason:  BudgetFull,
 		Message: fmt.Sprintf("the session budget is full: %d of %d in use (%s)", use.Taken(), use.Limit, use),
@@ -227,4 +227,84 @@ func (p phase) String() string {
 		return "ended"
 	}
 	return fmt.Sprintf("phase %d", int(p))
+}
+
+// counters keeps counts of the account's sessions, so that a login, a budget and a
+// status cost the same however many there are.
+type counters struct {
+	phases  [removing + 1]int
+	counted [removing + 1]int // of these, those that count towards max_sessions
+	inUse   int               // of all phases
+	closing map[*session]struct{}
+
+	storing      int // sessions with a write under way
+	loggingOut   int // sessions with a logout under way
+	firstLogouts int // of these, those whose logout has not failed before
+}
+
+// underWay says that sessions are opening, open, or being deleted, or that a
+// logout or a write has no answer yet.
+func (t *counters) underWay() bool {
+	n := t.phases
+	return n[intending]+n[loggingIn]+n[recording]+n[open]+n[removing]+t.loggingOut+t.storing > 0
+}
+
+// enter puts a session into a phase: the only place that does.
+func (a *Account) enter(s *session, p phase) {
+	a.leave(s)
+	s.phase, s.entered = p, true
+	a.counters.add(s, 1)
+	if p != closing {
+		return
+	}
+	if s.rec.Logout == nil {
+		s.rec.Logout = &PendingLogout{Since: a.now}
+	}
+	a.counters.closing[s] = struct{}{}
+}
+
+// setStoring notes whether a write of the session is under way.
+func (a *Account) setStoring(s *session, storing bool) {
+	a.counters.storing += change(s.storing, storing)
+	s.storing = storing
+}
+
+// setLoggingOut notes whether a logout of the session is under way. Meanwhile its
+// tries do not change.
+func (a *Account) setLoggingOut(s *session, loggingOut bool) {
+	n := change(s.loggingOut, loggingOut)
+	a.counters.loggingOut += n
+	if s.rec.pendingLogout().Tries == 0 {
+		a.counters.firstLogouts += n
+	}
+	s.loggingOut = loggingOut
+}
+
+// change is what a count of those that are so changes by.
+func change(before, after bool) int {
+	switch {
+	case after && !before:
+		return 1
+	case before && !after:
+		return -1
+	}
+	return 0
+}
+
+// leave takes a session out of the counters.
+func (a *Account) leave(s *session) {
+	if s.entered {
+		a.unschedule(s) // its next phase may be scheduled in the other heap
+		a.counters.add(s, -1)
+		delete(a.counters.closing, s)
+		s.entered = false
+	}
+}
+
+func (t *counters) add(s *session, n int) {
+	t.phases[s.phase] += n
+	if s.counts() {
+		t.counted[s.phase] += n
+		t.inUse += n
+	}
 }
