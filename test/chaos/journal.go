@@ -21,11 +21,22 @@ type journal struct {
 	begin time.Time
 
 	mu    sync.Mutex
-	lines map[string][]string // by session at the server
+	lines []entry
+}
+
+// entry is one request and its answer. Times are since the journal's begin.
+type entry struct {
+	session           string // at the server; empty: it is about none
+	arrived, answered time.Duration
+	what              string
+}
+
+func (e entry) String() string {
+	return fmt.Sprintf("%.3f s to %.3f s: %s", e.arrived.Seconds(), e.answered.Seconds(), e.what)
 }
 
 func newJournal(next http.Handler) *journal {
-	return &journal{next: next, begin: time.Now(), lines: map[string][]string{}}
+	return &journal{next: next, begin: time.Now()}
 }
 
 // ServeHTTP implements http.Handler.
@@ -63,25 +74,37 @@ func (j *journal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.lines[session] = append(j.lines[session], fmt.Sprintf("%.3f s to %.3f s: %s from %s: %d", arrived.Seconds(), time.Since(j.begin).Seconds(), what, r.RemoteAddr, answer.status))
+	j.lines = append(j.lines, entry{
+		session: session, arrived: arrived, answered: time.Since(j.begin),
+		what: fmt.Sprintf("%s from %s: %d", what, r.RemoteAddr, answer.status),
+	})
 }
 
 // of returns what is written down about a session.
 func (j *journal) of(session string) string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Join(j.lines[session], "; ")
+	return strings.Join(j.lookUp(func(e entry) bool { return e.session == session }), "; ")
+}
+
+// since returns what was answered after a moment.
+func (j *journal) since(begin time.Duration) []string {
+	return j.lookUp(func(e entry) bool { return e.answered >= begin })
 }
 
 // all returns everything that is written down.
 func (j *journal) all() []string {
+	return j.lookUp(func(entry) bool { return true })
+}
+
+func (j *journal) lookUp(wanted func(entry) bool) []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var all []string
-	for _, lines := range j.lines {
-		all = append(all, lines...)
+	var found []string
+	for _, e := range j.lines {
+		if wanted(e) {
+			found = append(found, e.String())
+		}
 	}
-	return all
+	return found
 }
 
 // sessionOf is the id of the session in a token; empty: there is none.

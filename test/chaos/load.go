@@ -30,6 +30,7 @@ type load struct {
 	last     map[string]time.Time     // success by config
 	gaps     map[string]time.Duration // longest time between two
 	refusals map[string]int           // by status and the beginning of the sentence
+	answers  answers
 	shared   seen
 	broken   []string
 }
@@ -124,7 +125,7 @@ func (l *load) read(ctx context.Context, r reader, random *rand.Rand) {
 	if err == nil && secret == nil {
 		err = errors.New("an empty answer")
 	}
-	l.note(r.config, asked, secret, err)
+	l.note(r, asked, secret, err)
 	if err != nil {
 		l.rest(ctx, between(random, 20*time.Millisecond, 100*time.Millisecond))
 		return
@@ -184,18 +185,20 @@ func (l *load) use(ctx context.Context, h *held) {
 }
 
 // note counts a read.
-func (l *load) note(config string, asked time.Time, secret *api.Secret, err error) {
+func (l *load) note(r reader, asked time.Time, secret *api.Secret, err error) {
+	begin := l.world.journal.begin
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if config == "shared" {
+	l.answers.add(answer{asked: asked.Sub(begin), answered: time.Since(begin), name: r.name, told: told(secret, err)})
+	if r.config == "shared" {
 		l.shared.note(asked, secret, err)
 	}
 	if err == nil {
-		l.reads[config]++
-		l.served(config)
+		l.reads[r.config]++
+		l.served(r.config)
 		return
 	}
-	l.refusals[refusal(config, err)]++
+	l.refusals[refusal(r.config, err)]++
 }
 
 func (n *seen) note(asked time.Time, secret *api.Secret, err error) {
@@ -261,12 +264,14 @@ func between(random *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(random.Int64N(int64(most-least)))
 }
 
-// tokenGiven waits until a reader of the shared session has got a token.
+// tokenGiven waits until a reader of the shared session has got a token. If none
+// has in time, the error says all that is known about it.
 func (l *load) tokenGiven(ctx context.Context, limit time.Duration) error {
+	begin := time.Now()
 	l.mu.Lock()
 	before := l.reads["shared"]
 	l.mu.Unlock()
-	return eventually(ctx, limit, "a token of creds/shared", func() error {
+	err := eventually(ctx, limit, "a token of creds/shared", func() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.reads["shared"] == before {
@@ -274,6 +279,11 @@ func (l *load) tokenGiven(ctx context.Context, limit time.Duration) error {
 		}
 		return nil
 	})
+	if err != nil {
+		// What led to it lies before: a token's life, in which the last refresh was due.
+		return fmt.Errorf("%w\n%s", err, l.account(begin.Add(-l.world.lives.token)))
+	}
+	return nil
 }
 
 // told lists what readers were refused with, the most frequent first.

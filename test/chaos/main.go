@@ -25,16 +25,18 @@ import (
 
 // options are what the flags say.
 type options struct {
-	seed uint64
-	only string
-	soak time.Duration
-	doc  string
+	seed  uint64
+	only  string
+	kills int
+	soak  time.Duration
+	doc   string
 }
 
 func main() {
 	var o options
 	flag.Uint64Var(&o.seed, "seed", 0, "decides what happens when; 0: another one each time")
 	flag.StringVar(&o.only, "only", "", "run only the faults whose name contains this")
+	flag.IntVar(&o.kills, "kills", 100, "how often to kill")
 	flag.DurationVar(&o.soak, "soak", 2*time.Minute, "how long to soak")
 	flag.StringVar(&o.doc, "doc", "", "`file` to write the table into, between its markers")
 	flag.Parse()
@@ -63,7 +65,7 @@ func run(ctx context.Context, o options) error {
 		results []*result
 		failed  error
 	)
-	for _, s := range scenarios(o.soak) {
+	for _, s := range scenarios(o) {
 		if !s.chosen(o.only) {
 			continue
 		}

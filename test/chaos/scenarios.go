@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"time"
 )
 
 // scenario is one fault, or several that are tried side by side: those that
@@ -20,7 +19,7 @@ type scenario struct {
 type try func(ctx context.Context, random *rand.Rand, log func(string, ...any)) (*result, error)
 
 // scenarios are all faults, with how often each is tried.
-func scenarios(soak time.Duration) []scenario {
+func scenarios(o options) []scenario {
 	failover := func(server string, what failover, times int) try {
 		return func(ctx context.Context, random *rand.Rand, log func(string, ...any)) (*result, error) {
 			return failedOver(ctx, random, log, server, what, times)
@@ -38,8 +37,8 @@ func scenarios(soak time.Duration) []scenario {
 		}
 	}
 	return []scenario{
-		{"kill", []try{func(ctx context.Context, random *rand.Rand, log func(string, ...any)) (*result, error) {
-			return killed(ctx, random, log, 100)
+		{"plugin or server killed", []try{func(ctx context.Context, random *rand.Rand, log func(string, ...any)) (*result, error) {
+			return killed(ctx, random, log, o.kills)
 		}}},
 		{"vault leader killed", []try{failover("vault", leaderKilled, 5)}},
 		{"vault leader cut off", []try{failover("vault", leaderCutOff, 5)}},
@@ -54,7 +53,7 @@ func scenarios(soak time.Duration) []scenario {
 			return starved(ctx, random, log, 10_000)
 		}}},
 		{"soak", []try{func(ctx context.Context, random *rand.Rand, log func(string, ...any)) (*result, error) {
-			return soaked(ctx, random, log, soak)
+			return soaked(ctx, random, log, o.soak)
 		}}},
 	}
 }
