@@ -7,6 +7,8 @@ SEED      ?= 0
 SOAK      ?= 2m
 FAULT     ?=
 FUZZTIME  ?= 10s
+SAMPLE    ?= 0
+MUTATE    ?=
 KEYCLOAKS ?= 26.4.7 26.7.0
 CLIENTS   ?=
 OAUTH_SERVERS ?= authlib django-oauth-toolkit fosite oidc-provider
@@ -23,8 +25,11 @@ SEARCHES := TestACrashAtEveryStep|TestRandomHistoriesKeepTheRules
 SHOW_EXAMPLES := grep -E '^(example:|FAIL|panic)|--- FAIL|_test\.go|Error|README'
 SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
 
+# Where make mutate plants mistakes.
+MUTATED := sessions/machine sessions configs providers/oauth2
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-keycloak test-openbao test-clients test-servers test-long fuzz bench chaos lint fmt examples compose release-snapshot clean
+.PHONY: help build demo test test-keycloak test-openbao test-clients test-servers test-long fuzz mutate bench chaos lint fmt examples compose release-snapshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +68,9 @@ test-long: ## the session engine's crash points, and a million random steps
 
 chaos: ## kill, cut off and starve real servers under load; SOAK=30m, SEED=…, FAULT=… (root, Linux; a quarter of an hour)
 	@scripts/with-server go run ./test/chaos -seed $(SEED) -soak $(SOAK) -only "$(FAULT)" -doc docs/survival.md
+
+mutate: ## plant mistakes in the heart of the code and list those that no test finds; SAMPLE=400, SEED=…, MUTATE="-v …"
+	@go run ./tools/mutate -sample $(SAMPLE) -seed $(if $(filter 0,$(SEED)),1,$(SEED)) $(MUTATE) $(MUTATED)
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
