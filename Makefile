@@ -9,10 +9,14 @@ FAULT     ?=
 FUZZTIME  ?= 10s
 SAMPLE    ?= 0
 MUTATE    ?=
-KEYCLOAKS ?= 26.4.7 26.7.0
+KEYCLOAKS ?= 9.0.3 9.0.3-api 18.0.2 26.7.0
 CLIENTS   ?=
 OAUTH_SERVERS ?= authlib django-oauth-toolkit fosite oidc-provider
 export SERVER IAM KEEP
+
+# The releases of internal/iam/release.go, and those that the journeys run on too.
+ALL_KEYCLOAKS     := 9.0.3 9.0.3-api 16.1.1 18.0.2 22.0.5 24.0.5 26.0.8 26.4.7 26.7.0
+JOURNEY_KEYCLOAKS := 9.0.3 26.7.0
 
 # A pipe fails with its first command.
 SHELL := /bin/bash
@@ -29,7 +33,7 @@ SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.g
 MUTATED := sessions/machine sessions configs providers/oauth2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-keycloak test-openbao test-clients test-servers test-long fuzz mutate bench chaos lint fmt examples compose release-snapshot clean
+.PHONY: help build demo test test-keycloak test-openbao test-clients test-servers test-long release-check fuzz mutate bench chaos lint fmt examples compose release-snapshot clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,11 +48,12 @@ test: ## unit tests and end-to-end tests on a real Vault and the IAM emulator
 	@scripts/with-server $(GO_TEST) -skip '^($(SEARCHES)|TestExamples)$$' ./...
 	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions | $(SHOW_COUNTS)
 
-test-keycloak: ## contract and end-to-end tests on real Keycloaks, 26.4.7 and 26.7.0, and their table (Java 17 or later)
+test-keycloak: ## contract and end-to-end tests on real Keycloaks, and their table; KEYCLOAKS="16.1.1 24.0.5" (Java 17 or later)
 	@REPORT=$$(mktemp); export REPORT; trap 'rm -f "$$REPORT"' EXIT; failed=0; \
-	for version in $(KEYCLOAKS); do \
-	  scripts/keycloak $$version >/dev/null && \
-	  KEYCLOAK=$$version scripts/with-server $(GO_TEST) -p 1 ./test/contract ./test/e2e ./test/servers || failed=1; \
+	for release in $(KEYCLOAKS); do \
+	  case " $(JOURNEY_KEYCLOAKS) " in *" $$release "*) journeys='|TestJourneys' ;; *) journeys= ;; esac; \
+	  KEYCLOAK=$$release $(GO_TEST) ./test/contract && \
+	  KEYCLOAK=$$release scripts/with-server $(GO_TEST) -run "^(TestIdentityServer$$journeys)$$" ./test/e2e || failed=1; \
 	done; \
 	go run ./test/report <"$$REPORT" && exit $$failed
 
@@ -71,6 +76,9 @@ chaos: ## kill, cut off and starve real servers under load; SOAK=30m, SEED=…, 
 
 mutate: ## plant mistakes in the heart of the code and list those that no test finds; SAMPLE=400, SEED=…, MUTATE="-v …"
 	@go run ./tools/mutate -sample $(SAMPLE) -seed $(if $(filter 0,$(SEED)),1,$(SEED)) $(MUTATE) $(MUTATED)
+
+release-check: ## what takes too long for each change: every Keycloak, and what it takes minutes to show
+	@LONG=1 $(MAKE) test-keycloak KEYCLOAKS="$(ALL_KEYCLOAKS)"
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)

@@ -23,16 +23,16 @@ type accountClient struct {
 
 // listOwnSessions is GET account/sessions.
 func (s *Server) listOwnSessions(w http.ResponseWriter, r *http.Request, rl *realm) {
-	if !acceptsJSON(r) {
+	if !acceptsJSON(r) && rl.Release.AccountAPI.Page {
 		writePage(w, http.StatusOK, "The account console needs a browser.")
 		return
 	}
 	s.mu.Lock()
 	now := s.now()
-	current := s.accountUser(r, rl)
-	if current == nil {
+	current, no := s.accountUser(r, rl)
+	if no.refused() {
 		s.mu.Unlock()
-		refuseAccount(w)
+		no.write(w, r)
 		return
 	}
 	list := []accountSession{}
@@ -43,7 +43,7 @@ func (s *Server) listOwnSessions(w http.ResponseWriter, r *http.Request, rl *rea
 			Clients: []accountClient{{ss.client}},
 		})
 	}
-	s.stats(rl.Name, current.user.Username).Listings++
+	s.stats(rl.Name, current.user.account).Listings++
 	s.mu.Unlock()
 	writeJSON(w, http.StatusOK, list)
 }
@@ -53,28 +53,30 @@ func (s *Server) listOwnSessions(w http.ResponseWriter, r *http.Request, rl *rea
 func (s *Server) endOwnSession(w http.ResponseWriter, r *http.Request, rl *realm) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	current := s.accountUser(r, rl)
-	if current == nil {
-		refuseAccount(w)
+	current, no := s.accountUser(r, rl)
+	if no.refused() {
+		no.write(w, r)
 		return
 	}
 	if ss := rl.session(r.PathValue("id"), s.now()); ss != nil && ss.user == current.user {
 		delete(rl.sessions, ss.id)
-		s.stats(rl.Name, ss.user.Username).Ended++
+		s.stats(rl.Name, ss.user.account).Ended++
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// accountUser returns the session of a request that may use the Account REST
-// API, or nil.
-func (s *Server) accountUser(r *http.Request, rl *realm) *session {
-	token, _, ss, reason := s.bearer(r, s.now())
-	if reason != "" || token.Issuer != rl.issuer(r) || !slices.Contains(token.Audience, accountAudience) {
-		return nil
+// accountUser returns the session of a request that may use the Account REST API.
+func (s *Server) accountUser(r *http.Request, rl *realm) (*session, refusal) {
+	api := rl.Release.AccountAPI
+	if !api.On || !acceptsJSON(r) {
+		return nil, refuse(http.StatusNotFound, "HTTP 404 Not Found", "")
 	}
-	return ss
-}
-
-func refuseAccount(w http.ResponseWriter) {
-	writeJSON(w, http.StatusUnauthorized, errorBody{Error: "HTTP 401 Unauthorized"})
+	token, _, ss, reason := s.bearer(r, s.now())
+	switch {
+	case reason != "" || token.Issuer != rl.issuer(r) || ss == nil:
+		return nil, unauthorized.refusal()
+	case !slices.Contains(token.Audience, accountAudience):
+		return nil, api.Denied.refusal()
+	}
+	return ss, refusal{}
 }

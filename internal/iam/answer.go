@@ -25,6 +25,8 @@ func refuse(status int, code, description string) refusal {
 	return refusal{status: status, errorBody: errorBody{code, description}}
 }
 
+func (a Answer) refusal() refusal { return refuse(a.Status, a.Error, a.Description) }
+
 func invalidGrant(description string) refusal {
 	return refuse(http.StatusBadRequest, "invalid_grant", description)
 }

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ type Config struct {
 	// Server.ShiftClock changes it.
 	ClockShift time.Duration
 	// DateHeader sends the clock in the header Date, as a proxy in front of
-	// Keycloak does. Keycloak alone sends none.
+	// Keycloak does. Alone only releases of WildFly send it.
 	DateHeader bool
 	Realms     []Realm
 	Partners   []Partner
@@ -27,8 +28,8 @@ type Realm struct {
 	Name string
 	// PathPrefix is "" or "/auth", the legacy prefix of OCP's environments.
 	PathPrefix string
-	// Version is the Keycloak release whose manners the realm has.
-	Version Version
+	// Release is the one whose manners the realm has; zero: the newest.
+	Release Release
 
 	TokenLife   time.Duration // of an access token, whole seconds; 0: 300 s
 	SessionIdle time.Duration // a session not refreshed for so long ends; 0: 1800 s
@@ -58,18 +59,6 @@ type Realm struct {
 	Tenant string
 }
 
-// Version is a Keycloak release with manners of its own.
-type Version int
-
-// The releases that were tried.
-const (
-	// Keycloak267 answers a refused password grant with 400; a session id has
-	// 24 URL-safe characters.
-	Keycloak267 Version = iota
-	// Keycloak264 answers it with 401; a session id is a UUID.
-	Keycloak264
-)
-
 // API names the protected resource that takes a realm's tokens.
 type API string
 
@@ -93,6 +82,9 @@ type SessionLimit struct {
 	Max       int // 0: no limit
 	Behaviour Behaviour
 	Message   string // of a denial; "": "session limit exceeded"
+	// Denial is that of an extension; zero: the release's own, and where it has
+	// none (NoLimiter), 401 invalid_grant with the message.
+	Denial Answer
 }
 
 // Behaviour is what happens to the login that is one too many.
@@ -110,6 +102,9 @@ type Client struct {
 	Secret         string // "": a public client
 	DirectGrants   bool   // may use the password grant
 	ServiceAccount bool   // may use the client credentials grant
+	// UseRefreshToken is the attribute client_credentials.use_refresh_token: see
+	// ServiceSessionsIfRefresh.
+	UseRefreshToken bool
 }
 
 // User is an account of a realm. User names do not differ by case.
@@ -138,6 +133,7 @@ type Partner struct {
 }
 
 func (r Realm) withDefaults() Realm {
+	setDefault(&r.Release, releases[len(releases)-1])
 	setDefault(&r.TokenLife, 300*time.Second)
 	setDefault(&r.SessionIdle, 1800*time.Second)
 	setDefault(&r.SessionMax, 36000*time.Second)
@@ -145,6 +141,10 @@ func (r Realm) withDefaults() Realm {
 	setDefault(&r.OTP.Period, 30*time.Second)
 	setDefault(&r.OTP.LookAround, 1)
 	setDefault(&r.SessionLimit.Message, "session limit exceeded")
+	if r.Release.SessionLimit == NoLimiter {
+		setDefault(&r.SessionLimit.Denial, Answer{http.StatusUnauthorized, "invalid_grant", r.SessionLimit.Message})
+	}
+	r.OTP.Reusable = r.OTP.Reusable || r.Release.CodesWorkTwice
 	return r
 }
 
@@ -166,6 +166,7 @@ func (r Realm) grant(requested string) (scope string, ok bool) {
 			granted = append([]string{name}, granted...)
 		case slices.Contains(r.Scopes, name):
 			granted = append(granted, name)
+		case r.Release.IgnoresScopes:
 		default:
 			return "", false
 		}

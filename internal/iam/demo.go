@@ -70,7 +70,7 @@ func demoPanta() Realm {
 
 func demoOCP(name, pat string) Realm {
 	return Realm{
-		Name: name, PathPrefix: "/auth", Version: Keycloak264,
+		Name: name, PathPrefix: "/auth", Release: release("9.0.3"),
 		API:          OCPAPI,
 		SessionLimit: SessionLimit{Max: DemoSessionLimit, Behaviour: Deny},
 		BruteForce:   true,

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -22,10 +23,14 @@ type claims struct {
 	jwt.RegisteredClaims
 	Type     string `json:"typ"`
 	Client   string `json:"azp"`
-	Session  string `json:"sid,omitempty"` // none for client credentials
+	SID      string `json:"sid,omitempty"`           // neither has one that belongs
+	State    string `json:"session_state,omitempty"` // to no session
 	Scope    string `json:"scope,omitempty"`
 	Username string `json:"preferred_username,omitempty"`
 }
+
+// session is the id of the token's session; "": it has none.
+func (c *claims) session() string { return cmp.Or(c.SID, c.State) }
 
 func (c *claims) active(now time.Time) bool { return now.Before(c.ExpiresAt.Time) }
 
@@ -58,25 +63,34 @@ type tokenAnswer struct {
 }
 
 // issue makes the tokens of a session and makes its refresh token the newest.
-// No token outlives the session's maximum age.
+// No token outlives the session's maximum age. A session without an id was not
+// opened, and the tokens name none.
 func (s *Server) issue(r *realm, ss *session, issuer string, now time.Time) tokenAnswer {
 	now = now.Truncate(time.Second) // as Keycloak's clock
 	oldest := ss.started.Truncate(time.Second).Add(r.SessionMax)
 	access := &claims{
 		RegisteredClaims: registered(issuer, ss.user.id, now, earlier(now.Add(r.TokenLife), oldest)),
-		Type:             typeAccess, Client: ss.client, Session: ss.id, Scope: ss.scope, Username: ss.user.Username,
+		Type:             typeAccess, Client: ss.client, Scope: ss.scope, Username: ss.user.Username,
 	}
 	if ss.user.AccountRoles {
 		access.Audience = jwt.ClaimStrings{accountAudience}
 	}
 	refresh := &claims{
 		RegisteredClaims: registered(issuer, ss.user.id, now, earlier(now.Add(r.SessionIdle), oldest)),
-		Type:             typeRefresh, Client: ss.client, Session: ss.id, Scope: ss.scope,
+		Type:             typeRefresh, Client: ss.client, Scope: ss.scope,
+	}
+	for _, c := range []*claims{access, refresh} {
+		if r.Release.SIDClaim {
+			c.SID = ss.id
+		}
+		if r.Release.SessionStateClaim {
+			c.State = ss.id
+		}
 	}
 	refresh.Audience = jwt.ClaimStrings{issuer}
 	ss.refreshID = refresh.ID
 	return tokenAnswer{
-		AccessToken: s.sign(access), ExpiresIn: access.life(), TokenType: "Bearer",
+		AccessToken: s.sign(access), ExpiresIn: access.life(), TokenType: r.Release.TokenType,
 		RefreshToken: s.sign(refresh), RefreshExpiresIn: refresh.life(),
 		SessionState: ss.id, Scope: ss.scope,
 	}
@@ -117,11 +131,11 @@ func (s *Server) bearer(r *http.Request, now time.Time) (c *claims, rl *realm, s
 	if !c.active(now) {
 		return nil, nil, nil, "Token is not active"
 	}
-	if c.Session == "" {
+	if c.session() == "" {
 		return c, rl, nil, ""
 	}
-	ss = rl.session(c.Session, now)
-	if ss == nil || !ss.attached || ss.user.disabled(now) {
+	ss = rl.session(c.session(), now)
+	if ss == nil || ss.user.disabled(now) || !ss.attached && rl.Release.Reuse == ReuseEndsTokens {
 		return nil, nil, nil, "User session not found or doesn't have client attached on it"
 	}
 	return c, rl, ss, ""

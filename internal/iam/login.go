@@ -67,10 +67,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, rl *realm, client
 func (s *Server) check(rl *realm, form url.Values, now time.Time) (*user, refusal) {
 	u := rl.user(form.Get("username"))
 	switch {
-	case u == nil, rl.BruteForce && (u.loggingIn || now.Before(u.tailUntil) || u.failures.locked(now)):
+	case u == nil, rl.BruteForce && (rl.busy(u, now) || u.failures.locked(now)):
 		return nil, rl.refuseLogin(invalidCredentials)
 	case u.disabled(now):
-		return nil, invalidGrant("Account disabled") // 400 in every version
+		return nil, invalidGrant("Account disabled") // 400 in every release
 	case form.Get("password") != u.Password, u.TOTPSecret != "" && !s.checkOTP(rl, u, form, now):
 		if rl.BruteForce {
 			u.failures.add(now)
@@ -81,9 +81,14 @@ func (s *Server) check(rl *realm, form url.Values, now time.Time) (*user, refusa
 		return nil, no
 	}
 	if len(u.RequiredActions) > 0 {
-		return nil, invalidGrant("Account is not fully set up") // 400 in every version
+		return nil, invalidGrant("Account is not fully set up") // 400 in every release
 	}
 	return u, refusal{}
+}
+
+// busy says that another login of the user is under way, where that matters.
+func (r *realm) busy(u *user, now time.Time) bool {
+	return r.Release.OneLoginAtATime && (u.loggingIn || now.Before(u.tailUntil))
 }
 
 func (s *Server) checkOTP(rl *realm, u *user, form url.Values, now time.Time) bool {
@@ -91,7 +96,7 @@ func (s *Server) checkOTP(rl *realm, u *user, form url.Values, now time.Time) bo
 	if code == "" {
 		code = form.Get("totp")
 	}
-	switch u.take(rl.OTP, code, now) {
+	switch u.take(rl, code, now) {
 	case otpRight:
 		return true
 	case otpReused:
@@ -119,17 +124,27 @@ func (s *Server) checkLimit(rl *realm, u *user, now time.Time) refusal {
 	if rl.BruteForce {
 		u.failures.addDenial(now)
 	}
-	no := refuse(http.StatusForbidden, rl.SessionLimit.Message, "")
-	no.page = true
-	return no
+	return rl.denial()
 }
 
-// refuseLogin is invalid_grant with the status of the realm's version.
+// denial is the session limit's refusal.
+func (r *realm) denial() refusal {
+	switch limit := r.SessionLimit; {
+	case limit.Denial != Answer{}:
+		return limit.Denial.refusal()
+	case r.Release.SessionLimit == LimitAsFailure:
+		return refuse(http.StatusUnauthorized, "generic_authentication_error", "session limit exceeded")
+	default:
+		no := refuse(http.StatusForbidden, limit.Message, "")
+		no.page = true
+		return no
+	}
+}
+
+// refuseLogin is invalid_grant with the status of the realm's release.
 func (r *realm) refuseLogin(description string) refusal {
 	no := invalidGrant(description)
-	if r.Version == Keycloak264 {
-		no.status = http.StatusUnauthorized
-	}
+	no.status = r.Release.RefusedGrant
 	return no
 }
 

@@ -44,14 +44,19 @@ const (
 // take checks a code and spends it. What is remembered is the code, not its
 // step, for as long as any step could accept it: a code that was taken early is
 // spent in its own step too.
-func (u *user) take(p OTPPolicy, code string, now time.Time) otpVerdict {
+func (u *user) take(rl *realm, code string, now time.Time) otpVerdict {
+	p := rl.OTP
 	for spent, until := range u.spent {
 		if !now.Before(until) {
 			delete(u.spent, spent)
 		}
 	}
 	present := p.step(now)
-	for step := present - int64(p.LookAround); step <= present+int64(p.LookAround); step++ {
+	last := present
+	if rl.Release.NextStepCodes {
+		last += int64(p.LookAround)
+	}
+	for step := present - int64(p.LookAround); step <= last; step++ {
 		if code != p.code(u.TOTPSecret, step) {
 			continue
 		}

@@ -16,6 +16,7 @@ type realm struct {
 // user is a User at work.
 type user struct {
 	User
+	account   string // what AccountStats call it
 	id        string
 	spent     map[string]time.Time // one-time codes and when they are forgotten
 	failures  failures
@@ -32,11 +33,23 @@ func newRealm(cfg Realm, now time.Time) *realm {
 	r := &realm{Realm: cfg.withDefaults(), users: map[string]*user{}, sessions: map[string]*session{}}
 	for _, u := range cfg.Users {
 		r.users[strings.ToLower(u.Username)] = &user{
-			User: u, id: newUUID(), spent: map[string]time.Time{}, lastLogin: now,
+			User: u, account: u.Username, id: newUUID(), spent: map[string]time.Time{}, lastLogin: now,
 		}
 	}
 	return r
 }
+
+// serviceUser is the service account of a client, made when it is first used. It
+// has the roles of any new user.
+func (r *realm) serviceUser(c Client, now time.Time) *user {
+	name := serviceAccount(c.ID)
+	if r.users[name] == nil {
+		r.users[name] = &user{User: User{Username: name, AccountRoles: true}, account: c.ID, id: newUUID(), lastLogin: now}
+	}
+	return r.users[name]
+}
+
+func serviceAccount(clientID string) string { return "service-account-" + strings.ToLower(clientID) }
 
 func (r *realm) user(name string) *user { return r.users[strings.ToLower(name)] }
 

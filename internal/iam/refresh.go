@@ -7,7 +7,7 @@ import (
 
 // refresh is the refresh_token grant.
 func (s *Server) refresh(w http.ResponseWriter, r *http.Request, rl *realm, client Client) {
-	token, no := s.refreshToken(r, rl, client)
+	token, no := s.refreshToken(r, rl, client, false)
 	if no.refused() {
 		no.write(w, r)
 		return
@@ -17,7 +17,7 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request, rl *realm, clie
 	ss, no := s.renewable(rl, token, now)
 	if no.refused() {
 		if u := rl.userByID(token.Subject); u != nil {
-			s.stats(rl.Name, u.Username).RefusedRefreshes++
+			s.stats(rl.Name, u.account).RefusedRefreshes++
 		}
 		s.mu.Unlock()
 		no.write(w, r)
@@ -25,14 +25,15 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request, rl *realm, clie
 	}
 	ss.lastAccess = now
 	answer := s.issue(rl, ss, rl.issuer(r), now)
-	s.stats(rl.Name, ss.user.Username).Refreshes++
+	s.stats(rl.Name, ss.user.account).Refreshes++
 	s.mu.Unlock()
 	writeJSON(w, http.StatusOK, answer)
 }
 
 // refreshToken reads the request's refresh token, expired or not: signed here,
-// for this realm under this host name, and for this client.
-func (s *Server) refreshToken(r *http.Request, rl *realm, client Client) (*claims, refusal) {
+// for this realm, under this host name unless it may be from anywhere, and for
+// this client.
+func (s *Server) refreshToken(r *http.Request, rl *realm, client Client, anywhere bool) (*claims, refusal) {
 	encoded := r.PostForm.Get("refresh_token")
 	if encoded == "" {
 		return nil, refuse(http.StatusBadRequest, "invalid_request", "No refresh token")
@@ -41,7 +42,7 @@ func (s *Server) refreshToken(r *http.Request, rl *realm, client Client) (*claim
 	switch {
 	case !ok || token.Type != typeRefresh:
 		return nil, invalidGrant("Invalid refresh token")
-	case token.Issuer != rl.issuer(r):
+	case token.Issuer != rl.issuer(r) && !anywhere:
 		return nil, invalidGrant("Invalid token issuer. Expected '" + rl.issuer(r) + "'")
 	case token.Client != client.ID:
 		return nil, invalidGrant("Invalid refresh token. Token client and authorized client don't match")
@@ -51,7 +52,7 @@ func (s *Server) refreshToken(r *http.Request, rl *realm, client Client) (*claim
 
 // renewable returns the session that the token may refresh.
 func (s *Server) renewable(rl *realm, token *claims, now time.Time) (*session, refusal) {
-	ss := rl.session(token.Session, now)
+	ss := rl.session(token.session(), now)
 	switch {
 	case !token.active(now):
 		return nil, invalidGrant("Token is not active")
@@ -62,8 +63,8 @@ func (s *Server) renewable(rl *realm, token *claims, now time.Time) (*session, r
 	case !ss.attached:
 		return nil, invalidGrant("Session doesn't have required client")
 	case rl.RevokeRefreshToken && token.ID != ss.refreshID:
-		ss.attached = false // the newest token dies with it
-		s.stats(rl.Name, ss.user.Username).TokenReuses++
+		ss.attached = rl.Release.Reuse == ReuseIsRefused // else the newest token dies with it
+		s.stats(rl.Name, ss.user.account).TokenReuses++
 		return nil, invalidGrant("Maximum allowed refresh token reuse exceeded")
 	}
 	return ss, refusal{}

@@ -36,7 +36,7 @@ func (s *Server) pantaPing(w http.ResponseWriter, r *http.Request) {
 	case r.Header.Get("X-CLIENT-ID") != rl.Tenant:
 		refuseResource(w, "X-CLIENT-ID is missing or is not the tenant")
 	default:
-		writeJSON(w, http.StatusOK, pong{true, token.Username, token.Session})
+		writeJSON(w, http.StatusOK, pong{true, token.Username, token.session()})
 	}
 }
 
@@ -64,7 +64,7 @@ func (s *Server) ocpPing(w http.ResponseWriter, r *http.Request) {
 	case rl.API != OCPAPI:
 		refuseResource(w, "Token of another realm")
 	default:
-		writeJSON(w, http.StatusOK, pong{true, token.Username, token.Session})
+		writeJSON(w, http.StatusOK, pong{true, token.Username, token.session()})
 	}
 }
 

@@ -94,12 +94,16 @@ func (s *Server) now() time.Time { return s.cfg.Now().Add(time.Duration(s.shift.
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Keycloak alone sends no Date header, so a client must not lean on one.
+	// Most releases send no Date header, so a client must not lean on one.
 	w.Header()["Date"] = nil // keeps net/http from adding one
 	if s.cfg.DateHeader {
-		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+		s.setDate(w)
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+func (s *Server) setDate(w http.ResponseWriter) {
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 }
 
 func (s *Server) routes() {
@@ -149,6 +153,9 @@ func (s *Server) inRealm(prefix string, h realmHandler) http.HandlerFunc {
 		if rl == nil || rl.PathPrefix != prefix {
 			writeJSON(w, http.StatusNotFound, errorBody{Error: "Realm does not exist"})
 			return
+		}
+		if rl.Release.WildFly {
+			s.setDate(w)
 		}
 		h(w, r, rl)
 	}

@@ -77,9 +77,8 @@ func (r *realm) prune(now time.Time) {
 }
 
 func (r *realm) open(ss *session) {
-	if r.Version == Keycloak264 {
-		ss.id = newUUID()
-	} else {
+	ss.id = newUUID()
+	if r.Release.ShortSessionIDs {
 		ss.id = newID()
 	}
 	ss.attached = true

@@ -49,7 +49,7 @@ func (s *Server) stats(realm, account string) *AccountStats {
 
 // notePeak is called after a session was opened.
 func (s *Server) notePeak(r *realm, u *user, now time.Time) {
-	account := s.stats(r.Name, u.Username)
+	account := s.stats(r.Name, u.account)
 	account.PeakSessions = max(account.PeakSessions, len(r.sessionsOf(u, now)))
 }
 
@@ -78,7 +78,11 @@ func (s *Server) AccountStats(realm, account string) AccountStats {
 
 func (s *Server) snapshot(key accountKey) AccountStats {
 	account := *s.accounts[key]
-	if u := s.lookup(key.realm, key.account); u != nil {
+	u := s.lookup(key.realm, key.account)
+	if u == nil {
+		u = s.lookup(key.realm, serviceAccount(key.account))
+	}
+	if u != nil {
 		account.Sessions = len(s.realms[key.realm].sessionsOf(u, s.now()))
 	}
 	return account

@@ -3,7 +3,6 @@ package iam
 import (
 	"mime"
 	"net/http"
-	"strings"
 )
 
 // grantOp names the operation that a token request asks for.
@@ -58,15 +57,16 @@ func (r *realm) authenticate(req *http.Request) (Client, refusal) {
 	if req.PostForm.Has("client_secret") {
 		secret = req.PostForm.Get("client_secret")
 	}
-	const invalid = "Invalid client or Invalid client credentials"
 	client, known := r.client(id)
 	switch {
 	case id == "":
 		return Client{}, refuse(http.StatusBadRequest, "invalid_client", "Missing client_id parameter")
 	case !known:
-		return Client{}, refuse(http.StatusUnauthorized, "invalid_client", invalid)
+		return Client{}, r.Release.UnknownClient.refusal()
+	case client.Secret != "" && secret == "":
+		return Client{}, refuse(http.StatusUnauthorized, "unauthorized_client", r.Release.MissingSecret)
 	case client.Secret != "" && secret != client.Secret:
-		return Client{}, refuse(http.StatusUnauthorized, "unauthorized_client", invalid)
+		return Client{}, refuse(http.StatusUnauthorized, "unauthorized_client", r.Release.WrongSecret)
 	}
 	return client, refusal{}
 }
@@ -80,39 +80,42 @@ func invalidScope(requested string) refusal {
 	return refuse(http.StatusBadRequest, "invalid_scope", "Invalid scopes: "+requested)
 }
 
-// clientCredentials answers without a refresh token and opens no session.
+// clientCredentials is the client credentials grant. Where that opens a session,
+// it is one of the client's service account, with a refresh token.
 func (s *Server) clientCredentials(w http.ResponseWriter, r *http.Request, rl *realm, client Client) {
+	requested := r.PostForm.Get("scope")
+	scope, known := rl.grant(requested)
+	var no refusal
+	switch {
+	case client.Secret == "":
+		no = refuse(http.StatusUnauthorized, "unauthorized_client", "Public client not allowed to retrieve service account")
+	case !client.ServiceAccount:
+		no = refuse(http.StatusUnauthorized, "unauthorized_client", "Client not enabled to retrieve service account")
+	case !known:
+		no = invalidScope(requested)
+	}
 	s.mu.Lock()
-	answer, no := s.serviceToken(r, rl, client)
 	if no.refused() {
 		s.stats(rl.Name, client.ID).RefusedLogins++
-	} else {
-		s.stats(rl.Name, client.ID).Logins++
-	}
-	s.mu.Unlock()
-	if no.refused() {
+		s.mu.Unlock()
 		no.write(w, r)
 		return
 	}
-	writeJSON(w, http.StatusOK, answer)
-}
-
-func (s *Server) serviceToken(r *http.Request, rl *realm, client Client) (tokenAnswer, refusal) {
-	requested := r.PostForm.Get("scope")
-	scope, known := rl.grant(requested)
-	switch {
-	case client.Secret == "":
-		return tokenAnswer{}, refuse(http.StatusUnauthorized, "unauthorized_client", "Public client not allowed to retrieve service account")
-	case !client.ServiceAccount:
-		return tokenAnswer{}, refuse(http.StatusUnauthorized, "unauthorized_client", "Client not enabled to retrieve service account")
-	case !known:
-		return tokenAnswer{}, invalidScope(requested)
-	}
 	now := s.now()
-	access := &claims{
-		RegisteredClaims: registered(rl.issuer(r), client.ID, now, now.Add(rl.TokenLife)),
-		Type:             typeAccess, Client: client.ID, Scope: scope,
-		Username: "service-account-" + strings.ToLower(client.ID),
+	ss := &session{
+		user: rl.serviceUser(client, now), client: client.ID, scope: scope,
+		userAgent: r.UserAgent(), ip: clientIP(r), started: now, lastAccess: now,
 	}
-	return tokenAnswer{AccessToken: s.sign(access), ExpiresIn: access.life(), TokenType: "Bearer", Scope: scope}, refusal{}
+	keeps := rl.Release.ServiceSessions == ServiceSessionsAlways || client.UseRefreshToken
+	if keeps {
+		rl.open(ss)
+		s.notePeak(rl, ss.user, now)
+	}
+	answer := s.issue(rl, ss, rl.issuer(r), now)
+	if !keeps {
+		answer.RefreshToken, answer.RefreshExpiresIn = "", 0
+	}
+	s.stats(rl.Name, client.ID).Logins++
+	s.mu.Unlock()
+	writeJSON(w, http.StatusOK, answer)
 }

@@ -12,11 +12,15 @@ import (
 // codes are the one-time codes of a second factor.
 func codes() []scenario {
 	return []scenario{
-		{sentence: "a missing, a wrong and a used code all say Invalid user credentials", realm: plain, try: refusedCodes},
-		{sentence: "codes of the steps around are taken once each, and an early one is spent in its own step too", realm: plain, try: lookAround},
+		{sentence: "a missing and a wrong code say Invalid user credentials", realm: plain, try: refusedCodes},
+		{sentence: "a used code says Invalid user credentials", of: codesWorkOnce, realm: plain, try: usedCode},
+		{sentence: "a used code is taken again", of: codesWorkTwice, realm: plain, try: takenAgain},
+		{sentence: "codes of the steps around are taken", of: nextCodes, realm: plain, try: lookAround},
+		{sentence: "each of those works once, and an early one is spent in its own step too", of: codesWorkOnce, realm: plain, try: spentAround},
+		{sentence: "the code of the step before is taken, that of the step after is refused until its step begins", of: noNextCodes, realm: plain, try: noLookAhead},
 		{sentence: "codes two steps off are refused", realm: plain, try: clockOff},
 		{sentence: "otp and totp both name the code", realm: plain, try: bothNames},
-		{sentence: "one code opens one session, however many send it at once", realm: plain, try: oneCodeAtOnce},
+		{sentence: "one code opens one session, however many send it at once", of: codesWorkOnce, realm: plain, try: oneCodeAtOnce},
 	}
 }
 
@@ -41,14 +45,37 @@ func stepBegins() time.Time {
 }
 
 func refusedCodes(w *world) {
-	up, typed := w.carols()
-	now := stepBegins()
-	require.NoError(w, up.tryLoginAt(now))
-	w.refused(up.tryLoginAt(now), providers.BadCredentials, invalidCredentials)
+	_, typed := w.carols()
 	w.refused(typed.tryLogin(), providers.BadCredentials, invalidCredentials)
 	_, err := typed.Login(w.Context(), providers.LoginRequest{OTP: providers.NewSecret("000000")})
 	w.refused(err, providers.BadCredentials, invalidCredentials)
+	require.Zero(w, w.Sessions(w.T, w.carol))
+}
+
+func usedCode(w *world) {
+	up, _ := w.carols()
+	now := stepBegins()
+	require.NoError(w, up.tryLoginAt(now))
+	w.refused(up.tryLoginAt(now), providers.BadCredentials, invalidCredentials)
 	require.Equal(w, 1, w.Sessions(w.T, w.carol))
+}
+
+func takenAgain(w *world) {
+	up, _ := w.carols()
+	now := stepBegins()
+	for range 2 {
+		require.NoError(w, up.tryLoginAt(now))
+	}
+	require.Equal(w, 2, w.Sessions(w.T, w.carol))
+}
+
+func noLookAhead(w *world) {
+	up, _ := w.carols()
+	now := stepBegins()
+	require.NoError(w, up.tryLoginAt(now.Add(-period)), "the step before")
+	w.refused(up.tryLoginAt(now.Add(period)), providers.BadCredentials, invalidCredentials)
+	stepBegins()
+	require.NoError(w, up.tryLoginAt(now.Add(period)), "its step has begun")
 }
 
 func lookAround(w *world) {
@@ -57,6 +84,14 @@ func lookAround(w *world) {
 	require.NoError(w, up.tryLoginAt(now.Add(period)), "the step after")
 	require.NoError(w, up.tryLoginAt(now.Add(-period)), "the step before")
 	require.NoError(w, up.tryLoginAt(now), "this step")
+}
+
+func spentAround(w *world) {
+	up, _ := w.carols()
+	now := stepBegins()
+	for _, at := range []time.Time{now.Add(period), now.Add(-period)} {
+		require.NoError(w, up.tryLoginAt(at))
+	}
 	w.refused(up.tryLoginAt(now.Add(-period)), providers.BadCredentials, invalidCredentials)
 	stepBegins()
 	w.refused(up.tryLoginAt(now.Add(period)), providers.BadCredentials, invalidCredentials)
@@ -73,7 +108,7 @@ func clockOff(w *world) {
 func bothNames(w *world) {
 	now := stepBegins()
 	for i, name := range []string{"otp", "totp"} {
-		code := w.code(now.Add(time.Duration(i) * period))
+		code := w.code(now.Add(-time.Duration(i) * period))
 		got := w.post("token", w.loginForm("username", w.carol, name, code), nil)
 		require.Equal(w, 200, got.status, got.raw)
 	}

@@ -19,8 +19,8 @@ import (
 
 // Config is the server that is tried.
 type Config struct {
-	// Version is Keycloak's release, such as "26.4.7".
-	Version string
+	// Release is Keycloak's.
+	Release iam.Release
 	// Run runs a scenario: the emulator's in a bubble of virtual time (testing/
 	// synctest), a real server's beside others.
 	Run func(t *testing.T, scenario func(t *testing.T))
@@ -34,6 +34,8 @@ type Config struct {
 type Row interface {
 	// Found adds what was seen where the scenario leaves it open.
 	Found(what string)
+	// NotSo says that the sentence is not about this release.
+	NotSo()
 }
 
 // Server is how a scenario reaches its realm, and what it does there as an
@@ -56,6 +58,7 @@ type Server struct {
 type scenario struct {
 	group    string
 	sentence string
+	of       releases // the zero value: all
 	realm    shape
 	try      func(w *world)
 }
@@ -66,14 +69,18 @@ func Test(t *testing.T, c Config) {
 	run := fmt.Sprintf("%08x", rand.Uint32())
 	all := scenarios()
 	for n, s := range all {
-		t.Run(s.group+"/"+s.sentence, func(t *testing.T) {
+		t.Run(s.group+"/"+s.says(), func(t *testing.T) {
 			c.Run(t, func(t *testing.T) {
-				w := &world{T: t, version: c.Version, row: unreported{}}
+				w := &world{T: t, release: c.Release, row: unreported{}}
 				w.alice, w.bob, w.carol = users(n)
 				if c.Report != nil {
-					w.row = c.Report(t, s.group, s.sentence)
+					w.row = c.Report(t, s.group, s.says())
 				}
-				realm := s.realm.realm(c.Version, run, all)
+				if s.of.have != nil && !s.of.have(c.Release) {
+					w.row.NotSo()
+					return
+				}
+				realm := s.realm.realm(c.Release, run, all)
 				w.realm = realm.Name
 				w.Server = c.Realm(t, realm)
 				s.try(w)
@@ -82,13 +89,21 @@ func Test(t *testing.T, c Config) {
 	}
 }
 
+// says is the sentence, and of which releases it is true.
+func (s scenario) says() string {
+	if s.of.have == nil {
+		return s.sentence
+	}
+	return s.of.named + ": " + s.sentence
+}
+
 func scenarios() []scenario {
 	var all []scenario
 	for _, group := range []struct {
 		name      string
 		scenarios []scenario
 	}{
-		{"contract", slices.Concat(logins(), sessions(), codes())},
+		{"contract", slices.Concat(logins(), serviceAccounts(), sessions(), codes())},
 		{"limit", limits()},
 		{"rotation", rotation()},
 		{"brute force", bruteForce()},
@@ -105,3 +120,6 @@ type unreported struct{}
 
 // Found implements Row.
 func (unreported) Found(string) {}
+
+// NotSo implements Row.
+func (unreported) NotSo() {}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pantaindex/vault-plugin-secrets-panta/internal/iam"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/presets"
@@ -15,10 +16,10 @@ import (
 // limits are the sessions that a user may have.
 func limits() []scenario {
 	return []scenario{
-		{sentence: "deny: the sixth login of five is 403 with the realm's own words, as JSON and as a page; a logout makes room", realm: limited, try: denied},
-		{sentence: "deny: sessions of people count, and a refresh does not", realm: limited, try: othersCount},
-		{sentence: "terminate oldest: the login succeeds and the least recently used session is gone", realm: terminating, try: terminated},
-		{sentence: "the limit is not atomic: logins at once may pass it", realm: limited, try: atOnceOverTheLimit},
+		{sentence: "deny: the sixth login of five is 403 with the realm's own words, as JSON and as a page, and 401 generic_authentication_error on 18 and 22; a logout makes room", of: limiter, realm: limited, try: denied},
+		{sentence: "deny: sessions of people count, and a refresh does not", of: limiter, realm: limited, try: othersCount},
+		{sentence: "terminate oldest: the login succeeds and the least recently used session is gone", of: limiter, realm: terminating, try: terminated},
+		{sentence: "the limit is not atomic: logins at once may pass it", of: limiter, realm: limited, try: atOnceOverTheLimit},
 	}
 }
 
@@ -31,20 +32,43 @@ func (t withoutAccept) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
+// limitAsFailure is the denial of releases that do not use the realm's words.
+var limitAsFailure = iam.Answer{Status: http.StatusUnauthorized, Error: "generic_authentication_error", Description: "session limit exceeded"}
+
+// denied wants a login to be denied by the limit.
+func (w *world) denied(up upstream) {
+	w.Helper()
+	w.isDenial(up.tryLogin())
+}
+
+func (w *world) isDenial(err error) {
+	w.Helper()
+	words := ownWords
+	if w.release.SessionLimit == iam.LimitAsFailure {
+		words = limitAsFailure.Description
+	}
+	w.refused(err, providers.SessionLimit, words)
+}
+
 func denied(w *world) {
 	up := w.ocp(w.alice)
 	var last providers.TokenResponse
 	for range 5 {
 		last = up.login()
 	}
-	w.refused(up.tryLogin(), providers.SessionLimit, ownWords)
-	w.answered(w.post("token", w.loginForm(), nil), http.StatusForbidden, ownWords, "")
-	page := w.post("token", w.loginForm(), map[string]string{"Accept": "*/*"})
-	require.Equal(w, http.StatusForbidden, page.status)
-	require.Contains(w, page.header.Get("Content-Type"), "text/html")
-	pages, err := oauth2.New(presets.OCP(), withoutAccept{w.transport()}).Connect(w.account(w.alice))
-	require.NoError(w, err)
-	w.refused(upstream{w, pages}.tryLogin(), providers.SessionLimit, "403")
+	w.denied(up)
+	raw, page := w.post("token", w.loginForm(), nil), w.post("token", w.loginForm(), map[string]string{"Accept": "*/*"})
+	if w.release.SessionLimit == iam.LimitAsFailure {
+		w.answers(raw, limitAsFailure)
+		w.answers(page, limitAsFailure)
+	} else {
+		w.answered(raw, http.StatusForbidden, ownWords, "")
+		require.Equal(w, http.StatusForbidden, page.status)
+		require.Contains(w, page.header.Get("Content-Type"), "text/html")
+		pages, err := oauth2.New(presets.OCP(), withoutAccept{w.transport()}).Connect(w.account(w.alice))
+		require.NoError(w, err)
+		w.refused(upstream{w, pages}.tryLogin(), providers.SessionLimit, "403")
+	}
 	require.Equal(w, 5, w.Sessions(w.T, w.alice))
 
 	up.logout(last)
@@ -61,7 +85,7 @@ func othersCount(w *world) {
 		up.login()
 	}
 	got = up.refresh(got)
-	w.refused(up.tryLogin(), providers.SessionLimit, ownWords)
+	w.denied(up)
 	listed := up.list(got)
 	require.Len(w, listed, 5)
 	persons := listed[person.text("session_state")]
@@ -95,7 +119,7 @@ func atOnceOverTheLimit(w *world) {
 	require.GreaterOrEqual(w, opened, 5)
 	for _, err := range results {
 		if err != nil {
-			w.refused(err, providers.SessionLimit, ownWords)
+			w.isDenial(err)
 		}
 	}
 	w.row.Found(fmt.Sprintf("%d of 12 under a limit of 5", opened))

@@ -17,11 +17,13 @@ const invalidCredentials = "Invalid user credentials"
 func logins() []scenario {
 	return []scenario{
 		{sentence: "a login answers a token of 300 s and a session of 1800 s, its id three times the same", realm: plain, try: aLogin},
-		{sentence: "a wrong password and an unknown user are 401 invalid_grant on 26.4 and 400 on 26.7", realm: plain, try: wrongPassword},
+		{sentence: "a wrong password and an unknown user are 401 invalid_grant, and 400 on 26.7", realm: plain, try: wrongPassword},
 		{sentence: "a disabled user and one with required actions are told apart, with 400 in every release", realm: plain, try: blockedUsers},
-		{sentence: "a wrong client, secret, grant or scope has a code of its own", realm: plain, try: wrongClient},
-		{sentence: "client credentials open no session", realm: plain, try: clientCredentials},
-		{sentence: "there is no Date header, and iat is the server's clock", realm: plain, try: serverClock},
+		{sentence: "a wrong client, secret or grant has a code of its own", realm: plain, try: wrongClient},
+		{sentence: "an unknown scope is 400 invalid_scope", of: refusesScopes, realm: plain, try: unknownScope},
+		{sentence: "an unknown scope is left out without a word", of: ignoresScopes, realm: plain, try: ignoredScope},
+		{sentence: "there is no Date header, and iat is the server's clock", of: withoutDate, realm: plain, try: iatClock},
+		{sentence: "Date is the server's clock, of refusals too", of: withDate, realm: plain, try: dateClock},
 		{sentence: "a user who is disabled cannot refresh, and its session can be logged out", realm: plain, try: disabledMeanwhile},
 		{sentence: "refresh_expires_in shrinks towards the session's maximum, and the access token with it", realm: short, try: shrinkingLives},
 		{sentence: "after its maximum a session cannot be refreshed, and its logout is still a success", realm: short, try: afterTheMaximum},
@@ -35,17 +37,26 @@ func aLogin(w *world) {
 	w.lives(300, got.ExpiresIn)
 	w.lives(1800, got.RefreshExpiresIn)
 	require.ElementsMatch(w, []string{"email", "profile"}, splitScope(got.Scope))
-	require.Equal(w, got.ServerID, w.claims(got.AccessToken)["sid"])
-	require.Contains(w, up.list(got), got.ServerID)
-	form := regexp.MustCompile(`^[A-Za-z0-9_-]{24}$`)
-	if old(w.version) {
-		form = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	claims := w.claims(got.AccessToken)
+	for claim, there := range map[string]bool{"sid": w.release.SIDClaim, "session_state": w.release.SessionStateClaim} {
+		if there {
+			require.Equal(w, got.ServerID, claims[claim])
+		} else {
+			require.NotContains(w, claims, claim)
+		}
+	}
+	if w.release.AccountAPI.On {
+		require.Contains(w, up.list(got), got.ServerID)
+	}
+	form := regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	if w.release.ShortSessionIDs {
+		form = regexp.MustCompile(`^[A-Za-z0-9_-]{24}$`)
 	}
 	require.Regexp(w, form, got.ServerID)
 
 	raw := w.post("token", w.loginForm("scope", "openid"), nil)
 	require.Equal(w, http.StatusOK, raw.status, raw.raw)
-	require.Equal(w, "Bearer", raw.text("token_type"))
+	require.Equal(w, w.release.TokenType, raw.text("token_type"))
 	require.Contains(w, splitScope(raw.text("scope")), "openid")
 	require.NotEmpty(w, raw.text("session_state"))
 	require.InDelta(w, 0, raw.fields["not-before-policy"], 0)
@@ -62,8 +73,8 @@ func (w *world) lives(seconds float64, got time.Duration) {
 func splitScope(scope string) []string { return regexp.MustCompile(` +`).Split(scope, -1) }
 
 func wrongPassword(w *world) {
-	w.answered(w.post("token", w.loginForm("password", "wrong"), nil), w.refusedGrant(), "invalid_grant", invalidCredentials)
-	w.answered(w.post("token", w.loginForm("username", "nobody"), nil), w.refusedGrant(), "invalid_grant", invalidCredentials)
+	w.answered(w.post("token", w.loginForm("password", "wrong"), nil), w.release.RefusedGrant, "invalid_grant", invalidCredentials)
+	w.answered(w.post("token", w.loginForm("username", "nobody"), nil), w.release.RefusedGrant, "invalid_grant", invalidCredentials)
 	a := w.account(w.alice)
 	a.Password = providers.NewSecret("wrong")
 	w.refused(upstream{w, w.connect(presets.OCP(), a)}.tryLogin(), providers.BadCredentials, invalidCredentials)
@@ -79,40 +90,48 @@ func blockedUsers(w *world) {
 }
 
 func wrongClient(w *world) {
-	const invalid = "Invalid client or Invalid client credentials"
-	w.answered(w.post("token", w.loginForm("client_id", "nobody"), nil), http.StatusUnauthorized, "invalid_client", invalid)
-	w.answered(w.post("token", w.loginForm("client_id", confidential, "client_secret", "wrong"), nil), http.StatusUnauthorized, "unauthorized_client", invalid)
-	w.answered(w.post("token", w.loginForm("client_id", confidential), nil), http.StatusUnauthorized, "unauthorized_client", invalid)
+	w.answers(w.post("token", w.loginForm("client_id", "nobody"), nil), w.release.UnknownClient)
+	w.answered(w.post("token", w.loginForm("client_id", confidential, "client_secret", "wrong"), nil), http.StatusUnauthorized, "unauthorized_client", w.release.WrongSecret)
+	w.answered(w.post("token", w.loginForm("client_id", confidential), nil), http.StatusUnauthorized, "unauthorized_client", w.release.MissingSecret)
 	w.answered(w.post("token", w.loginForm("client_id", web, "client_secret", clientSecret), nil),
 		http.StatusBadRequest, "unauthorized_client", "Client not allowed for direct access grants")
 	w.answered(w.post("token", w.loginForm("grant_type", "magic"), nil), http.StatusBadRequest, "unsupported_grant_type", "Unsupported grant_type")
-	w.answered(w.post("token", w.loginForm("scope", "no-such-scope"), nil), http.StatusBadRequest, "invalid_scope", "Invalid scopes: no-such-scope")
 	require.Equal(w, http.StatusNotFound, w.send(http.MethodPost, w.Origin+"/auth/realms/nowhere/protocol/openid-connect/token", "", nil).status)
 	require.Zero(w, w.Sessions(w.T, w.alice))
 }
 
-func clientCredentials(w *world) {
-	up := w.connect(presets.Keycloak(), providers.Account{
-		AuthMethod: providers.ClientCredentials, BaseURL: w.Origin + "/auth", Realm: w.realm,
-		ClientID: confidential, ClientSecret: providers.NewSecret(clientSecret),
-	})
-	got := upstream{w, up}.login()
-	w.lives(300, got.ExpiresIn)
-	raw := w.post("token", map[string]string{"grant_type": "client_credentials", "client_id": confidential, "client_secret": clientSecret}, nil)
-	require.Equal(w, http.StatusOK, raw.status, raw.raw)
-	require.NotContains(w, raw.fields, "refresh_token")
-	require.NotContains(w, raw.fields, "session_state")
-	require.NotContains(w, w.claims(got.AccessToken), "sid")
+func unknownScope(w *world) {
+	w.answered(w.post("token", w.loginForm("scope", "no-such-scope"), nil), http.StatusBadRequest, "invalid_scope", "Invalid scopes: no-such-scope")
+	require.Zero(w, w.Sessions(w.T, w.alice))
 }
 
-func serverClock(w *world) {
-	before := time.Now()
-	up := w.ocp(w.alice)
-	got := up.login()
-	require.WithinRange(w, got.ServerTime, before.Add(-2*time.Second), time.Now().Add(time.Second))
-	raw := w.post("token", w.loginForm(), nil)
-	require.Empty(w, raw.header.Get("Date"))
+func ignoredScope(w *world) {
+	got := w.post("token", w.loginForm("scope", "no-such-scope"), nil)
+	require.Equal(w, http.StatusOK, got.status, got.raw)
+	require.ElementsMatch(w, []string{"email", "profile"}, splitScope(got.text("scope")))
+}
+
+func iatClock(w *world) {
+	w.showsClock()
+	require.Empty(w, w.post("token", w.loginForm(), nil).header.Get("Date"))
 	require.Empty(w, w.post("token", w.loginForm("password", "wrong"), nil).header.Get("Date"))
+}
+
+func dateClock(w *world) {
+	w.showsClock()
+	for _, password := range []string{password, "wrong"} {
+		date, err := http.ParseTime(w.post("token", w.loginForm("password", password), nil).header.Get("Date"))
+		require.NoError(w, err)
+		require.WithinDuration(w, time.Now(), date, 2*time.Second)
+	}
+}
+
+// showsClock wants a login to show the server's clock, which is ours.
+func (w *world) showsClock() {
+	w.Helper()
+	before := time.Now()
+	got := w.ocp(w.alice).login()
+	require.WithinRange(w, got.ServerTime, before.Add(-2*time.Second), time.Now().Add(time.Second))
 }
 
 func disabledMeanwhile(w *world) {

@@ -2,7 +2,6 @@ package contract
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/internal/iam"
@@ -17,6 +16,7 @@ const (
 	limited     shape = "limited"     // five sessions, further ones denied
 	terminating shape = "terminating" // two sessions, the next one ends the oldest
 	protected   shape = "protected"   // brute-force protection
+	service     shape = "service"     // the same as plain, for sessions of service accounts
 	strict      shape = "strict"      // one session, further ones denied, brute-force protection, rotation
 )
 
@@ -24,7 +24,8 @@ const (
 const (
 	public       = "ocp" // the client of OCP's environments
 	confidential = "app"
-	web          = "web" // may not log users in
+	web          = "web"     // may not log users in
+	keeping      = "keeping" // its service account has refresh tokens
 	clientSecret = "app-secret"
 	disabled     = "disabled"   // a user
 	unfinished   = "unfinished" // a user with something to do first
@@ -44,19 +45,17 @@ func users(scenario int) (alice, bob, carol string) {
 	return fmt.Sprintf("alice-%02d", scenario), fmt.Sprintf("bob-%02d", scenario), fmt.Sprintf("carol-%02d", scenario)
 }
 
-// old says that the release has the manners of 26.4.
-func old(version string) bool { return strings.HasPrefix(version, "26.4.") }
-
 // realm describes a realm of that shape, with a name for this run, and with the
 // users of all scenarios that have this shape.
-func (s shape) realm(version, run string, all []scenario) iam.Realm {
+func (s shape) realm(release iam.Release, run string, all []scenario) iam.Realm {
 	r := iam.Realm{
-		Name: "contract-" + string(s) + "-" + run, PathPrefix: "/auth", Version: iam.Keycloak267,
+		Name: "contract-" + string(s) + "-" + run, PathPrefix: "/auth", Release: release,
 		OTP: iam.OTPPolicy{Period: period},
 		Clients: []iam.Client{
 			{ID: public, DirectGrants: true},
 			{ID: confidential, Secret: clientSecret, DirectGrants: true, ServiceAccount: true},
 			{ID: web, Secret: clientSecret},
+			{ID: keeping, Secret: clientSecret, ServiceAccount: true, UseRefreshToken: true},
 		},
 		Users: []iam.User{
 			{Username: disabled, Password: password, Disabled: true},
@@ -73,12 +72,9 @@ func (s shape) realm(version, run string, all []scenario) iam.Realm {
 			iam.User{Username: bob, Password: password},
 			iam.User{Username: carol, Password: password, AccountRoles: true, TOTPSecret: rawSecret})
 	}
-	if old(version) {
-		r.Version = iam.Keycloak264
-	}
 	const slow = 100 * time.Millisecond // so that the emulator's logins overlap, as real ones do
 	switch s {
-	case plain:
+	case plain, service:
 	case short:
 		r.SessionMax, r.SessionIdle = shortMaximum, shortIdle
 	case limited:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,17 +19,22 @@ import (
 func sessions() []scenario {
 	return []scenario{
 		{sentence: "a logout is 204, again 204, and ends that session and no other", realm: plain, try: logout},
-		{sentence: "a logout with an unreadable token, a strange client or another host name is refused", realm: plain, try: refusedLogout},
-		{sentence: "the revocation endpoint ends the session of a refresh token, and 200 is its answer to anything", realm: plain, try: revocation},
-		{sentence: "the list shows the mark of a login, if it ends in -bot and has 50 characters at most before that", realm: plain, try: mark},
-		{sentence: "started and lastAccess are the server's clock, expires is the maximum age", realm: plain, try: listedTimes},
-		{sentence: "a user ends its own sessions by id, and one that is gone is 204", realm: plain, try: endOwn},
-		{sentence: "the session of another user is 204 and left alone", realm: plain, try: endAnothers},
-		{sentence: "without the account roles the list is 401", realm: plain, try: mayNotList},
-		{sentence: "the token of an ended session cannot list", realm: plain, try: endedCannotList},
-		{sentence: "the account API without Accept is no JSON", realm: plain, try: accountPage},
-		{sentence: "every session whose login was answered before the list was asked for is in it", realm: plain, try: listRace},
-		{sentence: "a session ended before the list was asked for is not in it", realm: plain, try: listAfterEnd},
+		{sentence: "a logout with an unreadable token or a strange client is refused", realm: plain, try: refusedLogout},
+		{sentence: "a logout under another host name is refused", of: logoutBound, realm: plain, try: boundLogout},
+		{sentence: "a logout under another host name ends the session", of: logoutAnywhere, realm: plain, try: anyLogout},
+		{sentence: "the revocation endpoint ends the session of a refresh token, and 200 is its answer to anything", of: revokesSession, realm: plain, try: revocation},
+		{sentence: "the revocation endpoint ends all sessions that the user has with that client, and no others", of: revokesClient, realm: plain, try: wideRevocation},
+		{sentence: "there is no revocation endpoint", of: noRevocation, realm: plain, try: absentRevocation},
+		{sentence: "there is no list of sessions: it is 404, and the console's page without Accept", of: noAccountAPI, realm: plain, try: absentList},
+		{sentence: "the list shows the mark of a login, if it ends in -bot and has 50 characters at most before that", of: accountAPI, realm: plain, try: mark},
+		{sentence: "started and lastAccess are the server's clock, expires is the maximum age", of: accountAPI, realm: plain, try: listedTimes},
+		{sentence: "a user ends its own sessions by id, and one that is gone is 204", of: accountAPI, realm: plain, try: endOwn},
+		{sentence: "the session of another user is 204 and left alone", of: accountAPI, realm: plain, try: endAnothers},
+		{sentence: "without the account roles the list is 401, and 403 on 9", of: accountAPI, realm: plain, try: mayNotList},
+		{sentence: "the token of an ended session cannot list", of: accountAPI, realm: plain, try: endedCannotList},
+		{sentence: "the account API without Accept gives no list: a page, and 404 on 16 to 24", of: accountAPI, realm: plain, try: accountPage},
+		{sentence: "every session whose login was answered before the list was asked for is in it", of: accountAPI, realm: plain, try: listRace},
+		{sentence: "a session ended before the list was asked for is not in it", of: accountAPI, realm: plain, try: listAfterEnd},
 	}
 }
 
@@ -47,18 +53,58 @@ func logout(w *world) {
 
 func refusedLogout(w *world) {
 	up := w.ocp(w.alice)
-	got := up.login()
-	token := got.RefreshToken.Reveal()
-	out := func(client, token, host string) reply {
-		return w.post("logout", map[string]string{"client_id": client, "refresh_token": token}, map[string]string{"Host": host})
-	}
-	w.answered(out(public, "nonsense", ""), http.StatusBadRequest, "invalid_grant", "Invalid refresh token")
-	w.answered(out("nobody", token, ""), http.StatusUnauthorized, "invalid_client", "Invalid client or Invalid client credentials")
-	elsewhere := out(public, token, "elsewhere.test")
-	require.Equal(w, http.StatusBadRequest, elsewhere.status, elsewhere.raw)
-	require.Equal(w, "invalid_grant", elsewhere.text("error"))
+	token := up.login().RefreshToken.Reveal()
+	w.answered(w.logout(public, "nonsense", ""), http.StatusBadRequest, "invalid_grant", "Invalid refresh token")
+	w.answers(w.logout("nobody", token, ""), w.release.UnknownClient)
 	err := up.Logout(w.Context(), providers.SessionTokens{Refresh: providers.NewSecret("nonsense")})
 	w.refused(err, providers.Protocol, "Invalid refresh token")
+	require.Equal(w, 1, w.Sessions(w.T, w.alice))
+}
+
+// logout is a raw one, at a host name if there is one.
+func (w *world) logout(client, token, host string) reply {
+	w.Helper()
+	return w.post("logout", map[string]string{"client_id": client, "refresh_token": token}, map[string]string{"Host": host})
+}
+
+func boundLogout(w *world) {
+	elsewhere := w.logout(public, w.ocp(w.alice).login().RefreshToken.Reveal(), "elsewhere.test")
+	require.Equal(w, http.StatusBadRequest, elsewhere.status, elsewhere.raw)
+	require.Equal(w, "invalid_grant", elsewhere.text("error"))
+	require.Equal(w, 1, w.Sessions(w.T, w.alice))
+}
+
+func anyLogout(w *world) {
+	elsewhere := w.logout(public, w.ocp(w.alice).login().RefreshToken.Reveal(), "elsewhere.test")
+	require.Equal(w, http.StatusNoContent, elsewhere.status, elsewhere.raw)
+	require.Zero(w, w.Sessions(w.T, w.alice))
+}
+
+func absentRevocation(w *world) {
+	token := w.ocp(w.alice).login().RefreshToken.Reveal()
+	require.Equal(w, http.StatusNotFound, w.post("revoke", map[string]string{"client_id": public, "token": token}, nil).status)
+	require.Equal(w, 1, w.Sessions(w.T, w.alice))
+}
+
+func wideRevocation(w *world) {
+	up := w.ocp(w.alice)
+	got, other, bobs := up.login(), up.login(), w.ocp(w.bob).login()
+	elsewhere := w.post("token", w.loginForm("client_id", confidential, "client_secret", clientSecret), nil)
+	require.Equal(w, http.StatusOK, elsewhere.status, elsewhere.raw)
+	require.Equal(w, 3, w.Sessions(w.T, w.alice))
+	form := map[string]string{"client_id": public, "token": got.RefreshToken.Reveal()}
+	require.Equal(w, http.StatusOK, w.post("revoke", form, nil).status)
+	require.Equal(w, 1, w.Sessions(w.T, w.alice), "the one of another client")
+	w.refused(up.tryRefresh(other), providers.SessionGone, "")
+	w.ocp(w.bob).refresh(bobs)
+}
+
+func absentList(w *world) {
+	up := w.ocp(w.alice)
+	got := up.login()
+	_, err := up.ListSessions(w.Context(), got.AccessToken)
+	require.ErrorContains(w, err, "404")
+	require.NotContains(w, w.accountSessions(got, "*/*").header.Get("Content-Type"), "application/json")
 	require.Equal(w, 1, w.Sessions(w.T, w.alice))
 }
 
@@ -152,9 +198,10 @@ func endAnothers(w *world) {
 func mayNotList(w *world) {
 	up := w.ocp(w.bob)
 	got := up.login()
+	denied := strconv.Itoa(w.release.AccountAPI.Denied.Status)
 	_, err := up.ListSessions(w.Context(), got.AccessToken)
-	w.refused(err, providers.NotAllowed, "401")
-	w.refused(up.EndSession(w.Context(), got.AccessToken, got.ServerID), providers.NotAllowed, "401")
+	w.refused(err, providers.NotAllowed, denied)
+	w.refused(up.EndSession(w.Context(), got.AccessToken, got.ServerID), providers.NotAllowed, denied)
 	_, err = up.ListSessions(w.Context(), providers.NewSecret("nonsense"))
 	w.refused(err, providers.NotAllowed, "401")
 	require.Equal(w, 1, w.Sessions(w.T, w.bob))
@@ -169,11 +216,19 @@ func endedCannotList(w *world) {
 }
 
 func accountPage(w *world) {
-	got := w.ocp(w.alice).login()
-	page := w.send(http.MethodGet, w.realmURL()+"/account/sessions", "", map[string]string{
-		"Accept": "*/*", "Authorization": "Bearer " + got.AccessToken.Reveal(),
+	got := w.accountSessions(w.ocp(w.alice).login(), "*/*")
+	if w.release.AccountAPI.Page {
+		require.NotContains(w, got.header.Get("Content-Type"), "application/json", got.raw)
+	} else {
+		require.Equal(w, http.StatusNotFound, got.status)
+	}
+}
+
+func (w *world) accountSessions(with providers.TokenResponse, accept string) reply {
+	w.Helper()
+	return w.send(http.MethodGet, w.realmURL()+"/account/sessions", "", map[string]string{
+		"Accept": accept, "Authorization": "Bearer " + with.AccessToken.Reveal(),
 	})
-	require.NotContains(w, page.header.Get("Content-Type"), "application/json", page.raw)
 }
 
 // listRace logs in with one hand and lists with the other.

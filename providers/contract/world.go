@@ -18,6 +18,7 @@ import (
 	"github.com/pquerna/otp/totp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pantaindex/vault-plugin-secrets-panta/internal/iam"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/presets"
@@ -27,7 +28,7 @@ import (
 type world struct {
 	*testing.T
 	Server
-	version string
+	release iam.Release
 	realm   string
 	row     Row
 
@@ -184,12 +185,10 @@ func (w *world) loginForm(more ...string) map[string]string {
 	return form
 }
 
-// refusedGrant is the status of a refused password grant.
-func (w *world) refusedGrant() int {
-	if old(w.version) {
-		return http.StatusUnauthorized
-	}
-	return http.StatusBadRequest
+// answers wants an OAuth error as the release words it.
+func (w *world) answers(r reply, want iam.Answer) {
+	w.Helper()
+	w.answered(r, want.Status, want.Error, want.Description)
 }
 
 func (w *world) answered(r reply, status int, code, description string) {

@@ -16,20 +16,20 @@ import (
 )
 
 func TestKeycloakKeepsTheContract(t *testing.T) {
-	version := os.Getenv("KEYCLOAK")
-	if version == "" {
-		t.Skip("make test-keycloak runs this: KEYCLOAK=<version> says which Keycloak to start")
+	release := os.Getenv("KEYCLOAK")
+	if release == "" {
+		t.Skip("make test-keycloak runs this: KEYCLOAK=<release> says which Keycloak to start")
 	}
-	k := servers.RunKeycloak(t, version)
+	k := servers.RunKeycloak(t, release)
 	made := &realms{k: k, once: map[string]func() error{}}
 	contract.Environments(t, contract.Config{
-		Version: version,
+		Release: k.Release,
 		Run:     func(t *testing.T, scenario func(*testing.T)) { t.Helper(); scenario(t) },
 		Realm:   func(_ *testing.T, r iam.Realm) contract.Server { return server(k, r.Name) },
 		Report:  report,
 	}, servers.TOTPPeriod)
 	contract.Test(t, contract.Config{
-		Version: version,
+		Release: k.Release,
 		Run: func(t *testing.T, scenario func(*testing.T)) {
 			t.Helper()
 			t.Parallel()

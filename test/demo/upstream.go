@@ -47,7 +47,7 @@ func (u *upstream) introduce() string {
 	if u.keycloak == nil {
 		return fmt.Sprintf("Panta's login, OCP's IAM and the partner API are emulated at %s.", u.emulator.url)
 	}
-	return fmt.Sprintf("A real Keycloak %s at %s is Panta's login and OCP's IAM.\n", u.keycloak.Version, u.keycloak.Origin) +
+	return fmt.Sprintf("A real Keycloak %s at %s is Panta's login and OCP's IAM.\n", u.keycloak.Release.Name, u.keycloak.Origin) +
 		"Its protected resource is userinfo, which checks the session and wants scopes=openid.\n" +
 		fmt.Sprintf("Keycloak has no partner API and no personal access tokens: these are emulated at %s.", u.emulator.url)
 }

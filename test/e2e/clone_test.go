@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/require"
 
-	"github.com/pantaindex/vault-plugin-secrets-panta/internal/iam"
 	"github.com/pantaindex/vault-plugin-secrets-panta/test/servers"
 )
 
@@ -17,39 +16,32 @@ import (
 // copy has the original's ledger and mark. It ends no session of the original by
 // itself, reports those that it cannot know, and ends them where an operator asks
 // for that (rule 11).
-func TestASnapshotRestoredElsewhereEndsNoSessionOfItsOriginal(t *testing.T) {
-	t.Parallel()
-	row := servers.Report(t, "reconcile", "a snapshot restored elsewhere ends no session of its original")
-	l, baseURL := newLossy(t, "clone", 1)
-	l.careful = true
-	original := newMount(t, iam.Demo(), servers.Options{Storage: "raft"})
-	original.write("config/acc", map[string]any{
-		"provider": "keycloak", "base_url": baseURL, "realm": l.realm, "client_id": "app", "client_secret": "app-secret",
-		"username": "user-0", "password": "password", "session_mode": "shared", "max_sessions": 5, "verify": false,
-	})
+func restoreSnapshot(s *identity) {
+	original := s.mount(servers.Options{Storage: "raft"})
+	original.write("config/acc", s.config(userName(0), map[string]any{"session_mode": "shared", "max_sessions": identityLimit}))
 	original.write("roles/own", map[string]any{"config": "acc", "session_mode": "dedicated"})
 	theirs := []*api.Secret{original.mustRead("creds/acc"), original.mustRead("creds/own")}
 	var snapshot bytes.Buffer
-	require.NoError(t, original.client.Sys().RaftSnapshotWithContext(t.Context(), &snapshot))
+	require.NoError(s, original.client.Sys().RaftSnapshotWithContext(s.Context(), &snapshot))
 	theirs = append(theirs, original.mustRead("creds/own"))
 
-	copied := restoreElsewhere(t, original, &snapshot)
-	l.requireLive(t, baseURL, theirs...)
+	copied := restoreElsewhere(s.T, original, &snapshot)
+	s.requireLive(theirs...)
 	ours := copied.mustRead("creds/own")
-	l.requireLive(t, baseURL, append(theirs, ours)...)
+	s.requireLive(append(theirs, ours)...)
 
 	report := copied.mustRead("check/acc")
-	require.Equal(t, true, report.Data["ok"], "%v", report.Data["steps"])
-	require.Equal(t, "4 of 5 in use (3 open, 1 stray)", report.Data["budget"])
-	require.Contains(t, report.Warnings[0], `config "acc": 1 session(s) at the server have this mount's mark, but its ledger never held them`)
-	l.requireLive(t, baseURL, append(theirs, ours)...)
+	require.Equal(s, true, report.Data["ok"], "%v", report.Data["steps"])
+	require.Equal(s, "4 of 5 in use (3 open, 1 stray)", report.Data["budget"])
+	require.Contains(s, report.Warnings[0], `config "acc": 1 session(s) at the server have this mount's mark, but its ledger never held them`)
+	s.requireLive(append(theirs, ours)...)
 
-	_, err := copied.client.Logical().WriteWithContext(t.Context(), servers.Mount+"/check/acc", map[string]any{"end_orphans": true})
-	require.NoError(t, err)
-	l.requireLive(t, baseURL, theirs[0], theirs[1], ours)
-	_, err = l.marks(t.Context(), baseURL, theirs[2].Data["access_token"].(string))
-	require.ErrorContains(t, err, "401", "the stray is ended, as the operator asked")
-	row.Found("0 ended by itself, 1 stray reported")
+	_, err := copied.client.Logical().WriteWithContext(s.Context(), servers.Mount+"/check/acc", map[string]any{"end_orphans": true})
+	require.NoError(s, err)
+	s.requireLive(theirs[0], theirs[1], ours)
+	_, err = s.marks(s.Context(), s.baseURL, theirs[2].Data["access_token"].(string))
+	require.ErrorContains(s, err, "401", "the stray is ended, as the operator asked")
+	s.row.Found("0 ended by itself, 1 stray reported")
 }
 
 // restoreElsewhere starts another server from a snapshot.
@@ -80,10 +72,10 @@ func restoreElsewhere(t *testing.T, original *mount, snapshot *bytes.Buffer) *mo
 }
 
 // requireLive asks the server with each lease's token.
-func (l *lossy) requireLive(t *testing.T, baseURL string, leases ...*api.Secret) {
-	t.Helper()
+func (s *identity) requireLive(leases ...*api.Secret) {
+	s.Helper()
 	for i, lease := range leases {
-		_, err := l.marks(t.Context(), baseURL, lease.Data["access_token"].(string))
-		require.NoError(t, err, "lease %d", i)
+		_, err := s.marks(s.Context(), s.baseURL, lease.Data["access_token"].(string))
+		require.NoError(s, err, "lease %d", i)
 	}
 }

@@ -98,7 +98,8 @@ type options struct {
 	TokenLife   duration `json:"token_life"`
 	SessionIdle duration `json:"session_idle"`
 	DateHeader  bool     `json:"date_header"`
-	Users       []string `json:"users"` // of Panta, besides those of iam.Demo; their password is "password"
+	Release     string   `json:"release"` // of OCP, if not that of iam.Demo
+	Users       []string `json:"users"`   // of Panta, besides those of iam.Demo; their password is "password"
 }
 
 type duration struct{ time.Duration }
@@ -129,6 +130,9 @@ func (o options) config() iam.Config {
 		realm.OTP.Period = o.OTPPeriod.Duration
 		realm.TokenLife = o.TokenLife.Duration
 		realm.SessionIdle = o.SessionIdle.Duration
+		if release, ok := iam.LookupRelease(o.Release); ok && realm.API == iam.OCPAPI {
+			realm.Release = release
+		}
 		for _, name := range o.Users {
 			if realm.API == iam.PantaAPI {
 				realm.Users = append(realm.Users, iam.User{Username: name, Password: "password"})

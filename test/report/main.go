@@ -86,7 +86,7 @@ func (t table) print(out io.Writer) (bad int) {
 			if !reached {
 				line.Outcome = missing
 			}
-			if line.Outcome != "ok" && line.Outcome != "cannot" {
+			if line.Outcome != "ok" && line.Outcome != "cannot" && line.Outcome != servers.NotSo {
 				bad++
 			}
 			cells[i] = line.Outcome

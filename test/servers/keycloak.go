@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,19 +18,20 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/internal/iam"
 )
 
-// TOTPPeriod is that of the realms in test/keycloak/realms, which otherwise are
-// those of iam.Demo: same names, users, clients and secrets. It is short because
-// a code works once, and tests should not wait half a minute for the next.
+// TOTPPeriod is that of the server's realms, which otherwise are those of
+// iam.Demo. It is short because a code works once, and tests should not wait
+// half a minute for the next.
 const TOTPPeriod = 5 * time.Second
 
 const (
+	adminName         = "admin" // and the password, see scripts/keycloak
 	adminClientID     = "admin-client"
 	adminClientSecret = "admin-secret"
 )
 
 // Keycloak is a running Keycloak server.
 type Keycloak struct {
-	Version string
+	Release iam.Release
 	BaseURL string // http://127.0.0.1:…/auth: the base_url of panta and keycloak
 	Origin  string // the same without the prefix: the base_url of ocp
 	Dir     string // everything the server writes; gone after Stop
@@ -38,11 +40,11 @@ type Keycloak struct {
 	proc *process
 }
 
-// StartKeycloak starts a Keycloak of a version, with the realms of
-// test/keycloak/realms in memory. It returns when they answer.
-func StartKeycloak(ctx context.Context, version string) (*Keycloak, error) {
+// StartKeycloak starts a Keycloak of a release, as iam.Releases names them, with
+// the realms of iam.Demo. It returns when they answer.
+func StartKeycloak(ctx context.Context, release string) (*Keycloak, error) {
 	for attempt := 1; ; attempt++ {
-		k, err := startKeycloak(ctx, version)
+		k, err := startKeycloak(ctx, release)
 		if err == nil || attempt == attempts || !portTaken(err) {
 			return k, err
 		}
@@ -51,36 +53,31 @@ func StartKeycloak(ctx context.Context, version string) (*Keycloak, error) {
 
 // RunKeycloak is StartKeycloak for a test: the server ends with the test, and
 // the end of its log is shown if the test failed.
-func RunKeycloak(tb testing.TB, version string) *Keycloak {
+func RunKeycloak(tb testing.TB, release string) *Keycloak {
 	tb.Helper()
-	k, err := StartKeycloak(tb.Context(), version)
+	k, err := StartKeycloak(tb.Context(), release)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
 		if tb.Failed() {
-			tb.Logf("end of the log of Keycloak %s:\n%s", version, tail(k.Log))
+			tb.Logf("end of the log of Keycloak %s:\n%s", release, tail(k.Log))
 		}
 		k.Stop()
 	})
 	return k
 }
 
-func startKeycloak(ctx context.Context, version string) (_ *Keycloak, err error) {
-	dist, err := script(ctx, "keycloak", version)
+func startKeycloak(ctx context.Context, name string) (_ *Keycloak, err error) {
+	release, known := iam.LookupRelease(name)
+	if !known {
+		return nil, fmt.Errorf("KEYCLOAK=%s: no such release; internal/iam/release.go has the list", name)
+	}
+	dist, err := script(ctx, "keycloak", release.Version())
 	if err != nil {
 		return nil, err
 	}
-	root, err := moduleRoot()
-	if err != nil {
-		return nil, err
-	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	origin := fmt.Sprintf("http://127.0.0.1:%d", port)
-	k := &Keycloak{Version: version, Origin: origin, BaseURL: origin + "/auth"}
+	k := &Keycloak{Release: release}
 	if k.Dir, err = newDir(); err != nil {
 		return nil, err
 	}
@@ -90,9 +87,46 @@ func startKeycloak(ctx context.Context, version string) (_ *Keycloak, err error)
 			k.Stop()
 		}
 	}()
+	spawn := k.spawnQuarkus
+	if release.WildFly {
+		spawn = k.spawnWildFly
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	k.Origin = fmt.Sprintf("http://127.0.0.1:%d", port)
+	k.BaseURL = k.Origin + "/auth"
+	if k.proc, err = spawn(dist, port); err != nil {
+		return nil, err
+	}
+	err = k.proc.await(ctx, "Keycloak "+name, 3*time.Minute, func(ctx context.Context) bool {
+		return status(ctx, k.BaseURL+"/realms/master") == http.StatusOK
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := k.createAdminClient(ctx); err != nil {
+		return nil, err
+	}
+	for _, realm := range iam.Demo().Realms {
+		realm.OTP.Period = TOTPPeriod
+		if err := k.CreateRealm(ctx, realm); err != nil {
+			return nil, fmt.Errorf("%w:\n%s", err, tail(k.Log))
+		}
+	}
+	return k, nil
+}
 
-	// Keycloak's home is where its script lies, and it writes below it. So each
-	// server gets the script and a data directory; the rest is shared.
+// javaOptions prefer a quick start to a fast server, and keep Java from writing
+// outside of our directory.
+func (k *Keycloak) javaOptions() string {
+	return "-XX:TieredStopAtLevel=1 -XX:-UsePerfData -Djava.io.tmpdir=" + filepath.Join(k.Dir, "tmp")
+}
+
+// spawnQuarkus starts a release of Quarkus. Its home is where its script lies,
+// and it writes below it: each server gets the script, the rest is shared.
+func (k *Keycloak) spawnQuarkus(dist string, port int) (*process, error) {
 	if err := os.CopyFS(filepath.Join(k.Dir, "bin"), os.DirFS(filepath.Join(dist, "bin"))); err != nil {
 		return nil, err
 	}
@@ -101,46 +135,87 @@ func startKeycloak(ctx context.Context, version string) (_ *Keycloak, err error)
 			return nil, err
 		}
 	}
-	realms := os.DirFS(filepath.Join(root, "test", "keycloak", "realms"))
-	if err := os.CopyFS(filepath.Join(k.Dir, "data", "import"), realms); err != nil {
+	args := []string{
+		"start", "--http-enabled=true", "--hostname-strict=false",
+		"--http-host=127.0.0.1", fmt.Sprintf("--http-port=%d", port),
+	}
+	major := k.Release.Major()
+	if major >= 19 {
+		args = append(args, "--optimized") // 18 is so by itself
+	}
+	if major >= 26 {
+		args = append(args, "--cache=local") // an option of the build before, see scripts/keycloak
+	}
+	return spawn(k.Dir, filepath.Join(k.Dir, "bin", "kc.sh"), args, environment(k.Dir,
+		"KC_BOOTSTRAP_ADMIN_USERNAME="+adminName, "KC_BOOTSTRAP_ADMIN_PASSWORD="+adminName,
+		"KEYCLOAK_ADMIN="+adminName, "KEYCLOAK_ADMIN_PASSWORD="+adminName, // the same before 26
+		"JAVA_OPTS_APPEND="+k.javaOptions(),
+	))
+}
+
+// spawnWildFly starts a release of WildFly, which is older than Java 17 and
+// reaches for what that has closed. What it writes to is a copy of its own.
+func (k *Keycloak) spawnWildFly(dist string, port int) (*process, error) {
+	base := filepath.Join(k.Dir, "standalone")
+	if err := os.CopyFS(base, os.DirFS(filepath.Join(dist, "standalone"))); err != nil {
 		return nil, err
 	}
-
-	k.proc, err = spawn(k.Dir, filepath.Join(k.Dir, "bin", "kc.sh"),
-		[]string{
-			"start", "--optimized", "--import-realm", "--cache=local",
-			"--http-enabled=true", "--hostname-strict=false",
-			"--http-host=127.0.0.1", fmt.Sprintf("--http-port=%d", port),
-		},
-		environment(k.Dir,
-			"KC_BOOTSTRAP_ADMIN_CLIENT_ID="+adminClientID,
-			"KC_BOOTSTRAP_ADMIN_CLIENT_SECRET="+adminClientSecret,
-			// A quick start counts for more here than a fast server, and Java
-			// should write nothing outside of our directory.
-			"JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1 -XX:-UsePerfData -Djava.io.tmpdir="+filepath.Join(k.Dir, "tmp"),
-		))
+	management, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	return k, k.proc.await(ctx, "Keycloak "+version, 3*time.Minute, func(ctx context.Context) bool {
-		for _, realm := range []string{iam.DemoSwarmRealm, iam.DemoK8sRealm, iam.DemoPantaRealm} {
-			if status(ctx, k.BaseURL+"/realms/"+realm) != http.StatusOK {
-				return false
-			}
-		}
-		return true
-	})
+	args := []string{
+		"-Djboss.server.base.dir=" + base, "-Djboss.bind.address=127.0.0.1",
+		fmt.Sprintf("-Djboss.http.port=%d", port), fmt.Sprintf("-Djboss.https.port=%d", port+1),
+		fmt.Sprintf("-Djboss.management.http.port=%d", management), fmt.Sprintf("-Djboss.management.https.port=%d", management+1),
+	}
+	if strings.HasSuffix(k.Release.Name, "-api") {
+		args = append(args, "-Dkeycloak.profile.feature.account_api=enabled")
+	}
+	java := []string{"-Xms64m -Xmx768m -Djava.net.preferIPv4Stack=true -Djava.awt.headless=true", k.javaOptions()}
+	for _, pkg := range []string{
+		"java.base/java.lang", "java.base/java.util", "java.base/java.lang.invoke", "java.base/java.io",
+		"java.base/java.security", "java.management/javax.management", "java.naming/javax.naming",
+	} {
+		java = append(java, "--add-opens="+pkg+"=ALL-UNNAMED")
+	}
+	for _, pkg := range []string{"java.desktop/sun.awt", "java.naming/com.sun.jndi.ldap"} {
+		java = append(java, "--add-exports="+pkg+"=ALL-UNNAMED")
+	}
+	return spawn(k.Dir, filepath.Join(dist, "bin", "standalone.sh"), args,
+		environment(k.Dir, "JBOSS_HOME="+dist, "JAVA_OPTS="+strings.Join(java, " ")))
 }
 
 // Sessions counts the sessions that the server has of a user.
 func (k *Keycloak) Sessions(ctx context.Context, realm, username string) (int, error) {
+	all, err := k.sessions(ctx, realm, username)
+	return len(all), err
+}
+
+type session struct {
+	LastAccess int64 `json:"lastAccess"` // milliseconds since 1970
+}
+
+func (k *Keycloak) sessions(ctx context.Context, realm, username string) ([]session, error) {
 	id, err := k.userID(ctx, realm, username)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var sessions []struct{}
-	err = k.admin(ctx, http.MethodGet, "/"+realm+"/users/"+id+"/sessions", nil, &sessions)
-	return len(sessions), err
+	var all []session
+	return all, k.admin(ctx, http.MethodGet, "/"+realm+"/users/"+id+"/sessions", nil, &all)
+}
+
+// SessionsUsedSince counts the sessions of a user that were used since then. Old
+// releases go on to list what has been idle for too long.
+func (k *Keycloak) SessionsUsedSince(ctx context.Context, realm, username string, since time.Time) (int, error) {
+	all, err := k.sessions(ctx, realm, username)
+	used := 0
+	for _, s := range all {
+		if s.LastAccess >= since.UnixMilli() {
+			used++
+		}
+	}
+	return used, err
 }
 
 // LogoutUser ends all sessions of a user.
@@ -153,30 +228,66 @@ func (k *Keycloak) LogoutUser(ctx context.Context, realm, username string) error
 }
 
 func (k *Keycloak) userID(ctx context.Context, realm, username string) (string, error) {
-	var users []struct{ ID string }
-	err := k.admin(ctx, http.MethodGet, "/"+realm+"/users?exact=true&username="+url.QueryEscape(username), nil, &users)
+	var users []struct{ ID, Username string }
+	err := k.admin(ctx, http.MethodGet, "/"+realm+"/users?username="+url.QueryEscape(username), nil, &users)
 	if err != nil {
 		return "", err
 	}
-	if len(users) != 1 {
-		return "", fmt.Errorf("realm %s has %d users %s", realm, len(users), username)
+	// Old releases find every name that contains this one.
+	i := slices.IndexFunc(users, func(u struct{ ID, Username string }) bool { return u.Username == username })
+	if i < 0 {
+		return "", fmt.Errorf("realm %s has no user %s", realm, username)
 	}
-	return users[0].ID, nil
+	return users[i].ID, nil
 }
 
-// admin calls the admin REST API at /admin/realms<path> as a service account,
-// whose token opens no session. It sends in as JSON, if there is any, and reads
-// the answer into out, if that is wanted.
+// createAdminClient makes the service account that admin uses from now on: its
+// sessions, if it has any, are not those of the realm master that tests count.
+func (k *Keycloak) createAdminClient(ctx context.Context) error {
+	asUser := url.Values{"grant_type": {"password"}, "client_id": {"admin-cli"}, "username": {adminName}, "password": {adminName}}
+	const clients = "/master/clients"
+	err := k.call(ctx, asUser, http.MethodPost, clients, object{
+		"clientId": adminClientID, "secret": adminClientSecret, "serviceAccountsEnabled": true,
+		"publicClient": false, "standardFlowEnabled": false,
+	}, nil)
+	if err != nil {
+		return err
+	}
+	var made []struct{ ID string }
+	if err := k.call(ctx, asUser, http.MethodGet, clients+"?clientId="+adminClientID, nil, &made); err != nil {
+		return err
+	}
+	if len(made) != 1 {
+		return fmt.Errorf("realm master has %d clients %s", len(made), adminClientID)
+	}
+	var user struct{ ID string }
+	if err := k.call(ctx, asUser, http.MethodGet, clients+"/"+made[0].ID+"/service-account-user", nil, &user); err != nil {
+		return err
+	}
+	var role object
+	if err := k.call(ctx, asUser, http.MethodGet, "/master/roles/admin", nil, &role); err != nil {
+		return err
+	}
+	return k.call(ctx, asUser, http.MethodPost, "/master/users/"+user.ID+"/role-mappings/realm", []object{role}, nil)
+}
+
+// admin calls the admin REST API at /admin/realms<path>. It sends in as JSON, if
+// there is any, and reads the answer into out, if that is wanted.
 func (k *Keycloak) admin(ctx context.Context, method, path string, in, out any) error {
+	return k.call(ctx, url.Values{
+		"grant_type": {"client_credentials"},
+		"client_id":  {adminClientID}, "client_secret": {adminClientSecret},
+	}, method, path, in, out)
+}
+
+// call is admin with a token of its own grant: a token knows only the realms
+// that there were when it was given.
+func (k *Keycloak) call(ctx context.Context, grant url.Values, method, path string, in, out any) error {
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
-	form := url.Values{
-		"grant_type": {"client_credentials"},
-		"client_id":  {adminClientID}, "client_secret": {adminClientSecret},
-	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost,
-		k.BaseURL+"/realms/master/protocol/openid-connect/token", strings.NewReader(form.Encode()))
+		k.BaseURL+"/realms/master/protocol/openid-connect/token", strings.NewReader(grant.Encode()))
 	if err != nil {
 		return err
 	}
@@ -197,6 +308,7 @@ func (k *Keycloak) admin(ctx context.Context, method, path string, in, out any) 
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
 	req.Header.Set("Authorization", "Bearer "+token.AccessToken)
 	return do(req, out)
 }
@@ -208,7 +320,8 @@ func do(req *http.Request, out any) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("%s %s: %s", req.Method, req.URL.Path, resp.Status)
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
+		return fmt.Errorf("%s %s: %s %s", req.Method, req.URL.Path, resp.Status, text)
 	}
 	if out == nil {
 		return nil
@@ -224,7 +337,7 @@ func (k *Keycloak) Keep() int {
 }
 
 // Stop ends the server and removes its directory. More than once is no error.
-// Everything is in memory, so there is nothing to wait for.
+// Nothing that it wrote is wanted, so there is nothing to wait for.
 func (k *Keycloak) Stop() {
 	if k.proc != nil && k.proc.alive() {
 		k.proc.kill()

@@ -14,14 +14,18 @@ type Line struct {
 	Server   string `json:"server"` // a release of Keycloak, "emulator", or another server's name
 	Group    string `json:"group"`
 	Scenario string `json:"scenario"`
-	Outcome  string `json:"outcome"` // "ok", "cannot", "FAILED" or "skipped"
+	Outcome  string `json:"outcome"` // "ok", "cannot", NotSo, "FAILED" or "skipped"
 	Found    string `json:"found,omitempty"`
 }
+
+// NotSo is the outcome of a scenario that is not about this server.
+const NotSo = "–"
 
 // Row is a line that is written at the end of its test.
 type Row struct {
 	found  string
 	cannot bool
+	notSo  bool
 }
 
 // Found adds what was seen, such as a count.
@@ -29,6 +33,9 @@ func (r *Row) Found(what string) { r.found = what }
 
 // Cannot says why the server cannot do this, which is no failure.
 func (r *Row) Cannot(reason string) { r.found, r.cannot = reason, true }
+
+// NotSo says that the scenario is not about this server.
+func (r *Row) NotSo() { r.notSo = true }
 
 // Report has a scenario stand in the table that make test-keycloak prints, with
 // the outcome of this test. Without REPORT in the environment it does nothing.
@@ -55,6 +62,8 @@ func ReportOn(tb testing.TB, server, group, scenario string) *Row {
 			line.Outcome = "cannot"
 		case tb.Skipped():
 			line.Outcome = "skipped"
+		case row.notSo:
+			line.Outcome = NotSo
 		default:
 			line.Outcome = "ok"
 		}

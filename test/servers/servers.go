@@ -1,6 +1,6 @@
 // Package servers starts and stops the real servers that the tests and the
 // demo run against: Vault or OpenBao with the plugin in it, and Keycloak with
-// the realms of test/keycloak/realms.
+// the realms of iam.Demo.
 //
 // A server lives in a temporary directory of its own, listens on free loopback
 // ports, and writes its log to a file there. Whatever becomes of the process

@@ -26,7 +26,7 @@ func TestItListensOnLoopbackOnly(t *testing.T) {
 }
 
 func TestItRefusesFlagsThatCannotBe(t *testing.T) {
-	for _, flag := range []string{"-token-life=10ms", "-otp-period=0s", "-session-limit=-1", "-nonsense", "argument"} {
+	for _, flag := range []string{"-token-life=10ms", "-otp-period=0s", "-session-limit=-1", "-nonsense", "-release=8", "argument"} {
 		require.Equal(t, 2, run(t.Context(), []string{flag}, io.Discard, io.Discard), flag)
 	}
 }
@@ -37,7 +37,7 @@ func TestItSaysWhereItListensAndStopsWhenTold(t *testing.T) {
 	reader, stdout := io.Pipe()
 	done := make(chan int)
 	go func() {
-		done <- run(ctx, []string{"-addr-file", addrFile, "-token-life", "5s", "-session-limit", "1", "-rotate", "-clock-shift", "-1h", "-date-header"}, stdout, io.Discard)
+		done <- run(ctx, []string{"-addr-file", addrFile, "-token-life", "5s", "-session-limit", "1", "-rotate", "-clock-shift", "-1h", "-date-header", "-release", "9.0.3-api"}, stdout, io.Discard)
 	}()
 	line, err := bufio.NewReader(reader).ReadString('\n')
 	require.NoError(t, err)
@@ -58,6 +58,7 @@ func TestItSaysWhereItListensAndStopsWhenTold(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, answer.Body.Close())
 	require.Contains(t, string(body), `"expires_in":5,`)
+	require.Contains(t, string(body), `"token_type":"bearer"`)
 	transport.CloseIdleConnections()
 	date, err := http.ParseTime(answer.Header.Get("Date"))
 	require.NoError(t, err)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/internal/iam"
@@ -19,6 +21,7 @@ type options struct {
 	rotate       bool
 	clockShift   time.Duration
 	dateHeader   bool
+	release      iam.Release // zero: those of the demo
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -33,6 +36,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.rotate, "rotate", false, "rotate refresh tokens: each works once")
 	flags.DurationVar(&o.clockShift, "clock-shift", 0, "how far the servers' clock is ahead; negative: behind")
 	flags.BoolVar(&o.dateHeader, "date-header", false, "send the header Date, as a proxy in front of Keycloak does")
+	flags.Func("release", "Keycloak `release` whose manners all realms have, as in internal/iam/release.go", func(name string) (err error) {
+		o.release, err = knownRelease(name)
+		return err
+	})
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
@@ -57,6 +64,17 @@ func (o options) validate(rest []string) error {
 	return nil
 }
 
+func knownRelease(name string) (iam.Release, error) {
+	if release, known := iam.LookupRelease(name); known {
+		return release, nil
+	}
+	var names []string
+	for _, release := range iam.Releases() {
+		names = append(names, release.Name)
+	}
+	return iam.Release{}, fmt.Errorf("there are %s", strings.Join(names, ", "))
+}
+
 func wholeSeconds(d time.Duration) bool { return d > 0 && d%time.Second == 0 }
 
 // config is the demo with the options applied.
@@ -68,6 +86,7 @@ func (o options) config() iam.Config {
 		realm.TokenLife = o.tokenLife
 		realm.OTP.Period = o.otpPeriod
 		realm.RevokeRefreshToken = o.rotate
+		realm.Release = cmp.Or(o.release, realm.Release)
 		if realm.API == iam.OCPAPI {
 			realm.SessionLimit.Max = o.sessionLimit
 		}
