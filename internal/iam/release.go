@@ -185,7 +185,7 @@ var releases = func() []Release {
 		r.SessionLimit, r.LogoutAnywhere = LimitForbidden, false
 	})
 	keycloak260 := with(keycloak24, "26.0.8", func(r *Release) {
-		r.SessionStateClaim, r.AccountAPI.Page = false, true
+		r.SessionStateClaim, r.OneLoginAtATime, r.AccountAPI.Page = false, true, true
 	})
 	keycloak264 := with(keycloak26, "26.4.7", func(r *Release) {
 		r.RefusedGrant, r.ShortSessionIDs = http.StatusUnauthorized, false

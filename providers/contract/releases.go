@@ -34,8 +34,8 @@ var (
 	revokesClient   = releases{"16 to 26.0", func(r iam.Release) bool { return r.Revocation == iam.RevokesClient }}
 	revokesSession  = releases{"from 26.4", func(r iam.Release) bool { return r.Revocation == iam.RevokesSession }}
 	limiter         = releases{"from 18", func(r iam.Release) bool { return r.SessionLimit != iam.NoLimiter }}
-	oneLoginAtATime = releases{"from 26.4", func(r iam.Release) bool { return r.OneLoginAtATime }}
-	manyAtATime     = releases{"9 to 26.0", func(r iam.Release) bool { return !r.OneLoginAtATime }}
+	oneLoginAtATime = releases{"from 26", func(r iam.Release) bool { return r.OneLoginAtATime }}
+	manyAtATime     = releases{"9 to 24", func(r iam.Release) bool { return !r.OneLoginAtATime }}
 
 	reuseIsRefused = releases{"9", func(r iam.Release) bool { return r.Reuse == iam.ReuseIsRefused }}
 	reuseKills     = releases{"from 16", func(r iam.Release) bool { return r.Reuse != iam.ReuseIsRefused }}
