@@ -22,18 +22,23 @@ JOURNEY_KEYCLOAKS := 9.0.3 26.7.0
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-GO_TEST := go test -race -timeout 30m
+GO_TEST := scripts/go-test
 
 # The search of the session engine for broken rules; it prints how much it tried.
 SEARCHES := TestACrashAtEveryStep|TestRandomHistoriesKeepTheRules
-SHOW_EXAMPLES := grep -E '^(example:|FAIL|panic)|--- FAIL|_test\.go|Error|README'
-SHOW_COUNTS := grep -E '^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
+SHOW_COUNTS := SHOW='^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
+
+# What types the commands of the documents, and needs what they need.
+DOCUMENTS := TestEveryCommandIsExecuted|TestExamples
+SHOW_DOCUMENTS := SHOW='^(example:|document:|FAIL|panic)|--- FAIL|_test\.go|Error|README'
+# What needs Prometheus.
+PROMETHEUS := TestPrometheus.*
 
 # Where make mutate plants mistakes.
 MUTATED := sessions/machine sessions configs providers/oauth2
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-keycloak test-openbao test-clients test-servers test-long release-check fuzz mutate bench chaos lint fmt examples compose release-snapshot clean
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.* \#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,12 +46,19 @@ help: ## show this list
 build: ## build the plugin into bin/, print its size and SHA256
 	@scripts/build >/dev/null
 
-demo: ## show the main job on a real Vault; IAM=keycloak, SERVER=openbao, KEEP=1 (leave it running)
+demo: ## show the main job on a real Vault; IAM=keycloak, SERVER=vault, KEEP=1 (leave it running)
 	@scripts/with-server scripts/demo
 
-test: ## unit tests and end-to-end tests on a real Vault and the IAM emulator
-	@scripts/with-server $(GO_TEST) -skip '^($(SEARCHES)|TestExamples)$$' ./...
-	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions | $(SHOW_COUNTS)
+# What is said in documents is said of Vault.
+bench chaos examples test-docs test-vault: override SERVER := $(or $(SERVER),vault)
+test-openbao: override SERVER := openbao
+
+test: ## unit tests and end-to-end tests, on a real server and the IAM emulator
+	@scripts/with-server $(GO_TEST) -skip '^($(SEARCHES)|$(DOCUMENTS)|$(PROMETHEUS))$$' ./...
+	@$(SHOW_COUNTS) $(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions
+
+test-vault: ## the end-to-end tests on a real Vault
+	@scripts/with-server $(GO_TEST) ./test/e2e ./test/servers
 
 test-keycloak: ## contract and end-to-end tests on real Keycloaks, and their table; KEYCLOAKS="16.1.1 24.0.5" (Java 17 or later)
 	@REPORT=$$(mktemp); export REPORT; trap 'rm -f "$$REPORT"' EXIT; failed=0; \
@@ -58,7 +70,17 @@ test-keycloak: ## contract and end-to-end tests on real Keycloaks, and their tab
 	go run ./test/report <"$$REPORT" && exit $$failed
 
 test-openbao: ## the end-to-end tests on a real OpenBao
-	@SERVER=openbao scripts/with-server $(GO_TEST) ./test/e2e ./test/servers
+	@scripts/with-server $(GO_TEST) ./test/e2e ./test/servers
+
+test-docs: ## type every command of README.md and docs/, on a real Vault (curl, unzip)
+	@$(SHOW_DOCUMENTS) scripts/with-server $(GO_TEST) -v -run '^TestEveryCommandIsExecuted$$' ./test/docs
+
+dashboard: ## make examples/prometheus/dashboard.json, and draw it over a load of 100 s into docs/dashboard.svg (prometheus)
+	@cd tools/dashboard && GOWORK=off go run . >../../examples/prometheus/dashboard.json
+	@scripts/with-server go test -run '^TestPrometheusAnswers' ./test/alerts -draw 100s
+
+test-prometheus: ## alert rules and dashboard, on a real Prometheus (Debian: prometheus)
+	@scripts/with-server $(GO_TEST) -run '^$(PROMETHEUS)$$' ./test/alerts
 
 test-clients: ## real clients of Vault over three lives of a token, side by side, and their table; CLIENTS=agent: only those
 	@scripts/with-server go run ./test/clients -only "$(CLIENTS)"
@@ -69,7 +91,7 @@ test-servers: ## real OAuth 2.0 servers of other makes, and their table; OAUTH_S
 	go run ./test/report <"$$REPORT" && exit $$failed
 
 test-long: ## the session engine's crash points, and a million random steps
-	@$(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000 | $(SHOW_COUNTS)
+	@$(SHOW_COUNTS) $(GO_TEST) -v -run '^($(SEARCHES))$$' -rapid.checks=1000 ./sessions
 
 chaos: ## kill, cut off and starve real servers under load; SOAK=30m, SEED=…, FAULT=… (root, Linux; a quarter of an hour)
 	@scripts/with-server go run ./test/chaos -seed $(SEED) -soak $(SOAK) -only "$(FAULT)" -doc docs/survival.md
@@ -93,7 +115,7 @@ fmt: ## format the code
 	@lint=$$(scripts/golangci-lint) && $$lint fmt ./...
 
 examples: ## type every command of examples/, on a real Vault, and print one line for each
-	@scripts/with-server go test -timeout 30m -v -run '^TestExamples$$' ./test/docs | $(SHOW_EXAMPLES)
+	@$(SHOW_DOCUMENTS) scripts/with-server $(GO_TEST) -v -run '^TestExamples$$' ./test/docs
 
 compose: ## bring docker-compose.vault.yml up on a Docker engine of its own, and use it (root)
 	@test/compose/run

@@ -29,18 +29,26 @@ func read(t *testing.T, file string) string {
 	return string(content)
 }
 
-// TestTheRulesAreRight needs promtool, which Debian has in its package prometheus.
-func TestTheRulesAreRight(t *testing.T) {
+func TestPrometheusTakesTheRules(t *testing.T) {
+	promtool := prometheusProgram(t, "promtool")
 	for _, args := range [][]string{
 		{"check", "rules", "alerts.yml"},
 		{"test", "rules", "alerts_test.yml"},
 		{"check", "config", "--syntax-only", "prometheus.yml"},
 	} {
-		cmd := exec.CommandContext(t.Context(), "promtool", args...)
+		cmd := exec.CommandContext(t.Context(), promtool, args...)
 		cmd.Dir = filepath.Join(root, "examples", "prometheus")
 		output, err := cmd.CombinedOutput()
 		require.NoError(t, err, "promtool %s: %s", strings.Join(args, " "), output)
 	}
+}
+
+// prometheusProgram returns the path of a program of Prometheus.
+func prometheusProgram(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	require.NoError(t, err, "%s is needed; Debian has it in the package prometheus", name)
+	return path
 }
 
 var alertName = regexp.MustCompile(`(?m)^\s*- alert: (\w+)$`)

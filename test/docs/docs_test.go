@@ -59,7 +59,9 @@ func TestEveryCommandIsExecuted(t *testing.T) {
 		}
 		t.Run(strings.ReplaceAll(file, "/", "-"), func(t *testing.T) {
 			t.Parallel()
-			t.Log(file + ": " + execute(t, found, d, "."))
+			begin := time.Now()
+			result := execute(t, found, d, ".")
+			fmt.Printf("document: %-24s %s, %.0f s\n", file, result, time.Since(begin).Seconds())
 		})
 	}
 }
