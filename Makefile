@@ -50,7 +50,7 @@ demo: ## show the main job on a real Vault; IAM=keycloak, SERVER=vault, KEEP=1 (
 	@scripts/with-server scripts/demo
 
 # What is said in documents is said of Vault.
-bench chaos examples test-docs test-vault: override SERVER := $(or $(SERVER),vault)
+bench chaos examples test-clients test-docs test-vault: override SERVER := $(or $(SERVER),vault)
 test-openbao: override SERVER := openbao
 
 test: ## unit tests and end-to-end tests, on a real server and the IAM emulator
