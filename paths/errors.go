@@ -86,7 +86,7 @@ func statusOfUpstream(err *providers.Error) int {
 		return unavailable
 	case providers.Protocol:
 		return badGateway
-	case providers.BadCredentials, providers.SessionGone, providers.NotAllowed:
+	case providers.BadCredentials, providers.SessionGone, providers.Misconfigured, providers.NotAllowed:
 		return badRequest
 	}
 	return badRequest

@@ -22,6 +22,9 @@ const (
 	Unavailable
 	// SessionGone: the refresh token's session is not there any more.
 	SessionGone
+	// Misconfigured: what only somebody can mend who may change the config or the
+	// server's settings: a scope, a grant type, an endpoint, a token without an end.
+	Misconfigured
 	// NotAllowed: the server does not let this account do that. Only said of the
 	// calls that list and end sessions; a refused login is BadCredentials.
 	NotAllowed
@@ -42,6 +45,8 @@ func (k Kind) String() string {
 		return "unavailable"
 	case SessionGone:
 		return "session gone"
+	case Misconfigured:
+		return "misconfigured"
 	case NotAllowed:
 		return "not allowed"
 	}
@@ -74,8 +79,8 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("outcome %d", int(o))
 }
 
-// Error is a failed call to an identity server. It holds no secret and nothing
-// of the answer's body beyond the OAuth 2.0 error code and description.
+// Error is a failed call to an identity server. It holds no secret, and of the answer's
+// body at most an error code and description that repeat nothing of the request.
 type Error struct {
 	Kind    Kind
 	Outcome Outcome
@@ -89,8 +94,8 @@ type Error struct {
 	Message    string // what happened, one clause without a full stop
 	Advice     string // what the operator should do next
 	// Err is the context's error where that ended the call, else nil. Other
-	// causes are told in Message, with secrets masked: the text of a transport's
-	// error may quote what the server sent.
+	// causes are told in Message: the text of a transport's error may quote what the
+	// server sent.
 	Err error
 }
 

@@ -130,8 +130,8 @@ type Method struct {
 	// Mode and MaxSessions are the defaults; MaxSessions 0 means no limit.
 	Mode        Mode
 	MaxSessions int
-	// Sessions: a login leaves a session at the server. False for client
-	// credentials, which have nothing to refresh or log out.
+	// Sessions: a login leaves a session at the server, or may do so: at some servers
+	// client credentials come with a refresh token.
 	Sessions bool
 	// Services lists where a personal access token works; empty otherwise.
 	Services []string
@@ -278,9 +278,9 @@ type Upstream interface {
 	// Client reaches what Login opens, over Connection.
 	Client
 	Connection() Connection
-	// Login opens a session. An error of Outcome Happened may come with a
-	// response whose RefreshToken is set: that session is open but of no use,
-	// and the caller closes it. A request that cannot be sent as it is (an otp
+	// Login opens a session. An error of Outcome Happened may come with a response
+	// whose RefreshToken is set or, where RevokesAccess, its AccessToken: that
+	// session is open but of no use, and the caller closes it. A request that cannot be sent as it is (an otp
 	// that is no code, or not understood; a scope that is not allowed) fails
 	// with a *FieldError before anything is sent.
 	Login(ctx context.Context, r LoginRequest) (TokenResponse, error)

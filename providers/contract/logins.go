@@ -84,7 +84,7 @@ func wrongPassword(w *world) {
 func blockedUsers(w *world) {
 	w.answered(w.post("token", w.loginForm("username", disabled), nil), http.StatusBadRequest, "invalid_grant", "Account disabled")
 	w.answered(w.post("token", w.loginForm("username", unfinished), nil), http.StatusBadRequest, "invalid_grant", "Account is not fully set up")
-	w.refused(w.ocp(disabled).tryLogin(), providers.BadCredentials, "Account disabled")
+	w.refused(w.ocp(disabled).tryLogin(), providers.BadCredentials, "invalid_grant") // the words repeat its name
 	w.refused(w.ocp(unfinished).tryLogin(), providers.BadCredentials, "Account is not fully set up")
 	require.Zero(w, w.Sessions(w.T, unfinished))
 }

@@ -5,16 +5,18 @@
 // Three rules shape it. A call is one request: nothing here repeats one, and
 // the HTTP library is kept from it (see http.go). Every failure says whether the
 // call took effect at the server (see classify.go). And nothing that a server
-// sends gets into an error but its OAuth error code and description, with our
-// own secrets masked in them (see mask.go).
+// sends gets into an error but its error code and description, and these only where
+// they repeat nothing that we sent (see echo.go).
 package oauth2
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
@@ -78,7 +80,7 @@ func (p *Provider) Connect(a providers.Account) (providers.Upstream, error) {
 		CACert:         a.CACert,
 		TLSServerName:  a.TLSServerName,
 	}
-	if method, _ := p.preset.method(a.AuthMethod); method.Sessions && p.preset.AccountEndpoint != "" {
+	if a.AuthMethod == providers.Password && p.preset.AccountEndpoint != "" {
 		connection.SessionsURL = place(p.preset.AccountEndpoint, a)
 	}
 	c, err := p.client(connection)
@@ -96,12 +98,17 @@ func (p *Provider) client(connection providers.Connection) (*client, error) {
 	if !ok {
 		return nil, refuse("auth_method", "is not one of "+p.preset.Name)
 	}
-	c := &client{
-		connection: connection,
-		preset:     p.preset,
-		method:     method,
-		rules:      slices.Concat(listerRules(), p.preset.Failures, commonRules()),
-		transport:  p.transport,
+	c := &client{connection: connection, preset: p.preset, method: method, transport: p.transport}
+	c.rules = slices.Concat(listerRules(), certainRules(), p.preset.Failures)
+	if method.Sessions {
+		c.rules = append(c.rules, sessionRules()...)
+	}
+	c.rules = append(c.rules, commonRules()...)
+	if connection.ClientAuth == providers.PrivateKeyJWT {
+		var err error
+		if c.key, err = parseSigningKey(connection.PrivateKey.Reveal()); err != nil {
+			return nil, refuse("private_key", err.Error())
+		}
 	}
 	if c.transport == nil {
 		c.transport = newTransport(connection)
@@ -157,6 +164,7 @@ type client struct {
 	preset     Preset
 	method     Method
 	rules      []FailureRule
+	key        signingKey // for private_key_jwt
 	transport  http.RoundTripper
 }
 
@@ -179,7 +187,8 @@ func (c *client) Capabilities() providers.Capabilities {
 		ListsSessions: c.connection.SessionsURL != "",
 		OneTimeCode:   c.method.OneTimeCode,
 	}
-	if can.Sessions {
+	can.RevokesAccess = can.Logout && c.preset.Logout == Revocation
+	if c.method.Name == providers.Password {
 		can.LoginPause = c.preset.LoginPause
 	}
 	return can
@@ -206,20 +215,32 @@ func (c *client) logoutURL() string {
 // Login implements providers.Upstream by the password grant (RFC 6749 section
 // 4.3) or the client credentials grant (section 4.4).
 func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
-	params := u.clientParams()
-	switch u.method.Name {
-	case providers.Password:
-		params["grant_type"] = "password"
-		params["username"] = u.account.Username
-		params["password"] = u.account.Password.Reveal()
-	case providers.ClientCredentials:
-		params["grant_type"] = "client_credentials"
-	case providers.PersonalAccessToken:
+	if u.method.Name == providers.PersonalAccessToken {
 		return providers.TokenResponse{}, u.cannot(Login, "a personal access token has no login", "send the headers of the token")
 	}
 	scopes, err := providers.NormalizeScopes(r.Scopes)
 	if err != nil {
 		return providers.TokenResponse{}, err
+	}
+	code, origin, err := u.code(r)
+	if err != nil {
+		return providers.TokenResponse{}, err
+	}
+	try := u.attempt(Login, u.account.TokenURL)
+	try.code, try.limitMessage = origin, u.account.SessionLimitMessage
+	further := u.account.TokenParams
+	if len(r.Params) > 0 {
+		further = r.Params
+	}
+	params := maps.Clone(further)
+	if params == nil {
+		params = map[string]string{}
+	}
+	try.echo.add(slices.Collect(maps.Keys(further))...)
+	params["grant_type"] = string(u.method.Name) // they have the grants' names
+	if u.method.Name == providers.Password {
+		params["username"] = u.account.Username
+		params["password"] = u.account.Password.Reveal()
 	}
 	if len(scopes) == 0 {
 		scopes = u.account.Scopes
@@ -227,18 +248,12 @@ func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (provide
 	if len(scopes) > 0 {
 		params["scope"] = strings.Join(scopes, " ")
 	}
-	code, origin, err := u.code(r)
-	if err != nil {
-		return providers.TokenResponse{}, err
-	}
 	if origin != noCode {
 		params["otp"] = code.Reveal()
 	}
 	if r.UserAgent == "" {
 		r.UserAgent = defaultUserAgent
 	}
-	try := u.attempt(Login, u.account.TokenURL, u.account.Password, u.account.TOTPSecret, code)
-	try.code = origin
 	got, failure := u.token(ctx, try, params, r.UserAgent)
 	if failure != nil {
 		return got, failure
@@ -246,15 +261,13 @@ func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (provide
 	return got, nil
 }
 
-// Refresh implements providers.Upstream by RFC 6749 section 6.
+// Refresh implements providers.Client by RFC 6749 section 6.
 func (c *client) Refresh(ctx context.Context, refreshToken providers.Secret) (providers.TokenResponse, error) {
 	if !c.Capabilities().Sessions {
 		return providers.TokenResponse{}, c.cannot(Refresh, "this account has no sessions, so there is nothing to refresh", "log in instead")
 	}
-	params := c.clientParams()
-	params["grant_type"] = "refresh_token"
-	params["refresh_token"] = refreshToken.Reveal()
-	got, failure := c.token(ctx, c.attempt(Refresh, c.connection.TokenURL, refreshToken), params, defaultUserAgent)
+	params := map[string]string{"grant_type": "refresh_token", "refresh_token": refreshToken.Reveal()}
+	got, failure := c.token(ctx, c.attempt(Refresh, c.connection.TokenURL), params, defaultUserAgent)
 	if got.RefreshToken.Empty() && (failure == nil || failure.Outcome == providers.Happened) {
 		got.RefreshToken = refreshToken
 	}
@@ -264,24 +277,25 @@ func (c *client) Refresh(ctx context.Context, refreshToken providers.Secret) (pr
 	return got, nil
 }
 
-// Logout implements providers.Upstream. Keycloak answers 204 for a session that
+// Logout implements providers.Client. Keycloak answers 204 for a session that
 // is gone already, and RFC 7009 section 2.2 has 200 for a token that is not known.
 func (c *client) Logout(ctx context.Context, t providers.SessionTokens) error {
-	refreshToken := t.Refresh
-	if !c.Capabilities().Logout {
+	can := c.Capabilities()
+	params := map[string]string{}
+	switch {
+	case !can.Logout:
 		return c.cannot(Logout, "this account's sessions cannot be ended", "let the session end by its age")
+	case c.preset.Logout == EndSession && !t.Refresh.Empty():
+		params["refresh_token"] = t.Refresh.Reveal()
+	case can.RevokesAccess && !t.Refresh.Empty():
+		params["token"], params["token_type_hint"] = t.Refresh.Reveal(), "refresh_token"
+	case can.RevokesAccess && !t.Access.Empty():
+		params["token"], params["token_type_hint"] = t.Access.Reveal(), "access_token"
+	default:
+		return c.cannot(Logout, "the server gave this session no token with which it could be ended", "let the session end by its age")
 	}
-	if refreshToken.Empty() {
-		return c.cannot(Logout, "the server gave this session no refresh token, with which it could be ended", "let the session end by its age")
-	}
-	params := c.clientParams()
-	if c.preset.Logout == Revocation {
-		params["token"] = refreshToken.Reveal()
-		params["token_type_hint"] = "refresh_token"
-	} else {
-		params["refresh_token"] = refreshToken.Reveal()
-	}
-	try := c.attempt(Logout, c.logoutURL(), refreshToken)
+	try := c.attempt(Logout, c.logoutURL())
+	try.revokes = can.RevokesAccess
 	a, failure := c.post(ctx, try, params, Form, defaultUserAgent)
 	if failure != nil {
 		return failure
@@ -299,60 +313,62 @@ func asError(a answer, failure *providers.Error) error {
 }
 
 // token makes a call to the token endpoint and reads its answer.
-func (c *client) token(ctx context.Context, try attempt, params map[string]string, userAgent string) (providers.TokenResponse, *providers.Error) {
+func (c *client) token(ctx context.Context, try *attempt, params map[string]string, userAgent string) (providers.TokenResponse, *providers.Error) {
 	a, failure := c.post(ctx, try, params, c.method.Encoding, userAgent)
 	if failure != nil {
 		return providers.TokenResponse{}, failure
 	}
 	got, failure := try.tokens(a)
-	if !c.method.Sessions {
-		// RFC 6749 section 4.4.3: a client credentials answer should have no
-		// refresh token. One that comes all the same is of no use to an account
-		// that is described as having no sessions.
-		got.RefreshToken = providers.Secret{}
+	if date := a.date(); !date.IsZero() {
+		got.ServerTime = date
+	}
+	if !c.method.Sessions { // the partner API documents neither refresh nor logout
+		got.RefreshToken, got.ServerID = providers.Secret{}, ""
+	}
+	if failure == nil && try.op == Login && c.needsRefreshToken() && got.RefreshToken.Empty() {
+		failure = try.failed(providers.Misconfigured, providers.Happened, "the answer has no refresh_token, without which its session cannot be ended",
+			"have refresh tokens switched on for client_id at the identity server (Keycloak: Use refresh tokens)")
 	}
 	if failure != nil {
-		failure.ServerTime = a.date()
-		return got, failure
+		failure.ServerTime = got.ServerTime
+		return c.leftBehind(try, got, failure), failure
 	}
-	if try.op == Login && c.preset.Logout == EndSession && c.method.Sessions && got.RefreshToken.Empty() {
-		failure := try.failed(providers.Protocol, providers.Happened, "the answer has no refresh_token, without which its session cannot be ended",
-			"have refresh tokens switched on for client_id at the identity server (Keycloak: Use refresh tokens)")
-		failure.ServerTime = a.date()
-		return providers.TokenResponse{}, failure
-	}
-	got.ServerTime = a.date()
-	fillFromClaims(&got)
 	if got.Scope == "" {
 		got.Scope = params["scope"]
-	}
-	if !c.method.Sessions {
-		got.ServerID = ""
 	}
 	return got, nil
 }
 
-// clientParams authenticates the client in the body (RFC 6749 section 2.3.1):
-// the one way that all our servers document. It is never probed for, because
-// a probe would be a login.
-func (c *client) clientParams() map[string]string {
-	params := map[string]string{"client_id": c.connection.ClientID}
-	if !c.connection.ClientSecret.Empty() {
-		params["client_secret"] = c.connection.ClientSecret.Reveal()
-	}
-	return params
+// needsRefreshToken: a password login at a Keycloak opens a session that only its
+// refresh token surely ends. Client credentials open one where they come with one.
+func (c *client) needsRefreshToken() bool {
+	return c.preset.Logout == EndSession && c.method.Name == providers.Password
 }
 
-// attempt prepares a call. Sent are the secrets that go out with it besides the
-// client's.
-func (c *client) attempt(op Op, endpoint string, sent ...providers.Secret) attempt {
-	return attempt{
-		op:       op,
-		endpoint: endpoint,
-		method:   c.method,
-		rules:    c.rules,
-		limit:    maxAnswer,
-		mask:     newMask(append(sent, c.connection.ClientSecret)...),
+// leftBehind returns the tokens that a failed call left at the server and that can end
+// there what it opened. A grant of no use that left nothing that anybody could close
+// or count is the same as none.
+func (c *client) leftBehind(try *attempt, got providers.TokenResponse, failure *providers.Error) providers.TokenResponse {
+	left := providers.TokenResponse{RefreshToken: got.RefreshToken}
+	if got.RefreshToken.Empty() && c.Capabilities().RevokesAccess {
+		left.AccessToken = got.AccessToken
+	}
+	if failure.Outcome == providers.Happened && try.op == Login &&
+		left.RefreshToken.Empty() && left.AccessToken.Empty() && !c.needsRefreshToken() {
+		failure.Outcome = providers.DidNotHappen
+	}
+	return left
+}
+
+// attempt prepares a call.
+func (c *client) attempt(op Op, endpoint string) *attempt {
+	return &attempt{
+		op:           op,
+		endpoint:     endpoint,
+		method:       c.method,
+		rules:        c.rules,
+		clientAdvice: c.clientAdvice(),
+		tokenTTL:     c.connection.TokenTTL,
 	}
 }
 
@@ -362,33 +378,38 @@ func (c *client) cannot(op Op, message, advice string) *providers.Error {
 		failed(providers.Protocol, providers.DidNotHappen, message, advice)
 }
 
-// attempt is what is known of a call while it is made: whom it goes to, and what
-// its errors need.
+// attempt is what is known of a call while it is made: whom it goes to, what was sent,
+// and what its errors need.
 type attempt struct {
-	op       Op
-	endpoint string
-	method   Method
-	rules    []FailureRule
-	code     codeOrigin
-	mask     mask
-	limit    int // of the answer's body, in bytes
+	op           Op
+	endpoint     string
+	method       Method
+	rules        []FailureRule
+	clientAdvice string
+	code         codeOrigin
+	limitMessage string        // session_limit_message
+	tokenTTL     time.Duration // of a token that does not say how long it lives
+	revokes      bool          // a logout by RFC 7009
+	echo         echo
 }
 
-// failed makes the error of a call. message may hold what the server sent: it is
-// masked and cut here, so that no path into an error goes round that.
-func (t attempt) failed(kind providers.Kind, outcome providers.Outcome, message, advice string) *providers.Error {
+// failed makes the error of a call.
+func (t *attempt) failed(kind providers.Kind, outcome providers.Outcome, message, advice string) *providers.Error {
 	return &providers.Error{
 		Kind:    kind,
 		Outcome: outcome,
 		Op:      string(t.op),
 		Host:    t.host(),
-		Message: t.mask.clean(message),
+		Message: printable(message, maxMessage),
 		Advice:  advice,
 	}
 }
 
+// maxMessage is how much of a message an error keeps, in characters.
+const maxMessage = 500
+
 // host is whom we call; Normalize has parsed the endpoint before.
-func (t attempt) host() string {
+func (t *attempt) host() string {
 	u, err := url.Parse(t.endpoint)
 	if err != nil {
 		return ""
@@ -397,7 +418,7 @@ func (t attempt) host() string {
 }
 
 // endpointField names the config field that decides where a call goes.
-func (t attempt) endpointField() string {
+func (t *attempt) endpointField() string {
 	switch {
 	case t.op == Logout && t.method.uses("revocation_url"):
 		return "revocation_url"

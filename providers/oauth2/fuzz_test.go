@@ -1,6 +1,7 @@
 package oauth2
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -24,30 +25,26 @@ func FuzzDecodeTokens(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		got, err := decodeTokens(text)
+		got, err := decodeTokens(text, time.Minute)
 		if errors.Is(err, errNotTokens) {
 			assert.Equal(t, providers.TokenResponse{}, got)
 			return
 		}
+		assert.True(t, got.AccessToken.Empty() || fitsHeader(got.AccessToken.Reveal()))
+		for scope := range strings.FieldsSeq(got.Scope) {
+			assert.True(t, providers.ValidScope(scope))
+		}
+		assert.Equal(t, url.PathEscape(got.ServerID), got.ServerID)
+		assertSane(t, got.ServerTime)
 		if err != nil {
-			assert.True(t, got.AccessToken.Empty(), "a response of no use hands out no token")
 			return
 		}
-		assert.True(t, fitsHeader(got.AccessToken.Reveal()))
+		assert.False(t, got.AccessToken.Empty())
 		assert.True(t, got.RefreshToken.Empty() || fitsHeader(got.RefreshToken.Reveal()))
 		assert.Equal(t, "Bearer", got.TokenType)
 		assert.Greater(t, got.ExpiresIn, time.Duration(0))
 		assert.LessOrEqual(t, got.ExpiresIn, maxLife)
 		assert.GreaterOrEqual(t, got.RefreshExpiresIn, time.Duration(0))
-		claimed := providers.TokenResponse{AccessToken: got.AccessToken}
-		fillFromClaims(&claimed)
-		for _, read := range []providers.TokenResponse{got, claimed} {
-			for scope := range strings.FieldsSeq(read.Scope) {
-				assert.True(t, providers.ValidScope(scope))
-			}
-			assert.Equal(t, url.PathEscape(read.ServerID), read.ServerID)
-			assertSane(t, read.ServerTime)
-		}
 	})
 }
 
@@ -61,13 +58,13 @@ func FuzzDecodeSessions(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		list, err := decodeSessions(text)
+		list, err := decodeSessions(bytes.NewReader(text))
 		if err != nil {
 			assert.Nil(t, list, "a list of which a part is missing is no list")
 			return
 		}
 		var entries []json.RawMessage
-		require.NoError(t, json.Unmarshal(text, &entries))
+		require.NoError(t, json.Unmarshal(bytes.TrimPrefix(text, []byte(byteOrderMark)), &entries))
 		assert.Len(t, list, len(entries), "no session is left out")
 		for _, s := range list {
 			assert.NotEmpty(t, s.ID)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,7 +22,7 @@ import (
 
 const (
 	maxAnswer = 1 << 20  // bytes of an answer's body
-	maxList   = 8 << 20  // of a list of sessions: some 25,000 of them
+	maxList   = 8 << 20  // of a list of sessions
 	maxHeader = 64 << 10 // bytes of an answer's header
 )
 
@@ -66,7 +67,8 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
-	cut    error // why the body is not whole; nil: it is
+	list   []providers.ServerSession // instead of the body of a list
+	cut    error                     // why it is not whole or cannot be read; nil: it is, and can
 }
 
 // date is the server's clock, RFC 9110 section 6.6.1; zero where it does not say.
@@ -78,26 +80,40 @@ func (a answer) date() time.Time {
 	return at.UTC()
 }
 
-var errTooBig = errors.New("the answer is larger than it may be")
-
-// post sends the parameters to the endpoint of the attempt.
-func (c *client) post(ctx context.Context, try attempt, params map[string]string, e Encoding, userAgent string) (answer, *providers.Error) {
+// post sends the parameters to the endpoint of the attempt, with what proves the client.
+func (c *client) post(ctx context.Context, try *attempt, params map[string]string, e Encoding, userAgent string) (answer, *providers.Error) {
+	header := http.Header{"User-Agent": {userAgent}}
+	if err := c.authenticate(params, header); err != nil {
+		return answer{}, try.cannotBeMade()
+	}
 	text, contentType, err := encode(params, e)
 	if err != nil {
 		return answer{}, try.cannotBeMade()
 	}
-	return c.send(ctx, try, http.MethodPost, text, http.Header{
-		"Content-Type": {contentType},
-		"User-Agent":   {userAgent},
-	})
+	header.Set("Content-Type", contentType)
+	try.echo.add(c.connection.ClientID, c.connection.ClientSecret.Reveal())
+	for name, value := range params {
+		if !slices.Contains(constants(), name) {
+			try.echo.add(value)
+			try.echo.add(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" ,;", r) })...)
+		}
+	}
+	return c.send(ctx, try, http.MethodPost, text, header)
 }
+
+// constants are the parameters whose values no config decides.
+func constants() []string { return []string{"grant_type", "token_type_hint", "client_assertion_type"} }
 
 // send sends one request and reads its answer, within the account's
 // request_timeout. The transport is used without an http.Client, which would
 // follow redirects and fail on a redirect whose address it cannot read.
-func (c *client) send(ctx context.Context, try attempt, method, text string, header http.Header) (answer, *providers.Error) {
+func (c *client) send(ctx context.Context, try *attempt, method, text string, header http.Header) (answer, *providers.Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.connection.RequestTimeout)
 	defer cancel()
+	try.echo.addURL(try.endpoint)
+	try.echo.add(header.Get("User-Agent"))
+	_, credentials, _ := strings.Cut(header.Get("Authorization"), " ")
+	try.echo.add(credentials)
 	request, sent, err := newRequest(ctx, method, try.endpoint, text, header)
 	if err != nil {
 		return answer{}, try.cannotBeMade()
@@ -108,9 +124,10 @@ func (c *client) send(ctx context.Context, try attempt, method, text string, hea
 	}
 	defer func() { _ = response.Body.Close() }()
 	a := answer{status: response.StatusCode, header: response.Header}
-	a.body, a.cut = io.ReadAll(io.LimitReader(response.Body, int64(try.limit)+1))
-	if len(a.body) > try.limit {
-		a.cut = errTooBig
+	if try.op == List && a.status == http.StatusOK {
+		a.list, a.cut = decodeSessions(&capped{response.Body, maxList})
+	} else {
+		a.body, a.cut = readAll(&capped{response.Body, maxAnswer}, response.ContentLength)
 	}
 	if a.cut != nil && ctx.Err() != nil {
 		a.cut = ctx.Err()
@@ -118,16 +135,57 @@ func (c *client) send(ctx context.Context, try attempt, method, text string, hea
 	return a, nil
 }
 
-func (t attempt) cannotBeMade() *providers.Error {
+// capped reads at most left bytes, and fails where there are more.
+type capped struct {
+	from io.Reader
+	left int
+}
+
+var errTooBig = errors.New("the answer is larger than it may be")
+
+// Read implements io.Reader.
+func (c *capped) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p[:min(len(p), c.left+1)])
+	if n > c.left {
+		n, c.left = c.left, 0
+		return n, errTooBig
+	}
+	c.left -= n
+	return n, err
+}
+
+// readAll reads to the end. Where the length is known it takes no more memory than that.
+func readAll(from io.Reader, length int64) ([]byte, error) {
+	const first = 512
+	body := make([]byte, 0, first)
+	if 0 < length && length <= maxAnswer {
+		body = make([]byte, 0, length+1) // the last one for the end
+	}
+	for {
+		n, err := from.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return body, err
+		}
+		if len(body) == cap(body) {
+			body = append(make([]byte, 0, 2*cap(body)), body...)
+		}
+	}
+}
+
+func (t *attempt) cannotBeMade() *providers.Error {
 	return t.failed(providers.Protocol, providers.DidNotHappen, "the request could not be made", "check the fields of this config")
 }
 
 // unanswered explains a call that got no answer. taken: the transport has had
 // the whole request. It is not enough to say that the request went out: an
 // error of the dialler says that it did not, whatever was done with the body.
-func (t attempt) unanswered(ctx context.Context, err error, taken bool) *providers.Error {
+func (t *attempt) unanswered(ctx context.Context, err error, taken bool) *providers.Error {
 	outcome, message, advice := providers.Unknown, silence(ctx, err), t.unknownAdvice()
-	if !taken || isDialError(err) {
+	if !taken || isDialError(err) || refusedHandshake(err) != "" {
 		outcome = providers.DidNotHappen
 		message, advice = t.noConnection(ctx, err)
 	}
@@ -141,9 +199,44 @@ func isDialError(err error) bool {
 	return errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect")
 }
 
+// refusedHandshake returns the alert with which a server refused the TLS connection
+// (RFC 8446 section 6.2), or nothing. Under TLS 1.3 it comes when the request has gone
+// out already, and says all the same that nobody read it.
+func refusedHandshake(err error) string {
+	var network *net.OpError
+	if !errors.As(err, &network) || network.Op != "remote error" {
+		return ""
+	}
+	for _, alert := range handshakeAlerts() {
+		if text := network.Err.Error(); text == alert.Error() {
+			return strings.TrimPrefix(text, "tls: ")
+		}
+	}
+	return ""
+}
+
+// handshakeAlerts are those of RFC 8446 section 6 that end a handshake: what the
+// server finds wrong with us before it reads anything.
+func handshakeAlerts() []tls.AlertError {
+	return []tls.AlertError{
+		40,  // handshake_failure
+		42,  // bad_certificate
+		43,  // unsupported_certificate
+		44,  // certificate_revoked
+		45,  // certificate_expired
+		46,  // certificate_unknown
+		48,  // unknown_ca
+		49,  // access_denied
+		70,  // protocol_version
+		71,  // insufficient_security
+		112, // unrecognized_name
+		116, // certificate_required
+	}
+}
+
 // noConnection tells why a request could not be sent. It words what it knows
 // and leaves out the text of other errors, which may quote what a server sent.
-func (t attempt) noConnection(ctx context.Context, err error) (message, advice string) {
+func (t *attempt) noConnection(ctx context.Context, err error) (message, advice string) {
 	const reach = "check that the host is up and reached from here, and the proxy variables (HTTPS_PROXY, NO_PROXY)"
 	var (
 		proxy     proxyError
@@ -174,6 +267,9 @@ func (t attempt) noConnection(ctx context.Context, err error) (message, advice s
 		return "the server does not speak TLS", "correct the scheme or the port in " + t.endpointField()
 	case errors.As(err, &dns):
 		return "the host name is not known", "correct " + t.endpointField() + ", or the name servers of this machine"
+	case refusedHandshake(err) != "":
+		return "the server refused the TLS connection: " + refusedHandshake(err),
+			"if it wants a client certificate, which this engine does not send, use an address that wants none; else look at the TLS versions that the server allows, and at tls_server_name"
 	case errors.As(err, &network):
 		return "no connection: " + network.Err.Error(), reach
 	default:
@@ -196,7 +292,7 @@ func silence(ctx context.Context, err error) string {
 }
 
 // unknownAdvice goes with the outcome Unknown.
-func (t attempt) unknownAdvice() string {
+func (t *attempt) unknownAdvice() string {
 	switch t.op {
 	case Login:
 		return "the login may have taken effect all the same: do not repeat it at once; if the server is slow, raise request_timeout"

@@ -84,7 +84,7 @@ func TestNothingIsRepeatedOverARealConnection(t *testing.T) {
 		"a refusal that breaks off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			w.WriteHeader(http.StatusUnauthorized)
-		}, providers.Protocol, providers.DidNotHappen},
+		}, providers.BadCredentials, providers.DidNotHappen},
 		"ten megabytes": {func(w http.ResponseWriter, _ *http.Request) {
 			for range 10 << 4 {
 				if _, err := io.WriteString(w, strings.Repeat(" ", 1<<16)); err != nil {

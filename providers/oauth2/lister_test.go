@@ -72,19 +72,27 @@ func TestAnAccountListsItsSessionsAndEndsOne(t *testing.T) {
 	assert.Equal(t, ours.ServerID, list[0].ID)
 }
 
-func TestAnAccountThatMayNotListIsToldWhichRolesItNeeds(t *testing.T) {
+func TestAnAccountThatMayNotListIsToldWhyNot(t *testing.T) {
 	server := iam.New(iam.Demo())
-	up := emulated(t, server, "ocp", providers.Account{
+	roles := emulated(t, server, "panta", providers.Account{
+		ClientID: iam.DemoPantaClient, ClientSecret: providers.NewSecret(iam.DemoPantaSecret), TenantID: iam.DemoPantaTenant,
+		Username: iam.DemoPlainUser, Password: providers.NewSecret(iam.DemoPlainPassword),
+	})
+	off := emulated(t, server, "ocp", providers.Account{
 		Realm: iam.DemoK8sRealm, Username: iam.DemoPlainUser, Password: providers.NewSecret(iam.DemoPlainPassword),
 	})
-	got, err := do(t.Context(), up, "login")
+	for up, advice := range map[providers.Upstream]string{roles: "manage-account", off: "Account REST API switched on"} {
+		got, err := do(t.Context(), up, "login")
+		require.NoError(t, err)
+		_, err = up.ListSessions(t.Context(), got.AccessToken)
+		failure := assertFailed(t, err, providers.NotAllowed, providers.DidNotHappen)
+		assert.Contains(t, failure.Advice, advice)
+		assert.Equal(t, "list sessions", failure.Op)
+	}
+	got, err := do(t.Context(), roles, "login")
 	require.NoError(t, err)
-	_, err = up.ListSessions(t.Context(), got.AccessToken)
+	err = roles.EndSession(t.Context(), got.AccessToken, got.ServerID)
 	failure := assertFailed(t, err, providers.NotAllowed, providers.DidNotHappen)
-	assert.Contains(t, failure.Advice, "manage-account")
-	assert.Equal(t, "list sessions", failure.Op)
-	err = up.EndSession(t.Context(), got.AccessToken, got.ServerID)
-	failure = assertFailed(t, err, providers.NotAllowed, providers.DidNotHappen)
 	assert.Equal(t, "end session", failure.Op)
 }
 
@@ -166,7 +174,7 @@ func TestEveryAnswerOfTheAccountAPIHasItsKindAndOutcome(t *testing.T) {
 		{"switched off, or gone", 404, nil, `{"error":"HTTP 404 Not Found"}`, "not allowed, did not happen", "", ""},
 		{"no redirects", 302, map[string]string{"Location": "https://elsewhere.example.com/"}, "", "protocol, did not happen", "protocol, did not happen", "redirect to elsewhere.example.com"},
 		{"throttled", 429, nil, "", "throttled, did not happen", "throttled, did not happen", ""},
-		{"bad request", 400, nil, `{"error":"invalid_request"}`, "protocol, did not happen", "protocol, did not happen", ""},
+		{"bad request", 400, nil, `{"error":"invalid_request"}`, "misconfigured, did not happen", "misconfigured, did not happen", ""},
 		{"broken", 500, nil, `{"error":"unknown_error"}`, "protocol, unknown", "protocol, unknown", ""},
 		{"proxy without an answer", 502, page, "<html>", "unavailable, unknown", "unavailable, unknown", ""},
 		{"queue full", 503, nil, "", "unavailable, did not happen", "unavailable, did not happen", ""},
@@ -179,7 +187,13 @@ func TestEveryAnswerOfTheAccountAPIHasItsKindAndOutcome(t *testing.T) {
 		{"an entry without an id", 200, nil, `[{"browser":"x/1"}]`, "protocol, unknown", "", "without an id"},
 		{"an id of another type", 200, nil, `[{"id":7}]`, "protocol, unknown", "", "without an id"},
 		{"an id that leads elsewhere", 200, nil, `[{"id":"../credentials"}]`, "protocol, unknown", "", "without an id"},
-		{"nine megabytes", 200, nil, "[" + strings.Repeat(" ", 9<<20) + "]", "protocol, unknown", "", "8192 KiB"},
+		{"nine megabytes", 200, nil, "[" + strings.Repeat(`{"id":"a","browser":"`+strings.Repeat("x", 9<<10)+`"},`, 1<<10) + own[1:], "protocol, unknown", "", "8192 KiB"},
+		{"nine megabytes of nothing", 200, nil, "[" + strings.Repeat(" ", 9<<20) + "]", "protocol, unknown", "", "not a list of sessions"},
+		{"more than anybody has", 200, nil, "[" + strings.Repeat(`{"id":"a"},`, 25_000) + own[1:], "protocol, unknown", "", "more than 25000 sessions"},
+		{"a list and more", 200, nil, own + own, "protocol, unknown", "", "not a list of sessions"},
+		{"a byte order mark", 200, nil, "\ufeff" + own, "", "", ""},
+		{"no Account API in Keycloak 9", 404, nil, `{"error":"HTTP 404 Not Found"}`, "not allowed, did not happen", "", "404 HTTP 404 Not Found"},
+		{"no roles in Keycloak 9", 403, nil, `{"error":"unknown_error"}`, "not allowed, did not happen", "not allowed, did not happen", "403 unknown_error"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rt := &roundTrip{status: c.status, header: c.header, body: c.body}

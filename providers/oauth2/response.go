@@ -1,13 +1,13 @@
 package oauth2
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
@@ -18,64 +18,110 @@ const maxLife = 10 * 365 * 24 * time.Hour
 // errNotTokens: an answer of which it cannot be said whether it grants anything.
 var errNotTokens = errors.New("the answer is not a JSON object")
 
-// decodeTokens reads the answer to a granted request (RFC 6749 section 5.1).
-// On any error but errNotTokens the server did grant something that is of no
-// use; the response then holds the refresh token, if there is one, so that its
-// session can be ended. The text of an error holds nothing of the answer.
-func decodeTokens(text []byte) (providers.TokenResponse, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(text, &fields); err != nil || fields == nil {
+// granted is the answer to a granted request, RFC 6749 section 5.1.
+type granted struct {
+	AccessToken      string          `json:"access_token"`
+	TokenType        json.RawMessage `json:"token_type"`
+	ExpiresIn        json.RawMessage `json:"expires_in"`
+	RefreshToken     string          `json:"refresh_token"`
+	RefreshExpiresIn json.RawMessage `json:"refresh_expires_in"` // Keycloak
+	SessionState     string          `json:"session_state"`      // Keycloak
+	Scope            json.RawMessage `json:"scope"`
+}
+
+// readObject reads a JSON object, leniently: a field of another type stays empty,
+// and a byte order mark may stand before it. It says whether there was an object.
+func readObject(text []byte, into any) bool {
+	text = bytes.TrimLeft(bytes.TrimPrefix(text, []byte(byteOrderMark)), " \t\r\n")
+	return bytes.HasPrefix(text, []byte("{")) && exceptFieldTypes(json.Unmarshal(text, into)) == nil
+}
+
+const byteOrderMark = "\xef\xbb\xbf"
+
+// exceptFieldTypes forgives a field of another type: json has read all others.
+func exceptFieldTypes(err error) error {
+	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mistyped.Field != "" {
+		return nil
+	}
+	return err
+}
+
+// decodeTokens reads the answer to a granted request. tokenTTL is how long a token
+// lives that does not say it; 0: not known. On any error but errNotTokens the server
+// may have granted something that is of no use; the response then holds the tokens
+// that there are, so that its session can be ended. The text of an error holds
+// nothing of the answer.
+func decodeTokens(text []byte, tokenTTL time.Duration) (providers.TokenResponse, error) {
+	var said granted
+	if !readObject(text, &said) {
 		return providers.TokenResponse{}, errNotTokens
 	}
 	got := providers.TokenResponse{
-		RefreshToken: providers.NewSecret(stringField(fields, "refresh_token")),
+		RefreshToken: providers.NewSecret(said.RefreshToken),
 		TokenType:    "Bearer",
-		ServerID:     validServerID(stringField(fields, "session_state")),
+		ServerID:     validServerID(said.SessionState),
+		Scope:        scopesOf(said.Scope),
 	}
-	accessToken := stringField(fields, "access_token")
-	if accessToken == "" {
+	if said.AccessToken == "" {
 		return got, errors.New("the answer has no access_token")
 	}
-	if !fitsHeader(accessToken) || !got.RefreshToken.Empty() && !fitsHeader(got.RefreshToken.Reveal()) {
+	if !fitsHeader(said.AccessToken) || said.RefreshToken != "" && !fitsHeader(said.RefreshToken) {
 		return got, errors.New("a token in the answer has characters that a token cannot have (RFC 6749 appendix A)")
 	}
+	got.AccessToken = providers.NewSecret(said.AccessToken)
+	claims := claimsOf(said.AccessToken)
+	fillFromClaims(&got, claims)
 	// RFC 6749 requires token_type; servers that leave it out mean Bearer.
-	if _, said := fields["token_type"]; said && !strings.EqualFold(stringField(fields, "token_type"), "bearer") {
+	if isSet(said.TokenType) && !strings.EqualFold(string(said.TokenType), `"bearer"`) {
 		return got, errors.New("the answer's token_type is not Bearer, which is the only one that can be handed out")
 	}
-	expiresIn, ok := lifeField(fields, "expires_in")
-	if !ok {
-		return got, errors.New("the answer's expires_in is not a number of seconds above 0 and up to ten years")
+	var err error
+	if got.ExpiresIn, err = lifeOf(said.ExpiresIn, claims, tokenTTL); err != nil {
+		return got, err
 	}
-	got.AccessToken = providers.NewSecret(accessToken)
-	got.ExpiresIn = expiresIn
 	// Keycloak says 0 for a session without an end; that is "did not say" to us,
 	// and so is a value that makes no sense, since nothing depends on this alone.
-	got.RefreshExpiresIn, _ = lifeField(fields, "refresh_expires_in")
-	if got.RefreshToken.Empty() {
-		got.RefreshExpiresIn = 0
+	if said.RefreshToken != "" {
+		got.RefreshExpiresIn, _ = seconds(said.RefreshExpiresIn)
 	}
-	got.Scope = strings.Join(validScopes(strings.Fields(stringField(fields, "scope"))), " ")
 	return got, nil
 }
 
-// stringField returns a field's string; empty where it is missing or no string.
-func stringField(fields map[string]json.RawMessage, name string) string {
-	var s string
-	if err := json.Unmarshal(fields[name], &s); err != nil {
-		return ""
+func isSet(value json.RawMessage) bool { return len(value) > 0 && string(value) != "null" }
+
+// lifeOf is how long an access token lives: expires_in, which RFC 6749 section 5.1
+// only recommends, else what its claims say, else what the config says.
+func lifeOf(expiresIn json.RawMessage, claims tokenClaims, tokenTTL time.Duration) (time.Duration, error) {
+	claimed := claims.life()
+	if isSet(expiresIn) {
+		life, ok := seconds(expiresIn)
+		if !ok {
+			return 0, errors.New("the answer's expires_in is not a number of seconds above 0 and up to ten years")
+		}
+		// A token that dies sooner than the answer says does so whatever it says; less
+		// than a second is rounding.
+		if claimed > 0 && claimed <= life-time.Second {
+			return claimed, nil
+		}
+		return life, nil
 	}
-	return s
+	switch {
+	case claimed > 0:
+		return claimed, nil
+	case tokenTTL > 0:
+		return tokenTTL, nil
+	}
+	return 0, errors.New("the answer has no expires_in, and its token does not say how long it lives: set token_ttl")
 }
 
-// lifeField reads a number of seconds, written as a number or as a string.
-func lifeField(fields map[string]json.RawMessage, name string) (time.Duration, bool) {
-	seconds, err := strconv.ParseFloat(strings.Trim(string(fields[name]), `"`), 64)
+// seconds reads a number of seconds, written as a number or as a string.
+func seconds(value json.RawMessage) (time.Duration, bool) {
+	n, err := strconv.ParseFloat(strings.Trim(string(value), `"`), 64)
 	// The comparison is written so that NaN fails it.
-	if err != nil || !(seconds > 0 && seconds <= maxLife.Seconds()) {
+	if err != nil || !(n > 0 && n <= maxLife.Seconds()) {
 		return 0, false
 	}
-	life := time.Duration(seconds * float64(time.Second))
+	life := time.Duration(n * float64(time.Second))
 	return life, life > 0
 }
 
@@ -89,64 +135,72 @@ func fitsHeader(s string) bool {
 	return s != ""
 }
 
-// fillFromClaims takes what the answer does not say from what the access token
-// claims for itself, if it is a JWT. The signature is not checked: nothing that
-// rests on it gives anybody more than the holder of the token has.
-func fillFromClaims(got *providers.TokenResponse) {
-	claims := jwt.MapClaims{}
-	if _, _, err := jwt.NewParser().ParseUnverified(got.AccessToken.Reveal(), claims); err != nil {
-		return
+// tokenClaims are what an access token claims for itself, if it is a JWT. The
+// signature is not checked: nothing that rests on it gives anybody more than the
+// holder of the token has.
+type tokenClaims struct {
+	IssuedAt  float64         `json:"iat"`
+	ExpiresAt float64         `json:"exp"`
+	SessionID string          `json:"sid"`
+	Scope     json.RawMessage `json:"scope"`
+	Scopes    json.RawMessage `json:"scopes"` // the partner API
+}
+
+func claimsOf(token string) tokenClaims {
+	var claims tokenClaims
+	_, rest, _ := strings.Cut(token, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	if text, err := base64.RawURLEncoding.DecodeString(payload); err != nil || !readObject(text, &claims) {
+		return tokenClaims{}
+	}
+	return claims
+}
+
+// life is what lies between two claims, which needs nobody's clock; 0: not known.
+func (c tokenClaims) life() time.Duration {
+	n := c.ExpiresAt - c.IssuedAt
+	if !(c.IssuedAt > 0 && n > 0 && n <= maxLife.Seconds()) {
+		return 0
+	}
+	return time.Duration(n * float64(time.Second))
+}
+
+// fillFromClaims takes what the answer does not say from the token.
+func fillFromClaims(got *providers.TokenResponse, claims tokenClaims) {
+	if got.ServerID == "" {
+		got.ServerID = validServerID(claims.SessionID)
 	}
 	if got.Scope == "" {
-		got.Scope = claimedScope(claims)
+		got.Scope = scopesOf(claims.Scopes)
 	}
-	if got.ServerID == "" {
-		sid, _ := claims["sid"].(string)
-		got.ServerID = validServerID(sid)
+	if got.Scope == "" {
+		got.Scope = scopesOf(claims.Scope)
 	}
-	iat, _ := claims["iat"].(float64)
-	if got.ServerTime.IsZero() {
-		got.ServerTime = instant(iat)
-	}
-	// A token that dies sooner than the answer says does so whatever it says; less
-	// than a second is rounding. The difference of two claims needs nobody's clock.
-	exp, _ := claims["exp"].(float64)
-	if life := time.Duration((exp - iat) * float64(time.Second)); iat > 0 && life > 0 && life <= got.ExpiresIn-time.Second {
-		got.ExpiresIn = life
-	}
+	got.ServerTime = instant(claims.IssuedAt)
 }
 
-// claimedScope returns the scopes that a token claims: the partner API's answer
-// has no scope, its tokens have a `scopes` array.
-func claimedScope(claims jwt.MapClaims) string {
-	for _, claim := range []any{claims["scopes"], claims["scope"]} {
-		var scopes []string
-		switch claim := claim.(type) {
-		case string:
-			scopes = strings.Fields(claim)
-		case []any:
-			for _, s := range claim {
-				if s, ok := s.(string); ok {
-					scopes = append(scopes, s)
-				}
-			}
-		}
-		if scopes = validScopes(scopes); len(scopes) > 0 {
-			return strings.Join(scopes, " ")
-		}
+// scopesOf reads scopes, written as one string (RFC 6749 section 3.3) or as a list,
+// and leaves out what is no scope.
+func scopesOf(value json.RawMessage) string {
+	const maxScopes = 16 << 10 // bytes
+	var written []string
+	switch {
+	case len(value) > maxScopes:
+		return ""
+	case len(value) > 0 && value[0] == '[':
+		_ = json.Unmarshal(value, &written) // an entry of another type stays empty
+	default:
+		var one string
+		_ = json.Unmarshal(value, &one)
+		written = []string{one}
 	}
-	return ""
-}
-
-// validScopes leaves out what is not a scope token of RFC 6749 section 3.3.
-func validScopes(scopes []string) []string {
 	var valid []string
-	for _, s := range scopes {
-		if providers.ValidScope(s) {
-			valid = append(valid, s)
+	for scope := range strings.FieldsSeq(strings.Join(written, " ")) {
+		if providers.ValidScope(scope) {
+			valid = append(valid, scope)
 		}
 	}
-	return valid
+	return strings.Join(valid, " ")
 }
 
 // validServerID returns the id of a session if it can stand in a path as it is

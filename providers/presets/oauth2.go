@@ -30,9 +30,10 @@ func OAuth2() oauth2.Preset {
 			Headers: []oauth2.Header{bearer()},
 		}, {
 			Method: providers.Method{
-				Name:   providers.ClientCredentials,
-				Mode:   providers.Shared,
-				Fields: slices.Concat([]providers.Field{tokenURL, required(clientID()), required(clientSecret()), scopes()}, connection()),
+				Name:     providers.ClientCredentials,
+				Mode:     providers.Shared,
+				Sessions: true, // some servers open one
+				Fields:   slices.Concat([]providers.Field{tokenURL, revocationURL, required(clientID()), required(clientSecret()), scopes()}, connection()),
 			},
 			Headers: []oauth2.Header{bearer()},
 		}},

@@ -1,7 +1,6 @@
 package presets
 
 import (
-	"net/http"
 	"slices"
 	"time"
 
@@ -40,11 +39,6 @@ func OCP() oauth2.Preset {
 		LoginPause:      keycloakLoginPause,
 		AccountEndpoint: "{base_url}/auth/realms/{realm}/account/sessions",
 		Failures: append(keycloakFailures(),
-			// A Keycloak that does not see our Accept header shows its denial as a page.
-			oauth2.FailureRule{
-				Op: oauth2.Login, Status: http.StatusForbidden, NotOAuth: true, Kind: providers.SessionLimit,
-				Advice: sessionLimitAdvice,
-			},
 			oauth2.FailureRule{Code: "invalid_client", Kind: providers.BadCredentials, Advice: clientAdvice},
 			oauth2.FailureRule{Code: "unauthorized_client", Kind: providers.BadCredentials, Advice: clientAdvice},
 		),

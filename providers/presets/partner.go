@@ -33,10 +33,6 @@ func Partner() oauth2.Preset {
 func passportFailures() []oauth2.FailureRule {
 	return []oauth2.FailureRule{
 		{
-			Status: http.StatusUnauthorized, NotOAuth: true, Kind: providers.BadCredentials,
-			Advice: "check client_id and client_secret",
-		},
-		{
 			Status: http.StatusUnprocessableEntity, NotOAuth: true, Kind: providers.BadCredentials,
 			Advice: "check the form of client_id and client_secret: the server could not read one of them",
 		},

@@ -43,9 +43,9 @@ func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
 		"ocp pat":                     {providers.Shared, 0, false},
 		"partner client_credentials":  {providers.Shared, 0, false},
 		"keycloak password":           {providers.Dedicated, 0, true},
-		"keycloak client_credentials": {providers.Shared, 0, false},
+		"keycloak client_credentials": {providers.Shared, 0, true},
 		"oauth2 password":             {providers.Dedicated, 0, true},
-		"oauth2 client_credentials":   {providers.Shared, 0, false},
+		"oauth2 client_credentials":   {providers.Shared, 0, true},
 	}, got)
 }
 

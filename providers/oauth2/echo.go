@@ -1,0 +1,172 @@
+package oauth2
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"html"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What a server says may repeat what we sent it: a password, or a scope that
+// somebody gave who may write configs and not read them. If only secrets were hidden
+// in it, a right guess that is sent as a scope would look unlike a wrong one. So a
+// text that repeats anything of the request is not shown at all, whatever it is that
+// it repeats.
+
+// echo knows what was sent with a request.
+type echo struct{ sent []string }
+
+// add notes values that were sent.
+func (e *echo) add(values ...string) { e.sent = append(e.sent, values...) }
+
+// addURL notes what a config may put into an endpoint; the parts that endpoints
+// usually have occur in the messages of any server.
+func (e *echo) addURL(endpoint string) {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return
+	}
+	usual := []string{"auth", "oauth", "oauth2", "realms", "protocol", "openid-connect", "connect", "token", "logout", "revoke", "account", "sessions"}
+	for part := range strings.SplitSeq(u.Path, "/") {
+		if !slices.Contains(usual, part) {
+			e.add(part)
+		}
+	}
+	for name, values := range u.Query() {
+		e.add(name)
+		e.add(values...)
+	}
+}
+
+// window is the length of a part of a value whose occurrence is a repetition: a
+// server may cut what it repeats. A shorter value has to occur whole, and a very
+// short one, which occurs in any text, as a word of its own.
+const (
+	window = 8
+	short  = 3
+)
+
+// repeatedIn says whether a text repeats something that was sent, as it is or in an
+// encoding.
+func (e *echo) repeatedIn(text string) bool {
+	texts := readings(text)
+	windows := map[string]bool{}
+	for _, t := range texts {
+		for i := range len(t) - window + 1 {
+			windows[t[i:i+window]] = true
+		}
+	}
+	for _, value := range e.sent {
+		for _, v := range readings(value) {
+			for i := range len(v) - window + 1 {
+				if windows[v[i:i+window]] {
+					return true
+				}
+			}
+			if len(v) < window && slices.ContainsFunc(texts, func(t string) bool { return containsShort(t, v) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func containsShort(text, value string) bool {
+	if value == "" {
+		return false
+	}
+	if len(value) > short {
+		return strings.Contains(text, value)
+	}
+	for start := 0; ; {
+		i := strings.Index(text[start:], value)
+		if i < 0 {
+			return false
+		}
+		start += i
+		end := start + len(value)
+		if (start == 0 || !isWordByte(text[start-1])) && (end == len(text) || !isWordByte(text[end])) {
+			return true
+		}
+		start++
+	}
+}
+
+func isWordByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c >= 0x80
+}
+
+var (
+	percent = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+	escaped = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}`)
+	base64s = regexp.MustCompile(`[A-Za-z0-9+/_-]{4,}`)
+)
+
+// readings returns what a text may mean: itself without the encodings of URLs, HTML
+// and JSON, and what its parts are if they are base64.
+func readings(text string) []string {
+	text = unescape(text)
+	all := []string{plain(text)}
+	for _, part := range base64s.FindAllString(text, -1) {
+		part = strings.NewReplacer("-", "+", "_", "/").Replace(part)
+		if len(part)%4 == 1 { // cut, or none
+			part = part[:len(part)-1]
+		}
+		if decoded, err := base64.RawStdEncoding.DecodeString(part); err == nil && utf8.Valid(decoded) && len(decoded) > short {
+			all = append(all, plain(unescape(string(decoded))))
+		}
+	}
+	return all
+}
+
+func unescape(text string) string {
+	const most = 3 // encodings in each other
+	for range most {
+		text = html.UnescapeString(text)
+		text = percent.ReplaceAllStringFunc(text, func(s string) string {
+			b, _ := hex.DecodeString(s[1:])
+			return string(b)
+		})
+		text = escaped.ReplaceAllStringFunc(text, func(s string) string {
+			r, _ := strconv.ParseUint(s[2:], 16, 16)
+			return string(rune(r))
+		})
+	}
+	return text
+}
+
+// plain brings two spellings of one text together.
+func plain(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == '+':
+			return ' '
+		case r == '\\' || !unicode.IsPrint(r) && !unicode.IsSpace(r):
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, text)
+	return strings.NewReplacer("https://", "", "http://", "").Replace(text)
+}
+
+// printable makes a server's text fit to be shown, and cuts it.
+func printable(text string, limit int) string {
+	var b strings.Builder
+	for _, r := range strings.TrimSpace(text) {
+		if limit == 0 {
+			return b.String() + "…"
+		}
+		limit--
+		if !unicode.IsPrint(r) {
+			r = ' '
+		}
+		b.WriteRune(r)
+	}
+	return strings.TrimSpace(b.String())
+}
