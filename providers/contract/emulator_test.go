@@ -1,7 +1,6 @@
 package contract_test
 
 import (
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +15,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTheEmulatorKeepsTheContract(t *testing.T) {
-	for _, release := range emulatedReleases() {
+	for _, release := range iam.Releases() {
 		t.Run(release.Name, func(t *testing.T) {
 			contract.Test(t, contract.Config{
 				Release: release,
@@ -28,7 +27,7 @@ func TestTheEmulatorKeepsTheContract(t *testing.T) {
 }
 
 func TestTheEmulatorHasTheEnvironmentsOfThePresets(t *testing.T) {
-	for _, release := range emulatedReleases() {
+	for _, release := range iam.Releases() {
 		t.Run(release.Name, func(t *testing.T) {
 			contract.Environments(t, contract.Config{
 				Release: release,
@@ -41,11 +40,6 @@ func TestTheEmulatorHasTheEnvironmentsOfThePresets(t *testing.T) {
 			}, 30*time.Second)
 		})
 	}
-}
-
-// emulatedReleases leaves those out whose session limit the engine does not know yet.
-func emulatedReleases() []iam.Release {
-	return slices.DeleteFunc(iam.Releases(), func(r iam.Release) bool { return r.SessionLimit == iam.LimitAsFailure })
 }
 
 func emulated(t *testing.T, r iam.Realm) contract.Server {

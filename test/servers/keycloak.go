@@ -37,14 +37,19 @@ type Keycloak struct {
 	Dir     string // everything the server writes; gone after Stop
 	Log     string
 
-	proc *process
+	proc  *process
+	clock string // the file that says how far its clock is off; "": it goes right
 }
 
 // StartKeycloak starts a Keycloak of a release, as iam.Releases names them, with
 // the realms of iam.Demo. It returns when they answer.
 func StartKeycloak(ctx context.Context, release string) (*Keycloak, error) {
+	return tryKeycloak(ctx, release, false)
+}
+
+func tryKeycloak(ctx context.Context, release string, ownClock bool) (*Keycloak, error) {
 	for attempt := 1; ; attempt++ {
-		k, err := startKeycloak(ctx, release)
+		k, err := startKeycloak(ctx, release, ownClock)
 		if err == nil || attempt == attempts || !portTaken(err) {
 			return k, err
 		}
@@ -55,7 +60,18 @@ func StartKeycloak(ctx context.Context, release string) (*Keycloak, error) {
 // the end of its log is shown if the test failed.
 func RunKeycloak(tb testing.TB, release string) *Keycloak {
 	tb.Helper()
-	k, err := StartKeycloak(tb.Context(), release)
+	return runKeycloak(tb, release, false)
+}
+
+// RunKeycloakWithClock is RunKeycloak for a server whose clock ShiftClock moves.
+func RunKeycloakWithClock(tb testing.TB, release string) *Keycloak {
+	tb.Helper()
+	return runKeycloak(tb, release, true)
+}
+
+func runKeycloak(tb testing.TB, release string, ownClock bool) *Keycloak {
+	tb.Helper()
+	k, err := tryKeycloak(tb.Context(), release, ownClock)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -68,7 +84,7 @@ func RunKeycloak(tb testing.TB, release string) *Keycloak {
 	return k
 }
 
-func startKeycloak(ctx context.Context, name string) (_ *Keycloak, err error) {
+func startKeycloak(ctx context.Context, name string, ownClock bool) (_ *Keycloak, err error) {
 	release, known := iam.LookupRelease(name)
 	if !known {
 		return nil, fmt.Errorf("KEYCLOAK=%s: no such release; internal/iam/release.go has the list", name)
@@ -87,6 +103,12 @@ func startKeycloak(ctx context.Context, name string) (_ *Keycloak, err error) {
 			k.Stop()
 		}
 	}()
+	if ownClock {
+		k.clock = filepath.Join(k.Dir, "clock")
+		if err := k.ShiftClock(0); err != nil {
+			return nil, err
+		}
+	}
 	spawn := k.spawnQuarkus
 	if release.WildFly {
 		spawn = k.spawnWildFly
@@ -118,6 +140,27 @@ func startKeycloak(ctx context.Context, name string) (_ *Keycloak, err error) {
 	return k, nil
 }
 
+// ShiftClock sets how far the server's clock is ahead (behind, if negative) of this
+// machine's. The server notices within a second.
+func (k *Keycloak) ShiftClock(ahead time.Duration) error {
+	return os.WriteFile(k.clock, fmt.Appendf(nil, "%+d\n", seconds(ahead)), 0o600)
+}
+
+// environment is what the server gets to see. A clock of its own is libfaketime's,
+// between Java and the C library.
+func (k *Keycloak) environment(more ...string) ([]string, error) {
+	if k.clock != "" {
+		const library = "/usr/lib/*/faketime/libfaketimeMT.so.1"
+		found, err := filepath.Glob(library)
+		if err != nil || len(found) == 0 {
+			return nil, fmt.Errorf("there is no %s (on Debian: libfaketime), which gives the server a clock of its own", library)
+		}
+		more = append(more, "LD_PRELOAD="+found[0], "FAKETIME_TIMESTAMP_FILE="+k.clock,
+			"FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_FORCE_MONOTONIC_FIX=0")
+	}
+	return environment(k.Dir, more...), nil
+}
+
 // javaOptions prefer a quick start to a fast server, and keep Java from writing
 // outside of our directory.
 func (k *Keycloak) javaOptions() string {
@@ -146,11 +189,15 @@ func (k *Keycloak) spawnQuarkus(dist string, port int) (*process, error) {
 	if major >= 26 {
 		args = append(args, "--cache=local") // an option of the build before, see scripts/keycloak
 	}
-	return spawn(k.Dir, filepath.Join(k.Dir, "bin", "kc.sh"), args, environment(k.Dir,
+	env, err := k.environment(
 		"KC_BOOTSTRAP_ADMIN_USERNAME="+adminName, "KC_BOOTSTRAP_ADMIN_PASSWORD="+adminName,
 		"KEYCLOAK_ADMIN="+adminName, "KEYCLOAK_ADMIN_PASSWORD="+adminName, // the same before 26
 		"JAVA_OPTS_APPEND="+k.javaOptions(),
-	))
+	)
+	if err != nil {
+		return nil, err
+	}
+	return spawn(k.Dir, filepath.Join(k.Dir, "bin", "kc.sh"), args, env)
 }
 
 // spawnWildFly starts a release of WildFly, which is older than Java 17 and
@@ -182,8 +229,11 @@ func (k *Keycloak) spawnWildFly(dist string, port int) (*process, error) {
 	for _, pkg := range []string{"java.desktop/sun.awt", "java.naming/com.sun.jndi.ldap"} {
 		java = append(java, "--add-exports="+pkg+"=ALL-UNNAMED")
 	}
-	return spawn(k.Dir, filepath.Join(dist, "bin", "standalone.sh"), args,
-		environment(k.Dir, "JBOSS_HOME="+dist, "JAVA_OPTS="+strings.Join(java, " ")))
+	env, err := k.environment("JBOSS_HOME="+dist, "JAVA_OPTS="+strings.Join(java, " "))
+	if err != nil {
+		return nil, err
+	}
+	return spawn(k.Dir, filepath.Join(dist, "bin", "standalone.sh"), args, env)
 }
 
 // Sessions counts the sessions that the server has of a user.
