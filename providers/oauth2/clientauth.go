@@ -39,7 +39,7 @@ func (c *client) authenticate(params map[string]string, header http.Header) erro
 		params["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 		params["client_assertion"] = assertion
 	case c.connection.ClientAuth == providers.ClientSecretBasic && !secret.Empty():
-		pair := url.QueryEscape(id) + ":" + url.QueryEscape(secret.Reveal())
+		pair := formEncode(id) + ":" + formEncode(secret.Reveal())
 		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
 	default: // in the body; a public client has no secret
 		params["client_id"] = id
@@ -48,6 +48,12 @@ func (c *client) authenticate(params map[string]string, header http.Header) erro
 		}
 	}
 	return nil
+}
+
+// formEncode encodes for RFC 6749 section 2.3.1, with blanks as %20: some servers
+// (Authlib) decode no plus.
+func formEncode(text string) string {
+	return strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
 }
 
 // assertion makes the client's JWT, RFC 7523 section 3. Its audience is the token
