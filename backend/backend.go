@@ -59,6 +59,7 @@ func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 	engine := sessions.New(sessions.Options{
 		Storage:   conf.StorageView,
 		Directory: configured,
+		Providers: known,
 		Logger:    conf.Logger,
 		Version:   build.Version,
 		Observers: []sessions.Observer{metrics, events},
@@ -86,7 +87,7 @@ func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 		Secrets:        paths.Secrets(rooms),
 		PathsSpecial: &logical.Paths{
 			// The trailing slash makes each a prefix.
-			SealWrapStorage: []string{store.ConfigPrefix, store.RetiredPrefix, sessions.SessionPrefix},
+			SealWrapStorage: []string{store.ConfigPrefix, store.RetiredPrefix, sessions.SessionPrefix, sessions.ConnectionPrefix},
 		},
 		Invalidate: func(_ context.Context, key string) { configured.Invalidate(key) },
 	}

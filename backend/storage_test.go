@@ -51,7 +51,7 @@ func TestTheStorageOfThisVersionIsKept(t *testing.T) {
 			}
 		}
 		require.Equal(t, map[string]int{"open": 4, "closing": 1, "opening": 1, "spent": 1}, stages, "a session of every stage")
-		for _, prefix := range []string{"config/", "role/", "account/", "retired/", "guard/", "mount/"} {
+		for _, prefix := range []string{"config/", "role/", "account/", "retired/", "guard/", "mount/", "connection/"} {
 			require.True(t, slices.ContainsFunc(slices.Collect(maps.Keys(kept.Storage)), func(key string) bool { return strings.HasPrefix(key, prefix) }), prefix)
 		}
 		if *keepStorage != "" {
@@ -238,9 +238,10 @@ func takeOver(t *testing.T, old storedMount) {
 	left, err := logical.CollectKeysWithPrefix(t.Context(), storage, "session/")
 	require.NoError(t, err)
 	require.Empty(t, left, "and nothing of it is left in the ledger")
-	left, err = logical.CollectKeysWithPrefix(t.Context(), storage, "retired/")
+	time.Sleep(2 * time.Minute)
+	left, err = logical.CollectKeysWithPrefix(t.Context(), storage, "connection/")
 	require.NoError(t, err)
-	require.Empty(t, left, "nor of an account without config")
+	require.Empty(t, left, "nor of the connections")
 }
 
 func entryOf(t *testing.T, value json.RawMessage) map[string]any {

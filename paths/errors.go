@@ -58,17 +58,20 @@ func statusOf(err error) int {
 }
 
 func statusOfSession(err *sessions.Error) int {
+	if err.AfterLogin {
+		return badRequest
+	}
 	switch err.Reason {
 	case machine.Upstream:
 		if upstream, ok := errors.AsType[*providers.Error](err.Err); ok {
 			return statusOfUpstream(upstream)
 		}
 		return badRequest
-	case machine.BudgetFull, machine.CodeSpent:
+	case machine.BudgetFull, machine.CodeSpent, machine.TooSoon:
 		return tooManyRequests
 	case machine.Storage:
 		return internalError
-	case machine.Guarded, machine.CodeNeeded, machine.TooShort, machine.LeaseGone, machine.Closed,
+	case machine.Guarded, machine.CodeNeeded, machine.TooShort, machine.Closed,
 		machine.Invalid, machine.Canceled:
 		return badRequest
 	}

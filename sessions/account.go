@@ -21,41 +21,49 @@ type account struct {
 	ready   chan struct{}
 	loadErr error
 
-	mu         sync.Mutex
-	machine    *machine.Account
-	upstream   providers.Upstream
-	config     string // its name; empty: there is none any more
-	waiting    map[machine.WaiterID]chan machine.Reply
-	lastWaiter machine.WaiterID
-	effects    []machine.Effect // decided, not done yet, in order
-	running    bool             // a runner is doing them
-	timer      *time.Timer
-	wakeAt     time.Time
-	logouts    []machine.Logout // that wait for their turn
-	loggingOut int              // workers that do them
-	retired    bool             // dropped by the engine: ask it for the account again
+	mu       sync.Mutex
+	machine  *machine.Account
+	upstream providers.Upstream // of the config in force; nil: there is none
+	config   string             // its name; empty: there is none any more
+	// connections are those of the config in force (inForce; empty: there is none), of
+	// all sessions, and of verifications under way.
+	connections map[machine.ConnectionID]*connection
+	inForce     machine.ConnectionID
+	waiting     map[machine.WaiterID]chan machine.Reply
+	lastWaiter  machine.WaiterID
+	effects     []machine.Effect // decided, not done yet, in order
+	running     bool             // a runner is doing them
+	timer       *time.Timer
+	wakeAt      time.Time
+	logouts     []machine.Logout // that wait for their turn
+	loggingOut  int              // workers that do them
+	dropped     bool             // by the engine: ask it for the account again
 
 	// loginTook is how long the last call of a login took, for a check. An account's
 	// logins come one after the other.
 	loginTook    atomic.Int64
 	hits, misses atomic.Uint64 // reads answered from memory at once, and others
+	// The same of reads without a lease.
+	staticHits, staticMisses atomic.Uint64
 }
 
-// step tells the machine an event; false: the engine has dropped the account.
-func (a *account) step(ev machine.Event) bool {
+// step tells the machine an event.
+func (a *account) step(ev machine.Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.stepLocked(ev)
+	a.stepLocked(ev)
 }
 
+// stepLocked is step for those who hold the lock; false: the engine has dropped the
+// account.
 func (a *account) stepLocked(ev machine.Event) bool {
-	if a.retired {
+	if a.dropped {
 		return false
 	}
 	a.effects = append(a.effects, a.machine.Step(ev, a.engine.options.Now())...)
 	a.setTimer()
-	if len(a.effects) > 0 && !a.running {
-		a.running = a.engine.tasks.do(a.run)
+	if (len(a.effects) > 0 || a.machine.Forgettable()) && !a.running {
+		a.running = a.engine.tasks.do("the work of an account", a.run)
 	}
 	return true
 }
@@ -77,8 +85,7 @@ func (a *account) setTimer() {
 }
 
 func (a *account) tick() {
-	a.engine.tasks.do(func(context.Context) {
-		defer a.engine.recoverPanic("a timer")
+	a.engine.tasks.do("a timer", func(context.Context) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.wakeAt = time.Time{} // this timer is spent, whatever NextWake says
@@ -101,6 +108,13 @@ func (a *account) tryGrant(w machine.Want) (machine.Grant, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.machine.TryGrant(w, a.engine.options.Now())
+}
+
+// tryStatic is the hot path of a read without a lease.
+func (a *account) tryStatic(w machine.Want) (machine.Static, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.machine.TryStatic(w, a.engine.options.Now())
 }
 
 // tryRelease is the hot path of a lease's end; false: the machine has to decide.
@@ -162,10 +176,9 @@ func (a *account) abandon(id machine.WaiterID, answer <-chan machine.Reply) {
 	a.giveBack(<-answer)
 }
 
-// giveBack releases a grant that nobody will use. After a renewal the lease
-// goes on with the token that it has.
+// giveBack releases a grant that nobody will use.
 func (a *account) giveBack(r machine.Reply) {
-	if r.Grant.Token != nil && !r.Renewal {
+	if r.Grant.Token != nil {
 		a.step(machine.Release{Session: r.Session, Grant: r.Grant.ID})
 	}
 }
@@ -181,7 +194,7 @@ func (a *account) run(ctx context.Context) {
 			forget := a.machine.Forgettable()
 			a.mu.Unlock()
 			if forget {
-				a.engine.forget(ctx, a)
+				a.engine.forget(a)
 			}
 			return
 		}
@@ -208,10 +221,20 @@ func (a *account) nameFor(config string) {
 	}
 }
 
-// currentUpstream is how the account is reached with the newest credentials;
-// nil: there are none.
+// currentUpstream logs in for the config in force; nil: there is none.
 func (a *account) currentUpstream() providers.Upstream {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.upstream
+}
+
+// putInForce has the next logins use other settings.
+func (a *account) putInForce(s Settings) {
+	if s.Limits.Retired {
+		s.Upstream = nil
+	}
+	a.upstream, a.config, a.inForce = s.Upstream, s.Config, ""
+	if s.Upstream != nil {
+		a.inForce = a.connectionTo(s.Upstream)
+	}
 }

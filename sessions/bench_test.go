@@ -47,7 +47,7 @@ func newPlant() *plant {
 }
 
 func (p *plant) engine() *sessions.Engine {
-	return sessions.New(sessions.Options{Storage: countingStorage{p}, Directory: p, Logger: hclog.NewNullLogger(), Version: "1.2.3"})
+	return sessions.New(sessions.Options{Storage: countingStorage{p}, Directory: p, Providers: p, Logger: hclog.NewNullLogger(), Version: "1.2.3"})
 }
 
 // Settings implements sessions.Directory.
@@ -58,8 +58,28 @@ func (p *plant) Settings(context.Context, sessions.AccountID) (sessions.Settings
 // KeptAlive implements sessions.Directory.
 func (p *plant) KeptAlive(context.Context) ([]sessions.AccountID, error) { return nil, nil }
 
-// Closed implements sessions.Directory.
-func (p *plant) Closed(context.Context, sessions.AccountID) error { return nil }
+// Connection implements providers.Upstream.
+func (p *plant) Connection() providers.Connection {
+	return providers.Connection{Provider: "plant", RequestTimeout: 10 * time.Second}
+}
+
+// Lookup implements sessions.Providers.
+func (p *plant) Lookup(string) (providers.Provider, bool) { return reacher{p}, true }
+
+// reacher is the provider of the one client that a test has.
+type reacher struct{ client providers.Client }
+
+func (r reacher) Describe() providers.Description { return providers.Description{} }
+
+func (r reacher) Normalize(a providers.Account) (providers.Account, error) { return a, nil }
+
+func (r reacher) Connect(providers.Account) (providers.Upstream, error) { return nil, errInjected }
+
+func (r reacher) Headers(providers.Account, providers.TokenResponse) map[string]string { return nil }
+
+func (r reacher) Client(providers.Connection) (providers.Client, error) {
+	return r.client, nil
+}
 
 // Capabilities implements providers.Upstream.
 func (p *plant) Capabilities() providers.Capabilities {

@@ -13,8 +13,10 @@ import (
 type CheckRequest struct {
 	Account AccountID
 	Scopes  []string // sorted
-	// OTP is a one-time code typed by a person.
-	OTP providers.Secret
+	Params  map[string]string
+	// OTP is a one-time code, typed by Person.
+	OTP    providers.Secret
+	Person string
 	// Force logs in although the account is closed to logins after refused ones.
 	Force bool
 	// EndStrays ends listed sessions with this mount's mark that its ledger never
@@ -127,7 +129,8 @@ func (c *check) run(ctx context.Context) error {
 // logIn opens a session for the check. The call's own time counts: a reader may
 // have waited for a one-time code before.
 func (c *check) logIn(ctx context.Context) (machine.Reply, error) {
-	want := machine.Want{Mode: providers.Dedicated, Scopes: c.request.Scopes, OTP: c.request.OTP, Force: c.request.Force}
+	r := c.request
+	want := machine.Want{Mode: providers.Dedicated, Scopes: r.Scopes, Params: r.Params, OTP: r.OTP, Person: r.Person, Force: r.Force}
 	c.loginTook.Store(0)
 	reply, err := c.ask(ctx, func(w machine.WaiterID) machine.Event {
 		return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
@@ -142,8 +145,8 @@ func (c *check) examine(ctx context.Context, opened machine.Reply) {
 		c.step(machine.Release{Session: opened.Session, Grant: opened.Grant.ID})
 	}()
 	c.list(ctx, opened)
-	newest := c.refresh(ctx, opened)
-	c.logOut(ctx, newest)
+	c.refresh(ctx, opened)
+	c.logOut(ctx, opened)
 }
 
 func (c *check) list(ctx context.Context, opened machine.Reply) {
@@ -164,28 +167,26 @@ func (c *check) list(ctx context.Context, opened machine.Reply) {
 	c.record(ListStep, c.engine.options.Now().Sub(began), err)
 }
 
-// refresh returns the reply of the newest grant.
-func (c *check) refresh(ctx context.Context, opened machine.Reply) machine.Reply {
-	began := c.engine.options.Now()
-	want := machine.Want{Mode: providers.Dedicated, Scopes: c.request.Scopes, Renews: opened.Grant.Token.Ref}
-	reply, err := c.ask(ctx, func(w machine.WaiterID) machine.Event {
-		return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
-	})
-	c.record(RefreshStep, c.engine.options.Now().Sub(began), err)
-	if err != nil {
-		return opened
-	}
-	return reply
-}
-
-func (c *check) logOut(ctx context.Context, r machine.Reply) {
-	if !c.capabilities().Logout {
-		c.skip(LogoutStep, "this server offers no logout; the session ends by age")
+func (c *check) refresh(ctx context.Context, opened machine.Reply) {
+	if c.session(opened.Session).Unrefreshable {
+		c.skip(RefreshStep, "the server gave no refresh token")
 		return
 	}
 	began := c.engine.options.Now()
 	_, err := c.ask(ctx, func(w machine.WaiterID) machine.Event {
-		return machine.Release{Waiter: w, Session: r.Session, Grant: r.Grant.ID}
+		return machine.RefreshNow{Waiter: w, Session: opened.Session}
+	})
+	c.record(RefreshStep, c.engine.options.Now().Sub(began), err)
+}
+
+func (c *check) logOut(ctx context.Context, opened machine.Reply) {
+	if c.session(opened.Session).Unclosable {
+		c.skip(LogoutStep, "nothing was sent: this server offers no logout for such a session, which ends by age")
+		return
+	}
+	began := c.engine.options.Now()
+	_, err := c.ask(ctx, func(w machine.WaiterID) machine.Event {
+		return machine.Release{Waiter: w, Session: opened.Session, Grant: opened.Grant.ID}
 	})
 	c.record(LogoutStep, c.engine.options.Now().Sub(began), err)
 }

@@ -137,17 +137,6 @@ func (v *vault) take(p *process, l sessions.Lease, err error) (sessions.Lease, e
 	return l, nil
 }
 
-// renew moves a lease to the newer token.
-func (v *vault) renew(p *process, l sessions.Lease, r sessions.Request) {
-	ctx, cancel := v.request()
-	defer cancel()
-	newer, err := p.Renew(ctx, l.Ref, r)
-	if err == nil {
-		v.forget(l)
-	}
-	_, _ = v.take(p, newer, err)
-}
-
 func (v *vault) forget(l sessions.Lease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

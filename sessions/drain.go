@@ -46,6 +46,7 @@ func (e *Engine) DrainAll(ctx context.Context) error {
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
+			defer recoverPanic(e.logger, "the end of the mount")
 			failures[i] = e.drainUntil(ctx, id)
 		})
 	}

@@ -18,10 +18,15 @@ const storagePatience = 30 * time.Second
 // account land in the order of its decisions; calls to the server are begun
 // and answer as events.
 func (a *account) perform(ctx context.Context, effect machine.Effect) {
-	defer a.engine.recoverPanic("an effect")
+	defer recoverPanic(a.engine.logger, "an effect")
 	switch e := effect.(type) {
 	case machine.Put:
-		err := a.write(func() error { return a.engine.ledger.put(ctx, a.id, e.Record) })
+		err := a.write(func() error {
+			if err := a.storeConnection(ctx, e.Record.Connection); err != nil {
+				return err
+			}
+			return a.engine.ledger.put(ctx, a.id, e.Record)
+		})
 		a.step(machine.Stored{Session: e.Record.ID, Err: err})
 	case machine.Remove:
 		err := a.write(func() error { return a.engine.ledger.remove(ctx, a.id, e.Session) })
@@ -29,6 +34,8 @@ func (a *account) perform(ctx context.Context, effect machine.Effect) {
 	case machine.PutGuard:
 		err := a.write(func() error { return a.engine.ledger.putGuard(ctx, a.id, e.Guard) })
 		a.step(machine.GuardStored{Err: err})
+	case machine.DropConnection:
+		a.dropConnection(ctx, e)
 	case machine.Login:
 		a.begin(func(ctx context.Context) { a.login(ctx, e) })
 	case machine.Refresh:
@@ -60,26 +67,28 @@ func (a *account) write(f func() error) (err error) {
 
 // begin does something beside the other effects.
 func (a *account) begin(f func(context.Context)) {
-	a.engine.tasks.do(func(ctx context.Context) {
-		defer a.engine.recoverPanic("a call to an identity server")
-		f(ctx)
-	})
+	a.engine.tasks.do("a call to an identity server", f)
 }
 
 func (a *account) login(ctx context.Context, e machine.Login) {
+	if a.engine.options.Now().After(e.SendBefore) {
+		a.step(machine.LoggedIn{Session: e.Session, TooLate: true})
+		return
+	}
 	upstream := e.Via
 	if upstream == nil {
 		upstream = a.currentUpstream()
 	}
 	request := providers.LoginRequest{
 		Scopes:    e.Scopes,
-		UserAgent: userAgent(a.engine.mountID(), e.Session, a.engine.options.Version),
+		Params:    e.Params,
+		UserAgent: a.engine.userAgent(e),
 		OTP:       e.OTP,
 		CodeAt:    e.CodeAt,
 	}
 	began := a.engine.options.Now()
 	var got providers.TokenResponse
-	err := a.call(ctx, "login", e.Deadline, upstream, func(ctx context.Context) (err error) {
+	err := a.call(ctx, "login", e.Timeout, upstream, func(ctx context.Context) (err error) {
 		got, err = upstream.Login(ctx, request)
 		return err
 	})
@@ -88,10 +97,10 @@ func (a *account) login(ctx context.Context, e machine.Login) {
 }
 
 func (a *account) refresh(ctx context.Context, e machine.Refresh) {
-	upstream := a.currentUpstream()
+	client := a.clientOf(e.Connection)
 	var got providers.TokenResponse
-	err := a.call(ctx, "refresh", e.Deadline, upstream, func(ctx context.Context) (err error) {
-		got, err = upstream.Refresh(ctx, e.Token)
+	err := a.call(ctx, "refresh", e.Timeout, client, func(ctx context.Context) (err error) {
+		got, err = client.Refresh(ctx, e.Token)
 		return err
 	})
 	a.step(machine.Refreshed{Session: e.Session, Got: got, Err: err})
@@ -120,7 +129,7 @@ func (a *account) workOffLogouts(ctx context.Context) {
 			return
 		}
 		func() {
-			defer a.engine.recoverPanic("a logout")
+			defer recoverPanic(a.engine.logger, "a logout")
 			a.logout(ctx, e)
 		}()
 	}
@@ -142,44 +151,55 @@ func (a *account) nextLogout(ctx context.Context) (machine.Logout, bool) {
 }
 
 func (a *account) logout(ctx context.Context, e machine.Logout) {
-	upstream := a.currentUpstream()
-	deadline := a.engine.options.Now().Add(e.Timeout)
-	err := a.call(ctx, "logout", deadline, upstream, func(ctx context.Context) error {
-		return upstream.Logout(ctx, providers.SessionTokens{Refresh: e.Token})
+	client := a.clientOf(e.Connection)
+	err := a.call(ctx, "logout", e.Timeout, client, func(ctx context.Context) error {
+		return client.Logout(ctx, e.Tokens)
 	})
 	a.step(machine.LoggedOut{Session: e.Session, Err: err})
 }
 
 func (a *account) list(ctx context.Context, e machine.List) {
-	upstream := a.currentUpstream()
+	client := a.clientOf(e.Connection)
 	var listed []providers.ServerSession
-	err := a.call(ctx, "list sessions", e.Deadline, upstream, func(ctx context.Context) (err error) {
-		listed, err = upstream.ListSessions(ctx, e.Token)
+	err := a.call(ctx, "list sessions", e.Timeout, client, func(ctx context.Context) (err error) {
+		listed, err = client.ListSessions(ctx, e.Token)
 		return err
 	})
-	a.step(machine.Listed{Sessions: listings(a.engine.mountID(), listed), Err: err})
+	a.step(machine.Listed{Sessions: a.listings(ctx, listed), Err: err})
+}
+
+// listings reads the marks of the listed sessions, and looks those up in the whole
+// mount's ledger that this account's does not hold (rule 11).
+func (a *account) listings(ctx context.Context, listed []providers.ServerSession) []machine.Listing {
+	all := listings(a.engine.mountID(), listed)
+	for i := range all {
+		if l := &all[i]; l.Owner == machine.ThisMount && a.session(l.Attempt).State == machine.StateEnded {
+			l.Elsewhere = a.engine.ledger.holds(ctx, a.id, l.Attempt)
+		}
+	}
+	return all
 }
 
 func (a *account) end(ctx context.Context, e machine.End) {
-	upstream := a.currentUpstream()
-	err := a.call(ctx, "end session", e.Deadline, upstream, func(ctx context.Context) error {
-		return upstream.EndSession(ctx, e.Token, e.ServerID)
+	client := a.clientOf(e.Connection)
+	err := a.call(ctx, "end session", e.Timeout, client, func(ctx context.Context) error {
+		return client.EndSession(ctx, e.Token, e.ServerID)
 	})
 	a.step(machine.Ended{Session: e.Session, ServerID: e.ServerID, Err: err})
 }
 
-// call makes one call to the server within its deadline. Whatever goes wrong,
-// a panic too, comes back as a *providers.Error.
-func (a *account) call(ctx context.Context, op string, deadline time.Time, u providers.Upstream, f func(context.Context) error) (failure *providers.Error) {
-	if u == nil {
+// call makes one call to the server within its time. Whatever goes wrong, a panic
+// too, comes back as a *providers.Error.
+func (a *account) call(ctx context.Context, op string, timeout time.Duration, c providers.Client, f func(context.Context) error) (failure *providers.Error) {
+	if c == nil {
 		return &providers.Error{
 			Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: op,
-			Message: "the account has no config any more", Advice: "write the config again",
+			Message: "nothing is known of how the server is reached", Advice: "write the config again",
 		}
 	}
 	began := a.engine.options.Now()
 	defer func() { a.tellCalled(op, began, failure) }()
-	ctx, cancel := context.WithTimeout(ctx, deadline.Sub(began))
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {

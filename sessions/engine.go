@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,29 +33,26 @@ func AccountOf(a providers.Account) AccountID {
 
 // Settings is how an account is reached and used at the moment.
 type Settings struct {
-	Config   string             // its name, for people; empty: there is none any more
-	Upstream providers.Upstream // nil: it cannot be reached any more
+	Config   string             // its name, for people; empty: there is none
+	Upstream providers.Upstream // nil: no config is in force, nothing logs in
 	Limits   Limits
 }
 
 // Directory knows the settings of accounts.
 type Directory interface {
-	// Settings returns the settings of an account: those of its config; else,
-	// with Limits.Retired, what was kept to close its sessions; else a nil
-	// Upstream, with Limits.Retired.
+	// Settings returns those of the account's config, if there is one.
 	Settings(ctx context.Context, id AccountID) (Settings, error)
 	// KeptAlive lists the accounts whose settings have Limits.KeepAlive, also where
 	// nothing is in their ledger. The list is good as far as it goes if there is
 	// an error.
 	KeptAlive(ctx context.Context) ([]AccountID, error)
-	// Closed says that nothing is left to close of a retired account.
-	Closed(ctx context.Context, id AccountID) error
 }
 
 // Options are what an Engine needs.
 type Options struct {
 	Storage   logical.Storage
 	Directory Directory
+	Providers Providers
 	Logger    hclog.Logger
 	Version   string // of the plugin, for the mark
 	// Observers hear of what the engine does.
@@ -98,7 +94,7 @@ func New(o Options) *Engine {
 		logger:    o.Logger.Named("sessions"),
 		ledger:    newLedger(o.Storage),
 		boot:      randomID(mountIDLength),
-		tasks:     newTaskGroup(),
+		tasks:     newTaskGroup(o.Logger),
 		accounts:  map[AccountID]*account{},
 		mountTurn: make(chan struct{}, 1),
 	}
@@ -115,16 +111,15 @@ func (e *Engine) Start() {
 // chance for accounts whose ledger could not be read. It returns at once.
 func (e *Engine) Nudge() {
 	if e.incomplete.Load() && e.sweeping.CompareAndSwap(false, true) {
-		e.tasks.do(func(ctx context.Context) {
+		e.tasks.do("the ledger's first reading", func(ctx context.Context) {
 			defer e.sweeping.Store(false)
-			defer e.recoverPanic("the ledger's first reading")
 			e.incomplete.Store(!e.sweep(ctx))
 		})
 	}
 }
 
-// sweep loads every account that is in the ledger or to be kept alive, so that
-// what is due gets done without a reader; false: some could not be loaded.
+// sweep loads every account that something is stored of or that is to be kept alive,
+// so that what is due gets done without a reader; false: some could not be loaded.
 func (e *Engine) sweep(ctx context.Context) bool {
 	ids, err := e.ledger.accounts(ctx)
 	if err != nil {
@@ -137,7 +132,13 @@ func (e *Engine) sweep(ctx context.Context) bool {
 		e.logger.Error("the accounts to keep alive cannot all be listed; it is tried again within a minute", "error", err)
 		complete = false
 	}
-	for _, id := range slices.Concat(ids, kept) {
+	// Last what is only to be tidied up.
+	left, err := e.ledger.leftovers(ctx)
+	if err != nil {
+		e.logger.Error("what is left of accounts cannot be listed; it is tried again within a minute", "error", err)
+		complete = false
+	}
+	for _, id := range slices.Concat(ids, kept, left) {
 		if ctx.Err() != nil {
 			return false
 		}
@@ -211,7 +212,7 @@ func (e *Engine) addAccount(id AccountID) *account {
 	}
 	a := &account{id: id, engine: e, ready: make(chan struct{}), waiting: map[machine.WaiterID]chan machine.Reply{}}
 	e.accounts[id] = a
-	started := e.tasks.do(func(ctx context.Context) {
+	started := e.tasks.do("loading an account", func(ctx context.Context) {
 		defer close(a.ready)
 		defer func() {
 			if a.loadErr != nil {
@@ -221,7 +222,6 @@ func (e *Engine) addAccount(id AccountID) *account {
 			}
 		}()
 		a.loadErr = errors.New("the plugin failed while it read the ledger, see Vault's log")
-		defer e.recoverPanic("loading an account")
 		a.loadErr = e.load(ctx, a)
 	})
 	if !started {
@@ -249,10 +249,18 @@ func (e *Engine) load(ctx context.Context, a *account) error {
 	if err != nil {
 		return err
 	}
+	connections, err := e.loadConnections(ctx, a.id)
+	if err != nil {
+		return err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.upstream, a.config = settings.Upstream, settings.Config
-	a.machine = machine.Recover(settings.Limits, guard, records, e.boot, newSessionID, e.options.Now())
+	a.connections = connections
+	stored := a.knownConnections("")
+	a.putInForce(settings)
+	a.machine = machine.Recover(machine.Past{
+		Limits: settings.Limits, Connection: a.inForce, Stored: stored, Known: a.knownConnections(a.inForce), Guard: guard, Records: records,
+	}, e.boot, newSessionID, e.options.Now())
 	a.stepLocked(machine.Tick{}) // what is due is due without a reader
 	return nil
 }
@@ -270,32 +278,19 @@ func (e *Engine) with(ctx context.Context, id AccountID, f func(*account) error)
 	}
 }
 
-// forget drops an account that nothing is left of, and says so.
-func (e *Engine) forget(ctx context.Context, a *account) {
+// forget drops an account that nothing is left of.
+func (e *Engine) forget(a *account) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	a.mu.Lock()
-	dropped := !a.retired && a.machine.Forgettable() && len(a.effects) == 0
-	if dropped {
-		a.retired = true
-		delete(e.accounts, a.id)
-		if a.timer != nil {
-			a.timer.Stop()
-		}
-	}
-	a.mu.Unlock()
-	e.mu.Unlock()
-	if !dropped {
+	defer a.mu.Unlock()
+	if a.dropped || !a.machine.Forgettable() || len(a.effects) > 0 {
 		return
 	}
-	if err := e.options.Directory.Closed(ctx, a.id); err != nil {
-		e.logger.Warn("what was kept to close a deleted account could not be removed; it is of no more use", "account", string(a.id), "error", err)
-	}
-}
-
-// recoverPanic keeps a panic from ending every mount of the plugin's process.
-func (e *Engine) recoverPanic(where string) {
-	if p := recover(); p != nil {
-		e.logger.Error("panic: please report this", "in", where, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	a.dropped = true
+	delete(e.accounts, a.id)
+	if a.timer != nil {
+		a.timer.Stop()
 	}
 }
 

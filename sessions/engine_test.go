@@ -51,7 +51,7 @@ func TestAThousandColdReadersShareOneLogin(t *testing.T) {
 		all.Wait()
 		require.Len(t, answers, 1)
 		require.Equal(t, 1, w.count(&w.logins))
-		require.EqualValues(t, 3, writes.Load(), "the mount's id, the intent, the open session")
+		require.EqualValues(t, 4, writes.Load(), "the mount's id, the connection, the intent, the open session")
 	})
 }
 
@@ -139,6 +139,10 @@ func TestAPanicOfAProviderIsAnErrorAndNoMore(t *testing.T) {
 }
 
 type panicking struct{ providers.Upstream }
+
+func (panicking) Capabilities() providers.Capabilities { return providers.Capabilities{Sessions: true} }
+
+func (panicking) Connection() providers.Connection { return providers.Connection{Provider: "test"} }
 
 func TestALedgerThatCannotBeReadIsAnErrorUntilItCan(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {

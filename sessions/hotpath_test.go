@@ -62,8 +62,10 @@ func TestADedicatedLeaseCostsThreeWritesInItsWholeLife(t *testing.T) {
 			}
 			return none
 		})
-		_, err := p.InUse(t.Context(), accountID) // writes the mount's id
+		first, err := p.Acquire(t.Context(), dedicated) // writes the mount's id and the connection
 		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), first.Ref))
+		synctest.Wait()
 		before := writes
 		lease, err := p.Acquire(t.Context(), dedicated)
 		require.NoError(t, err)

@@ -89,7 +89,9 @@ func TestRule1TheServersIdleTimeIsRememberedOverARestart(t *testing.T) {
 				l, err := p.Acquire(t.Context(), shared)
 				require.NoError(t, err)
 				if name == "generation two" {
-					_, err = p.Renew(t.Context(), l.Ref, shared)
+					r := shared
+					r.Rejected = l.Ref.Session
+					_, err = p.Acquire(t.Context(), r)
 					require.NoError(t, err)
 				} else {
 					require.NoError(t, p.Release(t.Context(), l.Ref))
@@ -301,21 +303,6 @@ func TestRule4TooShortIsForgottenWhenTheConfigIsWritten(t *testing.T) {
 	})
 }
 
-func TestRule4ARenewalNeverGetsAnOldToken(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
-		l, err := p.Acquire(t.Context(), dedicated)
-		require.NoError(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		_, err = p.Renew(ctx, l.Ref, dedicated)
-		cancel()
-		require.Error(t, err)
-		time.Sleep(time.Until(l.Until) - 100*time.Millisecond)
-		n, err := p.Renew(t.Context(), l.Ref, dedicated)
-		require.NoError(t, err)
-		require.Greater(t, time.Until(n.Until), time.Second)
-	})
-}
-
 func TestRule10ADrainIsAnsweredAlsoIfTheConfigIsWrittenMeanwhile(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
 		_, err := p.Acquire(t.Context(), dedicated)
@@ -407,8 +394,7 @@ func TestAVerificationDoesNotUndoAConfigure(t *testing.T) {
 		defer e.Stop()
 		_, _ = e.InUse(t.Context(), accountID)
 		var all sync.WaitGroup
-		trial := p.settings()
-		trial.Limits.Retired = false
+		trial := p.trial()
 		all.Go(func() { _ = e.Verify(t.Context(), trial, shared) })
 		time.Sleep(100 * time.Millisecond)
 		w.reinstate()
@@ -683,28 +669,6 @@ func TestRule2AFullBudgetIsSaidSoonWhereOrphansCannotBeEnded(t *testing.T) {
 		_, err = p.Acquire(ctx, other("phone"))
 		require.Equal(t, machine.BudgetFull, reason(t, err), "after %s: %v", time.Since(began), err)
 		require.Less(t, time.Since(began), 30*time.Second)
-	})
-}
-
-func TestRule4ASessionThatIsOnlyKeptForTheListRenewsNoLease(t *testing.T) {
-	inWorld(t, withList(5), func(t *testing.T, w *world, p *process) {
-		w.mu.Lock()
-		w.listDelay = 5 * time.Second
-		w.mu.Unlock()
-		loseLogin(t, p, dedicated)
-		settleFor(10 * time.Second)
-		l, err := p.Acquire(t.Context(), dedicated)
-		require.NoError(t, err)
-		settleFor(time.Second) // its token is asking for the list
-		rejected := dedicated
-		rejected.Rejected = l.Ref.Session
-		_, err = p.Acquire(t.Context(), rejected)
-		require.NoError(t, err)
-		renewed, err := p.Renew(t.Context(), l.Ref, dedicated)
-		settleFor(20 * time.Second)
-		if err == nil {
-			require.True(t, w.live(renewed.Token.AccessToken), "the lease was renewed until %s, and its session was logged out behind it", renewed.Until)
-		}
 	})
 }
 

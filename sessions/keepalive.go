@@ -29,7 +29,11 @@ func (e *Engine) KeepAlive(ctx context.Context, id AccountID) (KeepAlive, error)
 		return KeepAlive{}, err
 	}
 	now := e.options.Now()
-	return machine.Recover(settings.Limits, guard, nil, e.boot, newSessionID, now).KeepAlive(now), nil
+	past := machine.Past{Limits: settings.Limits, Guard: guard}
+	if settings.Upstream != nil {
+		past.Connection = "in force"
+	}
+	return machine.Recover(past, e.boot, newSessionID, now).KeepAlive(now), nil
 }
 
 // keepAlive is false while the account is being loaded.

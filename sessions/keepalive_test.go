@@ -93,8 +93,7 @@ func TestKeepAliveCountsAnyLoginOfTheAccount(t *testing.T) {
 	t.Run("that of the write which makes the config", func(t *testing.T) {
 		setup := func(w *world) { withKeepAlive(w); w.isConfig = false }
 		inWorld(t, setup, func(t *testing.T, w *world, p *process) {
-			trial := p.settings()
-			trial.Limits.Retired = false
+			trial := p.trial()
 			require.NoError(t, p.Verify(t.Context(), trial, dedicated))
 			settled() // the account is closed and forgotten before its config is in force
 			w.reinstate()
@@ -164,7 +163,7 @@ func TestKeepAliveCostsABusyAccountNoWriteForEachLogin(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, p.Release(t.Context(), l.Ref))
 		}
-		require.InDelta(t, 200+60+8, puts(), 2, "the time is stored when it is a tenth of the interval old")
+		require.InDelta(t, 200+30*3+8, puts(), 2, "the time is stored when it is a tenth of the interval old; the connection is stored each day anew")
 		require.Zero(t, w.openNow())
 	})
 }

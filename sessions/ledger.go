@@ -19,6 +19,8 @@ const (
 	SessionPrefix = "session/" // session/<account>/<session>
 	GuardPrefix   = "guard/"   // guard/<account>
 	MountPrefix   = "mount/"   // mount/id
+	// ConnectionPrefix holds client secrets: connection/<account>/<connection>.
+	ConnectionPrefix = "connection/"
 )
 
 // ledger is the durable record of every session that the engine opened or may
@@ -28,6 +30,7 @@ type ledger struct {
 	byID    store.Collection[sessionEntry]
 	guards  store.Collection[guardEntry]
 	mounts  store.Collection[mountEntry]
+	reached store.Collection[connectionEntry]
 }
 
 func newLedger(s logical.Storage) *ledger {
@@ -36,41 +39,46 @@ func newLedger(s logical.Storage) *ledger {
 		byID:    store.NewCollection[sessionEntry](s, SessionPrefix, 1),
 		guards:  store.NewCollection[guardEntry](s, GuardPrefix, 1),
 		mounts:  store.NewCollection[mountEntry](s, MountPrefix, 1),
+		reached: store.NewCollection[connectionEntry](s, ConnectionPrefix, 1),
 	}
 }
 
 // sessionEntry is machine.Record as it is stored.
 type sessionEntry struct {
-	Stage        machine.Stage  `json:"stage"`
-	Mode         providers.Mode `json:"mode"`
-	Scopes       []string       `json:"scopes,omitempty"`
-	RefreshToken string         `json:"refresh_token,omitempty"`
-	ServerID     string         `json:"server_id,omitempty"`
-	Generation   int            `json:"generation,omitempty"`
-	OpenedAt     time.Time      `json:"opened_at"`
-	RefreshedAt  time.Time      `json:"refreshed_at,omitzero"`
-	ClosingAt    time.Time      `json:"closing_at,omitzero"`
-	Horizon      time.Time      `json:"horizon,omitzero"`
-	Idle         time.Duration  `json:"idle"`
-	DiesAt       time.Time      `json:"dies_at"`
-	CodeEnds     time.Time      `json:"code_ends,omitzero"`
-	CodeDigest   string         `json:"code_digest,omitempty"`
-	CodeUntil    time.Time      `json:"code_until,omitzero"`
-	Revocations  int            `json:"revocations,omitempty"`
-	Tries        int            `json:"tries,omitempty"`
-	LastError    string         `json:"last_error,omitempty"`
+	Stage        machine.Stage        `json:"stage"`
+	Mode         providers.Mode       `json:"mode"`
+	Scopes       []string             `json:"scopes,omitempty"`
+	Params       map[string]string    `json:"params,omitempty"`
+	Connection   machine.ConnectionID `json:"connection"`
+	RefreshToken string               `json:"refresh_token,omitempty"`
+	AccessToken  string               `json:"access_token,omitempty"`
+	ServerID     string               `json:"server_id,omitempty"`
+	Generation   int                  `json:"generation,omitempty"`
+	OpenedAt     time.Time            `json:"opened_at"`
+	RefreshedAt  time.Time            `json:"refreshed_at,omitzero"`
+	Horizon      time.Time            `json:"horizon,omitzero"`
+	Idle         time.Duration        `json:"idle"`
+	DiesAt       time.Time            `json:"dies_at"`
+
+	Code   *machine.SpentCode     `json:"code,omitempty"`
+	Logout *machine.PendingLogout `json:"logout,omitempty"`
 }
 
 // guardEntry is machine.Guard as it is stored.
 type guardEntry struct {
-	ClosedUntil time.Time     `json:"closed_until,omitzero"`
-	Reason      string        `json:"reason,omitempty"`
-	Strikes     int           `json:"strikes,omitempty"`
-	FullUntil   time.Time     `json:"full_until,omitzero"`
-	FullReason  string        `json:"full_reason,omitempty"`
-	AsksForCode bool          `json:"asks_for_code,omitempty"`
-	Idle        time.Duration `json:"idle,omitempty"`
-	LastLogin   time.Time     `json:"last_login,omitzero"`
+	ClosedAt     time.Time     `json:"closed_at,omitzero"`
+	ClosedUntil  time.Time     `json:"closed_until,omitzero"`
+	Reason       string        `json:"reason,omitempty"`
+	Strikes      int           `json:"strikes,omitempty"`
+	FullAt       time.Time     `json:"full_at,omitzero"`
+	FullUntil    time.Time     `json:"full_until,omitzero"`
+	FullReason   string        `json:"full_reason,omitempty"`
+	FullStrikes  int           `json:"full_strikes,omitempty"`
+	TypedStrikes int           `json:"typed_strikes,omitempty"`
+	AsksForCode  bool          `json:"asks_for_code,omitempty"`
+	Codeless     bool          `json:"codeless,omitempty"`
+	Idle         time.Duration `json:"idle,omitempty"`
+	LastLogin    time.Time     `json:"last_login,omitzero"`
 }
 
 // mountEntry is the id that marks this mount's logins.
@@ -81,11 +89,14 @@ type mountEntry struct {
 func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, storagePatience)
 	defer cancel()
-	entry := sessionEntry{
+	return l.byID.Put(ctx, key(id, r.ID), sessionEntry{
 		Stage:        r.Stage,
 		Mode:         r.Mode,
 		Scopes:       r.Scopes,
+		Params:       r.Params,
+		Connection:   r.Connection,
 		RefreshToken: r.Refresh.Reveal(),
+		AccessToken:  r.Access.Reveal(),
 		ServerID:     r.ServerID,
 		Generation:   r.Generation,
 		OpenedAt:     r.OpenedAt,
@@ -93,14 +104,9 @@ func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error 
 		Horizon:      r.Horizon,
 		Idle:         r.Idle,
 		DiesAt:       r.DiesAt,
-	}
-	if c := r.Code; c != nil {
-		entry.CodeEnds, entry.CodeDigest, entry.CodeUntil = c.Ends, c.Digest, c.Until
-	}
-	if p := r.Logout; p != nil {
-		entry.ClosingAt, entry.Tries, entry.Revocations, entry.LastError = p.Since, p.Tries, p.Revocations, p.LastError
-	}
-	return l.byID.Put(ctx, key(id, r.ID), entry)
+		Code:         r.Code,
+		Logout:       r.Logout,
+	})
 }
 
 func (l *ledger) remove(ctx context.Context, id AccountID, s machine.SessionID) error {
@@ -114,16 +120,85 @@ func key(id AccountID, s machine.SessionID) string { return string(id) + "/" + s
 // accounts lists the accounts that have records.
 func (l *ledger) accounts(ctx context.Context) ([]AccountID, error) {
 	names, err := l.byID.List(ctx)
+	return folders(names), err
+}
+
+// leftovers lists the accounts that have something else than records.
+func (l *ledger) leftovers(ctx context.Context) ([]AccountID, error) {
+	names, err := l.reached.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var ids []AccountID
+	ids := folders(names)
+	guarded, err := l.guards.List(ctx)
+	for _, name := range guarded {
+		ids = append(ids, AccountID(name))
+	}
+	return ids, err
+}
+
+func folders(names []string) (ids []AccountID) {
 	for _, name := range names {
 		if id, folder := strings.CutSuffix(name, "/"); folder {
 			ids = append(ids, AccountID(id))
 		}
 	}
-	return ids, nil
+	return ids
+}
+
+func (l *ledger) putConnection(ctx context.Context, id AccountID, c machine.ConnectionID, connection providers.Connection) error {
+	ctx, cancel := context.WithTimeout(ctx, storagePatience)
+	defer cancel()
+	return l.reached.Put(ctx, string(id)+"/"+string(c), newConnectionEntry(connection))
+}
+
+func (l *ledger) removeConnection(ctx context.Context, id AccountID, c machine.ConnectionID) error {
+	ctx, cancel := context.WithTimeout(ctx, storagePatience)
+	defer cancel()
+	return l.reached.Delete(ctx, string(id)+"/"+string(c))
+}
+
+// connections reads the connections of an account, those that can be read.
+func (l *ledger) connections(ctx context.Context, id AccountID, logger hclog.Logger) (map[machine.ConnectionID]providers.Connection, error) {
+	entries := store.NewCollection[connectionEntry](l.storage, ConnectionPrefix+string(id)+"/", 1)
+	names, err := entries.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[machine.ConnectionID]providers.Connection, len(names))
+	for _, name := range names {
+		entry, found, err := entries.Get(ctx, name)
+		_, corrupt := errors.AsType[*store.CorruptError](err)
+		switch {
+		case corrupt:
+			logger.Error("a stored connection cannot be read; the sessions that it opened end by age", "account", string(id), "connection", name, "error", err)
+			all[machine.ConnectionID(name)] = providers.Connection{} // to be removed with them
+		case err != nil:
+			return nil, err
+		case found:
+			all[machine.ConnectionID(name)] = entry.connection()
+		}
+	}
+	return all, nil
+}
+
+// holds says whether an account other than the given one has a record of that id; if
+// that cannot be known, it may.
+func (l *ledger) holds(ctx context.Context, except AccountID, s machine.SessionID) bool {
+	ids, err := l.accounts(ctx)
+	if err != nil {
+		return true
+	}
+	for _, id := range ids {
+		if id == except {
+			continue
+		}
+		entry, err := l.storage.Get(ctx, SessionPrefix+key(id, s))
+		if entry != nil || err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // load reads the records of an account. One that is corrupt may be an open
@@ -152,12 +227,15 @@ func (l *ledger) load(ctx context.Context, id AccountID, now time.Time, logger h
 }
 
 func (e sessionEntry) record(id machine.SessionID) machine.Record {
-	r := machine.Record{
+	return machine.Record{
 		ID:          id,
 		Stage:       e.Stage,
 		Mode:        e.Mode,
 		Scopes:      e.Scopes,
+		Params:      e.Params,
+		Connection:  e.Connection,
 		Refresh:     providers.NewSecret(e.RefreshToken),
+		Access:      providers.NewSecret(e.AccessToken),
 		ServerID:    e.ServerID,
 		Generation:  e.Generation,
 		OpenedAt:    e.OpenedAt,
@@ -165,14 +243,9 @@ func (e sessionEntry) record(id machine.SessionID) machine.Record {
 		Horizon:     e.Horizon,
 		Idle:        e.Idle,
 		DiesAt:      e.DiesAt,
+		Code:        e.Code,
+		Logout:      e.Logout,
 	}
-	if !e.CodeUntil.IsZero() {
-		r.Code = &machine.SpentCode{Ends: e.CodeEnds, Digest: e.CodeDigest, Until: e.CodeUntil}
-	}
-	if !e.ClosingAt.IsZero() {
-		r.Logout = &machine.PendingLogout{Since: e.ClosingAt, Tries: e.Tries, Revocations: e.Revocations, LastError: e.LastError}
-	}
-	return r
 }
 
 // guard reads an account's guard; one that cannot be read is an open account.

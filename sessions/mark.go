@@ -21,15 +21,18 @@ var numericVersion = regexp.MustCompile(`^\d+(\.\d+){0,2}`)
 
 const markName = "vault-plugin-secrets-panta"
 
-// userAgent is what a login sends, and the mark that Keycloak lists with the
-// session: whose mount and which login attempt opened it. Its version can hold
-// three numbers and nothing else.
-func userAgent(mount string, attempt machine.SessionID, version string) string {
-	number := numericVersion.FindString(strings.TrimPrefix(version, "v"))
+// userAgent is what a login sends: the mark that Keycloak lists with the session, of
+// whose mount and which login attempt opened it. Its version can hold three numbers
+// and nothing else.
+func (e *Engine) userAgent(l machine.Login) string {
+	number := numericVersion.FindString(strings.TrimPrefix(e.options.Version, "v"))
 	if number == "" {
 		number = "0"
 	}
-	return markName + "-" + mark(mount, attempt) + "-bot/" + number
+	if l.NoMark {
+		return markName + "/" + number
+	}
+	return markName + "-" + mark(e.mountID(), l.Session) + "-bot/" + number
 }
 
 var marked = regexp.MustCompile(`^` + markName + `-([a-z2-7]+)-([a-z2-7]+)-bot(/|$)`)

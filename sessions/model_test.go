@@ -88,7 +88,6 @@ const (
 	readTogether   action = "many read at once"
 	readImpatient  action = "a reader gives up"
 	readRejected   action = "a token was rejected"
-	renewLease     action = "renew"
 	revokeLease    action = "revoke"
 	verifyConfig   action = "verify the config"
 	goDown         action = "the server goes down"
@@ -113,7 +112,7 @@ const (
 
 var actions = []action{
 	readShared, readShared, readShared, readDedicated, readDedicated, readOther, readTogether, readImpatient, readRejected,
-	renewLease, revokeLease, revokeLease, revokeLease, revokeLease, verifyConfig, goDown, comeUp, comeUp, killSessions,
+	revokeLease, revokeLease, revokeLease, revokeLease, verifyConfig, goDown, comeUp, comeUp, killSessions,
 	breakPassword, correctConfig, correctConfig, faultyWeather, goodWeather, goodWeather, restartPlugin, killPlugin,
 	justWait, waitVeryLong, closeByHand, drainTheConfig, stepTheClock, loseALogin, personLogsIn, personLogsIn, personLogsOut, checkTheConfig,
 }
@@ -228,10 +227,6 @@ func (m *model) do(s step) {
 			m.excused[l.Ref.Session] = true
 			r := sessions.Request{Account: accountID, Mode: l.Ref.Mode, Rejected: l.Ref.Session}
 			_, _ = m.read(p, r)
-		}
-	case renewLease:
-		if l, ok := m.pick(s.Pick); ok && m.now().Before(l.Until) {
-			m.renew(p, l, sessions.Request{Account: accountID, Mode: l.Ref.Mode})
 		}
 	case revokeLease:
 		if l, ok := m.pick(s.Pick); ok {

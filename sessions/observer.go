@@ -57,6 +57,8 @@ type Reading struct {
 	// Hits and Misses count the reads that were answered from memory at once, and
 	// those that had to wait for something or were refused.
 	Hits, Misses uint64
+	// StaticHits and StaticMisses count those without a lease.
+	StaticHits, StaticMisses uint64
 }
 
 // Readings returns what the accounts in memory show now. It loads none.
@@ -74,5 +76,7 @@ func (a *account) reading() Reading {
 		Status: a.machine.Status(a.engine.options.Now()),
 		Hits:   a.hits.Load(),
 		Misses: a.misses.Load(),
+
+		StaticHits: a.staticHits.Load(), StaticMisses: a.staticMisses.Load(),
 	}
 }

@@ -15,10 +15,14 @@ type Request struct {
 	Account AccountID
 	Mode    providers.Mode
 	Scopes  []string // sorted
+	// Params are further parameters of the login (token_params), the config's included.
+	// Sessions are shared per scopes and parameters.
+	Params map[string]string
 	// MinTTL: the lease must be able to last this long; 0: no matter.
 	MinTTL time.Duration
-	// OTP is a one-time code typed by a person.
-	OTP providers.Secret
+	// OTP is a one-time code, typed by Person: whoever asked, opaque to us.
+	OTP    providers.Secret
+	Person string
 	// Rejected is the session_id of an answer whose token an API refused; empty: none.
 	Rejected string
 }
@@ -73,7 +77,7 @@ func (e *Engine) acquire(ctx context.Context, id AccountID, want machine.Want) (
 			return err
 		}
 		lease = newLease(id, grant)
-		lease.Warnings = append(lease.Warnings, a.warnings(grant)...)
+		lease.Warnings = append(lease.Warnings, a.warnings(grant.Token)...)
 		return nil
 	})
 	return lease, err
@@ -95,17 +99,20 @@ func (a *account) acquire(ctx context.Context, want machine.Want) (machine.Grant
 		}
 		a.giveBack(reply)
 	}
-	return machine.Grant{}, &Error{
-		Reason:  machine.Storage,
-		Message: "Vault's storage is so slow that tokens expire before they can be handed out",
-		Advice:  "look at the health of Vault's storage and try again",
-	}
+	return machine.Grant{}, errSlowStorage
+}
+
+var errSlowStorage = &Error{
+	Reason:     machine.Storage,
+	Message:    "Vault's storage is so slow that tokens expire before they can be handed out",
+	Advice:     "look at the health of Vault's storage and try again",
+	AfterLogin: true,
 }
 
 // warnings are what a reader should know whose read opened a session: that it took
 // one of the last places, or that one-time codes are about to fail.
-func (a *account) warnings(g machine.Grant) (all []string) {
-	if g.Token.Ref.Generation > 1 {
+func (a *account) warnings(t *machine.Token) (all []string) {
+	if t.Ref.Generation > 1 {
 		return nil // it opened none
 	}
 	a.mu.Lock()
@@ -115,7 +122,7 @@ func (a *account) warnings(g machine.Grant) (all []string) {
 			use.Taken(), use.Limit, use))
 	}
 	if clock := a.machine.Clock(); clock.Far() && a.machine.Capabilities().GeneratesCode {
-		all = append(all, clock.String()+", which can make one-time codes fail; have the clock that is wrong set (NTP)")
+		all = append(all, clock.String()+"; one-time codes are made for the server's clock, as far as it is to be believed; have the clock that is wrong set (NTP)")
 	}
 	return all
 }
@@ -124,46 +131,86 @@ func (a *account) warnings(g machine.Grant) (all []string) {
 // margin at the end of each lease makes up for it.
 const answerPatience = time.Second
 
-// Renew gives a lease a newer token. For a shared session that is a reader's
-// request which will not do with the lease's own token, after which the old
-// grant is released; a dedicated session is refreshed. The error is an *Error;
-// after one the lease holds what it held.
-func (e *Engine) Renew(ctx context.Context, ref LeaseRef, r Request) (Lease, error) {
-	want, err := r.want()
-	if err != nil {
-		return Lease{}, err
-	}
-	token, err := machine.ParseTokenRef(ref.Session)
-	if err != nil {
-		return Lease{}, &Error{Reason: machine.Invalid, Message: err.Error(), Advice: "read the credentials again", Err: err}
-	}
-	want.Mode = ref.Mode
-	if ref.Mode == providers.Dedicated {
-		want.Renews = token
-		return e.acquire(ctx, ref.Account, want)
-	}
-	want.Rejected = token
-	lease, err := e.acquire(ctx, ref.Account, want)
-	if err != nil {
-		return Lease{}, err
-	}
-	e.dropGrant(ctx, ref.Account, token.Session, ref.Grant)
-	return lease, nil
+// StaticToken is the token of a shared session, without a lease.
+type StaticToken struct {
+	Token     providers.TokenResponse
+	ExpiresAt time.Time
+	Session   string // "<session>.<generation>"
+	// TTL is how long to wait before reading again: until the next token is there, and
+	// a little longer, so that not all come at once. At least a second.
+	TTL            time.Duration
+	RotationPeriod time.Duration
+	LastRotation   time.Time
+	Warnings       []string
 }
 
-// dropGrant releases a grant that another has replaced. Nobody waits for it: if
-// it was the last of its session, the logout is the queue's.
-func (e *Engine) dropGrant(ctx context.Context, id AccountID, s machine.SessionID, grant string) {
-	g, err := machine.ParseGrantID(grant)
+// Static returns the token of the shared session without a lease. The session is held
+// until that token's horizon, and its token is replaced at half its life as long as
+// somebody reads it. The error is an *Error.
+func (e *Engine) Static(ctx context.Context, r Request) (StaticToken, error) {
+	want, err := r.want()
 	if err != nil {
-		return // a lease of another version: its grant ends with its horizon
+		return StaticToken{}, err
 	}
-	_ = e.with(ctx, id, func(a *account) error {
-		if !a.step(machine.Release{Session: s, Grant: g}) {
-			return errDropped
+	want.Mode, want.Static = providers.Shared, true
+	var token StaticToken
+	err = e.with(ctx, r.Account, func(a *account) error {
+		if err := a.checkOTP(want.OTP); err != nil {
+			return err
 		}
+		st, hot := a.tryStatic(want)
+		if hot {
+			a.staticHits.Add(1)
+			token = newStaticToken(st, e.options.Now())
+			return nil
+		}
+		a.staticMisses.Add(1)
+		st, err := a.acquireStatic(ctx, want)
+		if err != nil {
+			a.tellRefused(err)
+			return err
+		}
+		token = newStaticToken(st, e.options.Now())
+		token.Warnings = append(token.Warnings, a.warnings(st.Token)...)
 		return nil
 	})
+	return token, err
+}
+
+// acquireStatic asks the machine to have the token read, once more if it got too old
+// meanwhile.
+func (a *account) acquireStatic(ctx context.Context, want machine.Want) (machine.Static, error) {
+	for range 2 {
+		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
+			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
+		})
+		if err != nil {
+			return machine.Static{}, err
+		}
+		if st, ok := a.tryStatic(want); ok {
+			return st, nil
+		}
+	}
+	return machine.Static{}, errSlowStorage
+}
+
+func newStaticToken(st machine.Static, now time.Time) StaticToken {
+	t := StaticToken{
+		Token:          st.Token.Response,
+		ExpiresAt:      st.Token.ExpiresAt,
+		Session:        st.Token.Ref.String(),
+		TTL:            max(time.Second, min(st.RotatesAt.Sub(now)+st.Spread, st.Token.ExpiresAt.Sub(now))),
+		RotationPeriod: st.Period,
+		LastRotation:   st.Token.ExpiresAt.Add(-st.Token.Response.ExpiresIn),
+	}
+	if st.Stale != "" {
+		t.Warnings = []string{staleWarning(st.Stale)}
+	}
+	return t
+}
+
+func staleWarning(why string) string {
+	return "the token could not be refreshed and is served until it expires: " + why
 }
 
 // Release ends a lease (rule 5). Releasing twice, or what is gone, is a
@@ -202,55 +249,30 @@ func (e *Engine) Verify(ctx context.Context, trial Settings, r Request) error {
 		return err
 	}
 	return e.with(ctx, r.Account, func(a *account) error {
-		if err := a.reload(ctx); err != nil {
-			return err
-		}
 		a.nameFor(trial.Config)
 		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
-			return machine.Verify{Waiter: w, Want: want, Deadline: deadlineOf(ctx), Limits: trial.Limits, Via: trial.Upstream}
+			id := a.connectionTo(trial.Upstream)
+			return machine.Verify{
+				Waiter: w, Want: want, Deadline: deadlineOf(ctx), Limits: trial.Limits,
+				Connection: a.knownConnection(id), Via: trial.Upstream,
+			}
 		})
 		return err
 	})
 }
 
-// reload asks the directory again how a retired account is closed: a config
-// that is just being created has left that there before its first login.
-func (a *account) reload(ctx context.Context) error {
-	a.mu.Lock()
-	retired := a.machine.Retired()
-	a.mu.Unlock()
-	if !retired {
-		return nil
-	}
-	settings, err := a.engine.options.Directory.Settings(ctx, a.id)
-	if err != nil {
-		return &Error{Reason: machine.Storage, Message: "the account's settings cannot be read: " + err.Error(), Err: err}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.machine.Retired() {
-		return nil // configured meanwhile
-	}
-	return a.configureLocked(settings, false)
-}
-
 // Configure puts settings in force; reopen clears the guard.
 func (e *Engine) Configure(ctx context.Context, id AccountID, s Settings, reopen bool) error {
-	return e.with(ctx, id, func(a *account) error { return a.configure(s, reopen) })
-}
-
-func (a *account) configure(s Settings, reopen bool) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.configureLocked(s, reopen)
-}
-
-func (a *account) configureLocked(s Settings, reopen bool) error {
-	a.upstream, a.config = s.Upstream, s.Config
-	if !a.stepLocked(machine.Configured{Limits: s.Limits, Reopen: reopen}) {
-		return errDropped
-	}
-	return nil
+	return e.with(ctx, id, func(a *account) error {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.putInForce(s)
+		ev := machine.Configured{Limits: s.Limits, Connection: a.inForce, Known: a.knownConnections(a.inForce), Reopen: reopen}
+		if !a.stepLocked(ev) {
+			return errDropped
+		}
+		return nil
+	})
 }
 
 // InUse counts the sessions of an account that are, or may be, open upstream.
@@ -266,7 +288,7 @@ func (e *Engine) InUse(ctx context.Context, id AccountID) (int, error) {
 }
 
 func (r Request) want() (machine.Want, error) {
-	want := machine.Want{Mode: r.Mode, Scopes: r.Scopes, MinTTL: r.MinTTL, OTP: r.OTP}
+	want := machine.Want{Mode: r.Mode, Scopes: r.Scopes, Params: r.Params, MinTTL: r.MinTTL, OTP: r.OTP, Person: r.Person}
 	if r.Rejected != "" {
 		ref, err := machine.ParseTokenRef(r.Rejected)
 		if err != nil {
@@ -320,7 +342,7 @@ func newLease(id AccountID, g machine.Grant) Lease {
 		Until:     g.Until,
 	}
 	if g.Stale != "" {
-		l.Warnings = append(l.Warnings, fmt.Sprintf("the token could not be refreshed and is served until it expires: %s", g.Stale))
+		l.Warnings = append(l.Warnings, staleWarning(g.Stale))
 	}
 	return l
 }

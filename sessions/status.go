@@ -96,7 +96,7 @@ func (e *Engine) look(ctx context.Context, id AccountID, f func(m *machine.Accou
 	return e.with(ctx, id, func(a *account) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if a.retired {
+		if a.dropped {
 			return errDropped
 		}
 		f(a.machine, e.options.Now())

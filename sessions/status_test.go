@@ -381,7 +381,7 @@ func TestAReaderIsWarnedOfClocksThatMakeCodesFail(t *testing.T) {
 					require.Empty(t, l.Warnings)
 					return
 				}
-				require.Equal(t, []string{"the server's clock is 30s behind this machine's, which can make one-time codes fail; have the clock that is wrong set (NTP)"}, l.Warnings)
+				require.Equal(t, []string{"the server's clock is 30s behind this machine's; one-time codes are made for the server's clock, as far as it is to be believed; have the clock that is wrong set (NTP)"}, l.Warnings)
 			})
 		})
 	}

@@ -43,18 +43,6 @@ var stories = []story{
 			v.revoke(p, l)
 		}
 	}},
-	{name: "renew a dedicated lease", budget: 2, run: func(v *vault, p *process) {
-		if l, err := v.read(p, dedicated); err == nil {
-			v.pass(p, 100*time.Second)
-			v.renew(p, l, dedicated)
-		}
-	}},
-	{name: "renew a shared lease", budget: 2, run: func(v *vault, p *process) {
-		if l, err := v.read(p, shared); err == nil {
-			v.pass(p, 100*time.Second)
-			v.renew(p, l, shared)
-		}
-	}},
 	{name: "a budget of one, used in turn", budget: 1, run: func(v *vault, p *process) {
 		for range 3 {
 			if l, err := v.read(p, dedicated); err == nil {

@@ -2,7 +2,11 @@ package sessions
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // taskGroup counts the goroutines of an engine, so that Stop can wait for them.
@@ -11,6 +15,7 @@ import (
 type taskGroup struct {
 	ctx    context.Context //nolint:containedctx // the life of the engine, which no request's context is
 	cancel context.CancelFunc
+	logger hclog.Logger
 
 	mu      sync.Mutex
 	running int
@@ -18,13 +23,14 @@ type taskGroup struct {
 	idle    chan struct{} // closed when no task runs and the group is told to end
 }
 
-func newTaskGroup() *taskGroup {
+func newTaskGroup(logger hclog.Logger) *taskGroup {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &taskGroup{ctx: ctx, cancel: cancel}
+	return &taskGroup{ctx: ctx, cancel: cancel, logger: logger}
 }
 
-// do runs f in a goroutine; false: the group has ended and f will not run.
-func (g *taskGroup) do(f func(ctx context.Context)) bool {
+// do runs f in a goroutine, whose panic is logged as one in what it does; false: the
+// group has ended and f will not run.
+func (g *taskGroup) do(what string, f func(ctx context.Context)) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
@@ -33,9 +39,17 @@ func (g *taskGroup) do(f func(ctx context.Context)) bool {
 	g.running++
 	go func() {
 		defer g.done()
+		defer recoverPanic(g.logger, what)
 		f(g.ctx)
 	}()
 	return true
+}
+
+// recoverPanic keeps a panic from ending every mount of the plugin's process.
+func recoverPanic(logger hclog.Logger, what string) {
+	if p := recover(); p != nil {
+		logger.Error("panic: please report this", "in", what, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
 }
 
 func (g *taskGroup) done() {

@@ -39,8 +39,12 @@ type world struct {
 	down                    bool
 	clockAhead              time.Duration
 	unknownScope            string
-	losing                  bool // the answer to the next login gets lost
-	noSessions              bool // client credentials
+	losing                  bool   // the answer to the next login gets lost
+	noSessions              bool   // client credentials
+	noRefreshTokens         bool   // sessions live as long as their token
+	client, clientSecret    string // of the config
+	validSecret             string // at the server
+	host                    string
 	emptyLists              bool
 	noRoles                 bool          // the account may not list its sessions
 	marksLost               bool          // something on the way changes the User-Agent
@@ -85,8 +89,10 @@ type upstreamSession struct {
 	started    time.Time
 	used       time.Time
 	expires    time.Time // of the newest access token
-	dead       bool      // refresh token reused: counts until logged out
-	lost       bool      // the answer to its login never arrived
+	client     string    // that opened it, and no other can refresh or end it
+	host       string
+	dead       bool // refresh token reused: counts until logged out
+	lost       bool // the answer to its login never arrived
 }
 
 // foreignSession is one that somebody else opened with the same account.
@@ -153,7 +159,7 @@ func (w *world) startWith(f *faults) *process {
 
 func (p *process) newEngine() *sessions.Engine {
 	o := sessions.Options{
-		Storage: &faultyStorage{Storage: p.storage, process: p}, Directory: p, Logger: p.logger(), Version: "1.2.3",
+		Storage: &faultyStorage{Storage: p.storage, process: p}, Directory: p, Providers: p, Logger: p.logger(), Version: "1.2.3",
 		Now: p.hostClock(),
 	}
 	if p.observer != nil {
@@ -191,22 +197,52 @@ func (p *process) Settings(context.Context, sessions.AccountID) (sessions.Settin
 
 func (p *process) settings() sessions.Settings {
 	p.mu.Lock()
+	isConfig := p.isConfig
+	p.mu.Unlock()
+	if !isConfig {
+		return sessions.Settings{}
+	}
+	return p.trial()
+}
+
+// trial are the settings that a config would have.
+func (p *process) trial() sessions.Settings {
+	p.mu.Lock()
 	defer p.mu.Unlock()
-	limits := p.limits
-	limits.Retired = !p.isConfig
-	return sessions.Settings{Config: "dmo", Upstream: &upstream{process: p, password: p.config, capabilities: limits.Capabilities}, Limits: limits}
+	return sessions.Settings{
+		Config: "dmo", Limits: p.limits,
+		Upstream: &upstream{process: p, password: p.config, capabilities: p.limits.Capabilities, connection: providers.Connection{
+			Provider: "test", TokenURL: "https://" + p.host, ClientID: p.client, ClientSecret: providers.NewSecret(p.clientSecret),
+			RequestTimeout: p.limits.RequestTimeout,
+		}},
+	}
 }
 
 // KeptAlive implements sessions.Directory.
 func (p *process) KeptAlive(context.Context) ([]sessions.AccountID, error) {
-	if s := p.settings(); s.Limits.KeepAlive == 0 || s.Limits.Retired {
+	if p.settings().Limits.KeepAlive == 0 {
 		return nil, nil
 	}
 	return []sessions.AccountID{accountID}, nil
 }
 
-// Closed implements sessions.Directory.
-func (p *process) Closed(context.Context, sessions.AccountID) error { return nil }
+// Lookup implements sessions.Providers.
+func (p *process) Lookup(name string) (providers.Provider, bool) {
+	return testProvider{process: p}, name == "test"
+}
+
+// testProvider reaches the world's server over stored connections.
+type testProvider struct {
+	reacher
+
+	process *process
+}
+
+func (r testProvider) Client(c providers.Connection) (providers.Client, error) {
+	r.process.mu.Lock()
+	defer r.process.mu.Unlock()
+	return &upstream{process: r.process, connection: c, capabilities: r.process.limits.Capabilities}, nil
+}
 
 // openNow counts the sessions at the server.
 func (w *world) openNow() int {
@@ -255,6 +291,9 @@ func (w *world) expire() {
 	maps.DeleteFunc(w.foreign, func(_ string, f *foreignSession) bool { return now.After(f.used.Add(w.idle)) })
 	maps.DeleteFunc(w.sessions, func(id string, s *upstreamSession) bool {
 		end := s.used.Add(w.idle)
+		if w.noRefreshTokens {
+			end = s.expires
+		}
 		if oldest := s.started.Add(w.maxAge); oldest.Before(end) {
 			end = oldest
 		}
@@ -303,7 +342,9 @@ func (w *world) records() map[string]bool {
 // noList is the part of an upstream without a list of sessions.
 type noList struct{}
 
-func (noList) Connection() providers.Connection { return providers.Connection{} }
+func (noList) Connection() providers.Connection {
+	return providers.Connection{Provider: "test", RequestTimeout: 10 * time.Second}
+}
 
 func (noList) ListSessions(context.Context, providers.Secret) ([]providers.ServerSession, error) {
 	return nil, errors.New("there is no list")
@@ -318,18 +359,19 @@ type upstream struct {
 	process      *process
 	password     string
 	capabilities providers.Capabilities
+	connection   providers.Connection
 }
 
 func (u *upstream) Capabilities() providers.Capabilities { return u.capabilities }
 
-func (u *upstream) Connection() providers.Connection { return providers.Connection{} }
+func (u *upstream) Connection() providers.Connection { return u.connection }
 
 func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
-	return u.process.call(ctx, "login", func() (providers.TokenResponse, *providers.Error) { return u.process.login(u.password, r) })
+	return u.process.call(ctx, "login", func() (providers.TokenResponse, *providers.Error) { return u.process.login(u, r) })
 }
 
 func (u *upstream) Refresh(ctx context.Context, token providers.Secret) (providers.TokenResponse, error) {
-	return u.process.call(ctx, "refresh", func() (providers.TokenResponse, *providers.Error) { return u.process.refresh(token.Reveal()) })
+	return u.process.call(ctx, "refresh", func() (providers.TokenResponse, *providers.Error) { return u.process.refresh(u, token.Reveal()) })
 }
 
 // ListSessions implements providers.Client.
@@ -352,8 +394,7 @@ func (u *upstream) EndSession(ctx context.Context, token providers.Secret, id st
 }
 
 func (u *upstream) Logout(ctx context.Context, t providers.SessionTokens) error {
-	token := t.Refresh
-	_, err := u.process.call(ctx, "logout", func() (providers.TokenResponse, *providers.Error) { return u.process.logout(token.Reveal()) })
+	_, err := u.process.call(ctx, "logout", func() (providers.TokenResponse, *providers.Error) { return u.process.logout(u, t) })
 	return err
 }
 
@@ -444,7 +485,7 @@ func (w *world) markRecorded(attempt string) {
 	w.recorded[attempt] = true
 }
 
-func (w *world) login(password string, r providers.LoginRequest) (providers.TokenResponse, *providers.Error) {
+func (w *world) login(u *upstream, r providers.LoginRequest) (providers.TokenResponse, *providers.Error) {
 	w.expire()
 	refuse := func(kind providers.Kind, message string) (providers.TokenResponse, *providers.Error) {
 		w.refused++
@@ -455,7 +496,10 @@ func (w *world) login(password string, r providers.LoginRequest) (providers.Toke
 	if slices.Contains(r.Scopes, w.unknownScope) {
 		return refuse(providers.Protocol, "invalid_scope")
 	}
-	if password != w.password {
+	if failure := w.refuseClient(u, "login"); failure != nil {
+		return providers.TokenResponse{}, failure
+	}
+	if u.password != w.password {
 		return refuse(providers.BadCredentials, "Invalid user credentials")
 	}
 	if w.codePeriod > 0 {
@@ -484,7 +528,7 @@ func (w *world) login(password string, r providers.LoginRequest) (providers.Toke
 		return providers.TokenResponse{AccessToken: providers.NewSecret("at-" + id + ".1"), TokenType: "Bearer", ExpiresIn: w.tokenLife}, nil
 	}
 	attempt := strings.Split(r.UserAgent, "-")
-	s := &upstreamSession{userAgent: r.UserAgent, attempt: attempt[len(attempt)-2], started: time.Now()}
+	s := &upstreamSession{userAgent: r.UserAgent, attempt: attempt[len(attempt)-2], started: time.Now(), client: u.connection.ClientID, host: u.connection.TokenURL}
 	w.sessions[id] = s
 	w.peak = max(w.peak, len(w.sessions)+len(w.foreign))
 	return w.tokens(id, s), nil
@@ -497,11 +541,15 @@ func (w *world) tokens(id string, s *upstreamSession) providers.TokenResponse {
 	left := s.started.Add(w.maxAge).Sub(s.used)
 	s.expires = s.used.Add(min(w.tokenLife, left))
 	name := fmt.Sprintf("%s.%d", id, s.generation)
-	return providers.TokenResponse{
+	r := providers.TokenResponse{
 		AccessToken: providers.NewSecret("at-" + name), TokenType: "Bearer", ExpiresIn: min(w.tokenLife, left),
 		RefreshToken: providers.NewSecret("rt-" + name), RefreshExpiresIn: min(w.idle, left),
 		ServerID: id, ServerTime: w.serverTime(),
 	}
+	if w.noRefreshTokens {
+		r.RefreshToken, r.RefreshExpiresIn = providers.Secret{}, 0
+	}
+	return r
 }
 
 // serverTime is what the server's answers show of its clock.
@@ -514,9 +562,30 @@ func (w *world) find(refresh string) (string, *upstreamSession, bool) {
 	return id, s, newest
 }
 
-func (w *world) refresh(token string) (providers.TokenResponse, *providers.Error) {
+// refuseClient is the server's answer to a client secret that is not valid any more.
+func (w *world) refuseClient(u *upstream, op string) *providers.Error {
+	if u.connection.ClientSecret.Reveal() == w.validSecret {
+		return nil
+	}
+	return &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen, Op: op, Message: "Invalid client credentials"}
+}
+
+// checkClient has a session stay with the client and the host that opened it.
+func (w *world) checkClient(u *upstream, s *upstreamSession) {
+	if c := u.connection; s.client != c.ClientID || s.host != c.TokenURL {
+		w.t.Errorf("rule 1: a session of %s at %s was reached as %s at %s", s.client, s.host, c.ClientID, c.TokenURL)
+	}
+}
+
+func (w *world) refresh(u *upstream, token string) (providers.TokenResponse, *providers.Error) {
 	w.expire()
+	if failure := w.refuseClient(u, "refresh"); failure != nil {
+		return providers.TokenResponse{}, failure
+	}
 	id, s, newest := w.find(token)
+	if s != nil {
+		w.checkClient(u, s)
+	}
 	if s != nil && w.rotate && !newest {
 		s.dead, w.broken[id] = true, true
 	}
@@ -527,10 +596,18 @@ func (w *world) refresh(token string) (providers.TokenResponse, *providers.Error
 	return w.tokens(id, s), nil
 }
 
-func (w *world) logout(token string) (providers.TokenResponse, *providers.Error) {
+func (w *world) logout(u *upstream, t providers.SessionTokens) (providers.TokenResponse, *providers.Error) {
 	w.expire()
+	if failure := w.refuseClient(u, "logout"); failure != nil {
+		return providers.TokenResponse{}, failure
+	}
+	token := t.Refresh.Reveal()
+	if token == "" {
+		token = "rt-" + strings.TrimPrefix(t.Access.Reveal(), "at-")
+	}
 	id, s, _ := w.find(token)
 	if s != nil {
+		w.checkClient(u, s)
 		w.logouts++
 		delete(w.sessions, id)
 	}

@@ -12,6 +12,8 @@ import (
 
 var benchLimits = Limits{RequestTimeout: 10 * time.Second, Capabilities: providers.Capabilities{Sessions: true, Logout: true}}
 
+var benchConnection = Connection{ID: "connection", RequestTimeout: 10 * time.Second}
+
 // newBenchAccount has n open dedicated sessions that are due an hour from now.
 func newBenchAccount(n int, limits Limits, now time.Time) *Account {
 	records := make([]Record, n)
@@ -19,7 +21,7 @@ func newBenchAccount(n int, limits Limits, now time.Time) *Account {
 		records[i] = Record{
 			ID: SessionID(fmt.Sprintf("session-%d", i)), Stage: Open, Mode: providers.Dedicated, Generation: 1,
 			Refresh: providers.NewSecret(fmt.Sprintf("refresh-token-%d", i)), OpenedAt: now, Horizon: now.Add(time.Hour),
-			Idle: time.Hour, DiesAt: now.Add(time.Hour),
+			Connection: benchConnection.ID, Idle: time.Hour, DiesAt: now.Add(time.Hour),
 		}
 	}
 	last := 0
@@ -27,7 +29,9 @@ func newBenchAccount(n int, limits Limits, now time.Time) *Account {
 		last++
 		return SessionID(fmt.Sprintf("new-%d", last))
 	}
-	return Recover(limits, Guard{}, records, "boot", newID, now)
+	connection := benchConnection
+	connection.Capabilities = limits.Capabilities
+	return Recover(Past{Limits: limits, Connection: connection.ID, Known: []Connection{connection}, Records: records}, "boot", newID, now)
 }
 
 // openShared logs in for one reader and returns its grant.

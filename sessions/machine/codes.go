@@ -11,16 +11,21 @@ import (
 // defaultCodePeriod is RFC 6238's step, for codes that a person types.
 const defaultCodePeriod = 30 * time.Second
 
+// lookAround is how long a code may be taken by a server: in the steps before and
+// after its own, too.
+const lookAround = 3 * defaultCodePeriod
+
 // codes remembers which one-time codes are used (rule 6).
 type codes struct {
-	freeAt time.Time            // when the step after the last spent one begins
+	freeAt time.Time            // by the clock that codes are made for: when the step after the last spent one begins
 	typed  map[string]time.Time // digest of a typed code, until its look-around is over
 }
 
 // code is the one-time code of one login; the zero value sends none.
 type code struct {
 	typed providers.Secret
-	at    time.Time // the code of this moment's step
+	at    time.Time // the code of this moment's step, by the server's clock
+	until time.Time // not sent later: the server would not take it any more
 	spent *SpentCode
 }
 
@@ -30,7 +35,6 @@ type code struct {
 // that was taken early is used up in its own step too: a step is used once,
 // and remembered until the step after it is over.
 func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret) (next code, freeAt time.Time) {
-	period := max(c.CodePeriod, time.Second)
 	switch {
 	case !typed.Empty():
 		digest := digestOf(typed)
@@ -38,28 +42,42 @@ func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret) (nex
 		if a.now.Before(until) {
 			return code{}, until
 		}
-		return code{typed: typed, spent: &SpentCode{Digest: digest, Until: a.now.Add(3 * defaultCodePeriod)}}, time.Time{}
+		return code{
+			typed: typed, until: a.now.Add(defaultCodePeriod),
+			spent: &SpentCode{Digest: digest, Until: a.now.Add(lookAround)},
+		}, time.Time{}
 	case c.GeneratesCode:
-		if a.now.Before(a.codes.freeAt) {
-			return code{}, a.codes.freeAt
+		period := max(c.CodePeriod, time.Second)
+		clock := a.clock.forCodes()
+		at := clock.there(a.now)
+		if a.codes.freeAt.After(at.Add(period + lookAround)) {
+			a.codes.freeAt = time.Time{} // made while the clock was ahead
 		}
-		step := a.now.UnixNano() / int64(period)
+		if at.Before(a.codes.freeAt) {
+			return code{}, clock.here(a.codes.freeAt)
+		}
+		step := at.UnixNano() / int64(period)
 		ends := time.Unix(0, (step+1)*int64(period))
-		return code{at: a.now, spent: &SpentCode{Ends: ends, Until: ends.Add(period)}}, time.Time{}
+		return code{
+			at: at, until: a.now.Add(ends.Sub(at) + period/2),
+			spent: &SpentCode{Ends: ends, Until: a.now.Add(ends.Sub(at) + period)},
+		}, time.Time{}
 	}
 	return code{}, time.Time{}
 }
 
 // spend marks a code as used: before it is sent, and when its record is read again.
+// One of long after now was made by a clock that was ahead: codeFor passes it over,
+// and it must not hide those that count.
 func (a *Account) spend(c *SpentCode) {
 	if c == nil {
 		return
 	}
-	if c.Ends.After(a.codes.freeAt) {
+	if ahead := c.Ends.After(a.clock.forCodes().there(a.now).Add(2 * lookAround)); c.Ends.After(a.codes.freeAt) && !ahead {
 		a.codes.freeAt = c.Ends
 	}
 	if c.Digest != "" {
-		a.rememberTyped(c.Digest, c.Until)
+		a.rememberTyped(c.Digest, earliest(c.Until, a.now.Add(lookAround)))
 	}
 }
 
@@ -107,6 +125,23 @@ func (c Clock) String() string {
 	return "the server's clock is " + c.Drift.String() + " ahead of this machine's"
 }
 
+// driftMost is the greatest difference of clocks that codes are made for: more is
+// rather a mistake of what showed the time.
+const driftMost = time.Hour
+
+// forCodes is the clock that one-time codes are made for: the server's, as far as
+// that is known and to be believed.
+func (c Clock) forCodes() Clock {
+	if c.Drift.Abs() <= time.Second || c.Drift.Abs() > driftMost { // a second is what rounding makes
+		return Clock{}
+	}
+	return c
+}
+
+// CodesFollow says that one-time codes are made for the server's clock, which is not
+// as ours.
+func (c Clock) CodesFollow() bool { return c.forCodes().Drift != 0 }
+
 // here is our time at which the server's clock shows t, there the other way round.
 func (c Clock) here(t time.Time) time.Time  { return t.Add(-c.Drift) }
 func (c Clock) there(t time.Time) time.Time { return t.Add(c.Drift) }
@@ -131,5 +166,5 @@ func (a *Account) clockRemark(s *session, err *providers.Error) string {
 	if err.Kind != providers.BadCredentials || s.rec.Code == nil || !a.clock.Far() {
 		return ""
 	}
-	return a.clock.String() + ", which makes one-time codes fail: have the clock that is wrong set (NTP)"
+	return a.clock.String() + ", which makes one-time codes fail: the next one is made for the server's clock; have the clock that is wrong set (NTP)"
 }

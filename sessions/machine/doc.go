@@ -18,9 +18,9 @@
 //	                                                              lost if unknown; closing if useless
 //	recording  opening   open            the write of the token   open; closing if it failed
 //	open       open      open            leases, refreshes        closing
-//	lost       opening   perhaps         its end by the list, or  spent, removing
+//	lost       opening   perhaps         its end by the list, or  codeHold, removing
 //	                                     the time it must be dead
-//	closing    open, or  open            its logout, or the time  spent, removing
+//	closing    open, or  open            its logout, or the time  codeHold, removing
 //	           closing                   it must be dead
 //	spent      open, or  nothing         the end of its one-time  removing
 //	           spent                     code's look-around

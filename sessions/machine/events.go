@@ -24,11 +24,17 @@ type (
 	// Verify says that a config write wants a login with settings that are not in force
 	// yet. Via is carried to the Login effect, the machine never calls it.
 	Verify struct {
-		Waiter   WaiterID
-		Want     Want
-		Deadline time.Time
-		Limits   Limits
-		Via      providers.Upstream
+		Waiter     WaiterID
+		Want       Want
+		Deadline   time.Time
+		Limits     Limits
+		Connection Connection
+		Via        providers.Upstream
+	}
+	// RefreshNow says that a check wants its session refreshed; the answer is a Reply.
+	RefreshNow struct {
+		Waiter  WaiterID
+		Session SessionID
 	}
 	// Abandon says that the request of this waiter has ended; no Reply is wanted.
 	Abandon struct{ Waiter WaiterID }
@@ -53,9 +59,13 @@ type (
 	}
 	// Drain asks to log out everything and to refuse readers until Configured.
 	Drain struct{ Waiter WaiterID }
-	// Configured says that other limits or credentials are in force.
+	// Configured says that other settings are in force.
 	Configured struct {
 		Limits Limits
+		// Connection is that of the next logins; empty: no config names the account any
+		// more (or none yet). Known are it and all others.
+		Connection ConnectionID
+		Known      []Connection
 		// Reopen clears the guard.
 		Reopen bool
 	}
@@ -67,6 +77,8 @@ type (
 	// LoggedIn answers a Login. Got may be set along with an Err of outcome Happened.
 	LoggedIn struct {
 		Session SessionID
+		// TooLate: it was not sent, since its time was over before its turn came.
+		TooLate bool
 		Got     providers.TokenResponse
 		Err     *providers.Error
 	}
@@ -99,28 +111,35 @@ type (
 	}
 	// GuardStored answers a PutGuard.
 	GuardStored struct{ Err error }
+	// ConnectionDropped answers a DropConnection of one that was stored.
+	ConnectionDropped struct {
+		ID  ConnectionID
+		Err error
+	}
 
 	// Tick says that time has passed.
 	Tick struct{}
 )
 
-func (Acquire) event()      {}
-func (Verify) event()       {}
-func (Abandon) event()      {}
-func (Release) event()      {}
-func (Compare) event()      {}
-func (CloseSession) event() {}
-func (Drain) event()        {}
-func (Configured) event()   {}
-func (Stop) event()         {}
-func (LoggedIn) event()     {}
-func (Refreshed) event()    {}
-func (LoggedOut) event()    {}
-func (Listed) event()       {}
-func (Ended) event()        {}
-func (Stored) event()       {}
-func (GuardStored) event()  {}
-func (Tick) event()         {}
+func (Acquire) event()           {}
+func (Verify) event()            {}
+func (Abandon) event()           {}
+func (Release) event()           {}
+func (RefreshNow) event()        {}
+func (Compare) event()           {}
+func (CloseSession) event()      {}
+func (Drain) event()             {}
+func (Configured) event()        {}
+func (Stop) event()              {}
+func (LoggedIn) event()          {}
+func (Refreshed) event()         {}
+func (LoggedOut) event()         {}
+func (Listed) event()            {}
+func (Ended) event()             {}
+func (Stored) event()            {}
+func (GuardStored) event()       {}
+func (ConnectionDropped) event() {}
+func (Tick) event()              {}
 
 // Effect is something that the shell does for the machine. The effects of one
 // Step are done in their order; a call to the server is only begun in order and
@@ -138,54 +157,68 @@ type (
 	// PutGuard stores the guard; answered by GuardStored.
 	PutGuard struct{ Guard Guard }
 
-	// Login opens a session; answered by LoggedIn.
+	// DropConnection forgets a connection, also in storage if it may be there; then
+	// it is answered by ConnectionDropped.
+	DropConnection struct {
+		ID     ConnectionID
+		Stored bool
+	}
+
+	// Login opens a session; answered by LoggedIn. The Timeout of this and of all
+	// other calls counts from when the call is begun: it may wait its turn behind
+	// writes.
 	Login struct {
 		Session SessionID
 		Scopes  []string
+		Params  map[string]string
+		NoMark  bool
 		OTP     providers.Secret
 		CodeAt  time.Time
 		Via     providers.Upstream // nil: the account's own
-		// Deadline ends the call: an unknown login is dated from it.
-		Deadline time.Time
+		Timeout time.Duration
+		// SendBefore: after it the login must not be sent any more. Its code would be
+		// too old, or the time that the ledger has for its session too early.
+		SendBefore time.Time
 	}
 	// Refresh renews a session's token; answered by Refreshed.
 	Refresh struct {
-		Session  SessionID
-		Token    providers.Secret
-		Deadline time.Time
+		Session    SessionID
+		Connection ConnectionID
+		Token      providers.Secret
+		Timeout    time.Duration
 	}
 	// Logout ends a session; answered by LoggedOut.
 	Logout struct {
-		Session SessionID
-		Token   providers.Secret
-		// Timeout counts from when the call is begun: it may wait its turn.
-		Timeout time.Duration
+		Session    SessionID
+		Connection ConnectionID
+		Tokens     providers.SessionTokens
+		Timeout    time.Duration
 	}
 
 	// List asks the server for its list of the account's sessions; answered by
 	// Listed. Session is that of the token.
 	List struct {
-		Session  SessionID
-		Token    providers.Secret
-		Deadline time.Time
+		Session    SessionID
+		Connection ConnectionID
+		Token      providers.Secret
+		Timeout    time.Duration
 	}
 	// End ends a session by the id that the server's list has for it; answered by
 	// Ended. Token is of another session.
 	End struct {
-		Session  SessionID
-		ServerID string
-		Token    providers.Secret
-		Deadline time.Time
+		Session    SessionID
+		ServerID   string
+		Connection ConnectionID
+		Token      providers.Secret
+		Timeout    time.Duration
 	}
 
 	// Reply answers a waiter: with a grant, with a comparison, with nothing (a
-	// release, a drain, a verification), or with a refusal.
+	// static reader, a release, a drain, a verification), or with a refusal.
 	Reply struct {
-		Waiter  WaiterID
-		Session SessionID
-		Grant   Grant
-		// Renewal: the grant is that of a lease which holds the session already.
-		Renewal  bool
+		Waiter   WaiterID
+		Session  SessionID
+		Grant    Grant
 		Compared Comparison
 		Err      *Refusal
 	}
@@ -197,16 +230,17 @@ type (
 	}
 )
 
-func (Put) effect()      {}
-func (Remove) effect()   {}
-func (PutGuard) effect() {}
-func (Login) effect()    {}
-func (Refresh) effect()  {}
-func (Logout) effect()   {}
-func (List) effect()     {}
-func (End) effect()      {}
-func (Reply) effect()    {}
-func (Note) effect()     {}
+func (Put) effect()            {}
+func (Remove) effect()         {}
+func (PutGuard) effect()       {}
+func (DropConnection) effect() {}
+func (Login) effect()          {}
+func (Refresh) effect()        {}
+func (Logout) effect()         {}
+func (List) effect()           {}
+func (End) effect()            {}
+func (Reply) effect()          {}
+func (Note) effect()           {}
 
 // Occurrence is what a Note tells.
 type Occurrence string

@@ -14,10 +14,10 @@ import (
 // that other leases hold already. It makes no effect and moves no deadline; if
 // anything else is to be decided it says no, and the reader sends an Acquire.
 func (a *Account) TryGrant(w Want, now time.Time) (Grant, bool) {
-	if w.Mode != providers.Shared || w.Rejected.Session != "" || a.draining || a.limits.Retired {
+	if w.Mode != providers.Shared || w.Rejected.Session != "" || a.draining || a.retired() {
 		return Grant{}, false
 	}
-	s := a.current[scopesKey(w.Scopes)]
+	s := a.current[shareKey(w.Scopes, w.Params)]
 	if s == nil || s.token == nil || s.held() == 0 || s.token.left(now) < w.leaseNeeded() {
 		return Grant{}, false
 	}
@@ -43,6 +43,51 @@ func (a *Account) grant(s *session) Grant {
 	return g
 }
 
+// Static is a token without a lease.
+type Static struct {
+	Token *Token
+	// RotatesAt is when the next token will be there; Period is what lies between two.
+	RotatesAt time.Time
+	Period    time.Duration
+	// Spread is how long after that to read again. Readers who all came at the rotation
+	// itself would come in one moment: each gets another part of a tenth of the life.
+	Spread time.Duration
+	// Stale says why the token could not be refreshed in time; empty: it is well.
+	Stale string
+}
+
+// TryStatic is the hot path of static readers: it hands out the token that another
+// has read without a lease before. If anything is to be decided it says no, and the
+// reader sends an Acquire.
+func (a *Account) TryStatic(w Want, now time.Time) (Static, bool) {
+	if a.draining || a.retired() {
+		return Static{}, false
+	}
+	s := a.current[shareKey(w.Scopes, w.Params)]
+	if s == nil || s.token == nil || !s.rotates() || s.token.left(now) < minLease {
+		return Static{}, false
+	}
+	if a.refreshesAhead(s) && !now.Before(s.refreshAt) {
+		return Static{}, false
+	}
+	a.staticReads++
+	st := Static{
+		Token: s.token, RotatesAt: s.refreshAt, Period: s.token.Response.ExpiresIn / 2,
+		Spread: s.token.Response.ExpiresIn / 10 * time.Duration(a.staticReads*spreadStep%spreadParts) / spreadParts,
+	}
+	if s.trouble != nil {
+		st.Stale = s.trouble.refusal.Message
+	}
+	return st, true
+}
+
+// Readers one after the other get parts that are as far from each other as can be:
+// the step is the golden ratio of the parts.
+const (
+	spreadParts = 1000
+	spreadStep  = 618
+)
+
 // TryRelease is the hot path of a lease's end: it takes a grant back that is not
 // the session's last. It makes no effect and moves no deadline; if anything else
 // is to be decided it says no and has changed nothing.
@@ -57,8 +102,8 @@ func (a *Account) TryRelease(id SessionID, g GrantID) bool {
 // addGeneration counts a new token in: its leases die at its horizon.
 func (a *Account) addGeneration(s *session, t *Token) {
 	s.token = t
-	if a.limits.Capabilities.ListsSessions {
-		a.list.see(t)
+	if a.connectionOf(s).Capabilities.ListsSessions {
+		a.list.token = t
 	}
 	s.published = t.Ref.Generation
 	s.generations = append(s.generations, generation{horizon: t.ExpiresAt})
@@ -67,22 +112,44 @@ func (a *Account) addGeneration(s *session, t *Token) {
 // newest is the generation whose token is handed out.
 func (s *session) newest() *generation { return &s.generations[len(s.generations)-1] }
 
-// held counts the leases on the session. After a restart those from before are
-// not known by name and count as one.
+// held counts the leases on the session. Those from before a restart are not known
+// by name and count as one, and so do all static readers.
 func (s *session) held() int {
-	n := 0
-	for i := range s.generations {
-		n += s.generations[i].grants.len()
-	}
+	n := s.leases()
 	if s.nameless() {
+		n++
+	}
+	if s.readStatic() {
 		n++
 	}
 	return n
 }
 
+// leases counts the leases of this run of the engine.
+func (s *session) leases() int {
+	n := 0
+	for i := range s.generations {
+		n += s.generations[i].grants.len()
+	}
+	return n
+}
+
+// leased says that leases hold the session.
+func (s *session) leased() bool { return s.nameless() || s.leases() > 0 }
+
 // nameless says that leases from before the engine was started may still be
 // running on the session (rule 3).
 func (s *session) nameless() bool { return len(s.generations) > 0 && s.generations[0].nameless }
+
+// readStatic says that somebody has a token of it without a lease: it is held until
+// that one's horizon.
+func (s *session) readStatic() bool {
+	return slices.ContainsFunc(s.generations, func(g generation) bool { return g.static })
+}
+
+// rotates says that somebody has its newest token without a lease, and will come back
+// for the next.
+func (s *session) rotates() bool { return len(s.generations) > 0 && s.newest().static }
 
 // remove takes a lease out of the set; false: it is not in there.
 func (s *session) remove(g GrantID) bool {
@@ -92,13 +159,6 @@ func (s *session) remove(g GrantID) bool {
 		}
 	}
 	return false
-}
-
-// releaseAll takes every lease off the session.
-func (s *session) releaseAll() {
-	for i := range s.generations {
-		s.generations[i].grants, s.generations[i].nameless = grantSet{}, false
-	}
 }
 
 // dropExpiredGrants forgets leases past the horizon of their token: Vault has
@@ -226,16 +286,18 @@ type Grant struct {
 type Want struct {
 	Mode   providers.Mode
 	Scopes []string // sorted
+	Params map[string]string
+	// Static: the token is read without a lease, of a shared session.
+	Static bool
 	// MinTTL: the lease must be able to last this long; 0: no matter.
 	MinTTL time.Duration
-	// OTP is a one-time code typed by a person.
-	OTP providers.Secret
+	// OTP is a one-time code, typed by Person.
+	OTP    providers.Secret
+	Person string
 	// Force passes the guard, for a check that an operator insists on.
 	Force bool
 	// Rejected is a token that an API refused (rule 12).
 	Rejected TokenRef
-	// Renews is the token of a dedicated session's lease that is to be renewed.
-	Renews TokenRef
 }
 
 // leaseNeeded is the shortest lease that will do.

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -13,7 +14,8 @@ const (
 	// limitPause follows a session limit that the server reported: two such
 	// denials in a row lock a Keycloak user out.
 	limitPause = time.Minute
-	// lostPause follows a login of unknown outcome.
+	// lostPause follows a login of unknown outcome, or an answer that we do not
+	// understand.
 	lostPause = 10 * time.Second
 	// throttlePause is used where the server does not say how long to wait;
 	// throttleMost bounds what it may ask for.
@@ -21,12 +23,28 @@ const (
 	throttleMost  = 15 * time.Minute
 	// A server that is down is asked again after a second, then ever more seldom.
 	downMost = 30 * time.Second
+	// typedMost is how many typed codes may be refused in a row before the account is
+	// closed: one after the other, people could lock its user out.
+	typedMost = 5
+	// guardMemory is how long the guard of an account without a config is kept after
+	// it holds nothing back any more.
+	guardMemory = time.Hour
+	// keyPausesMost bounds how many scopes and parameters rest on their own.
+	keyPausesMost = 100
+	// storageRetry is when a failed write is tried again.
+	storageRetry = 5 * time.Second
 )
 
-// guardState is the guard and its write.
+// growing doubles a time with each failure in a row, up to guardMost.
+func growing(first time.Duration, tries int) time.Duration {
+	return min(guardMost, first<<min(max(tries-1, 0), 10))
+}
+
+// guardState is the guard and its writes.
 type guardState struct {
 	Guard
-	saveAt time.Time // a failed write is due again; zero: none is
+	saveAt  time.Time // a failed write is due again; zero: none is
+	storing int       // writes under way
 }
 
 // pause holds logins back for a moment after one that failed for no fault of
@@ -34,29 +52,80 @@ type guardState struct {
 type pause struct {
 	until time.Time
 	cause *providers.Error
-	tries int // failures in a row, for the back-off of a server that is down
-	// only are the scopes whose logins rest, joined; nil: all. What the server does
-	// not understand may be one role's scope, which must not shut the others out.
-	only *string
+	tries int // failures in a row
+}
+
+// personGuard holds back the codes of a person who typed wrong ones.
+type personGuard struct {
+	until   time.Time
+	strikes int
 }
 
 // setGuard changes the guard and stores it: rule 7 holds across restarts.
 func (a *Account) setGuard(g Guard) {
 	a.guard.Guard = g
 	a.guard.saveAt = time.Time{}
+	a.guard.storing++
 	a.emit(PutGuard{Guard: g})
 }
 
 func (a *Account) guardStored(err error) {
+	a.guard.storing--
 	if err != nil {
-		a.guard.saveAt = a.now.Add(throttlePause)
+		a.guard.saveAt = a.now.Add(storageRetry)
 	}
 }
 
-func (a *Account) flushGuard() {
-	if !a.guard.saveAt.IsZero() && !a.now.Before(a.guard.saveAt) {
-		a.setGuard(a.guard.Guard)
+// attendGuard writes the guard again where that failed, and takes back what time has
+// made void.
+func (a *Account) attendGuard() {
+	g := a.guard.credible(a.now)
+	if end := a.guardEnds(); !end.IsZero() && !a.now.Before(end) {
+		g = Guard{}
 	}
+	if g != a.guard.Guard || !a.guard.saveAt.IsZero() && !a.now.Before(a.guard.saveAt) {
+		a.setGuard(g)
+	}
+}
+
+// guardEnds is when the guard of an account without a config is removed; zero: not
+// by time.
+func (a *Account) guardEnds() time.Time {
+	if !a.retired() || a.guard.Guard == (Guard{}) || len(a.waiters) > 0 {
+		return time.Time{}
+	}
+	return later(a.now, later(a.guard.ClosedUntil, a.guard.FullUntil).Add(guardMemory))
+}
+
+// credible takes back what began so far in the future that the clock must have been
+// set back since (rule 6).
+func (g Guard) credible(now time.Time) Guard {
+	soon := now.Add(lookAround)
+	if g.ClosedAt.After(soon) {
+		g.ClosedAt, g.ClosedUntil = time.Time{}, time.Time{}
+	}
+	if g.FullAt.After(soon) {
+		g.FullAt, g.FullUntil = time.Time{}, time.Time{}
+	}
+	return g
+}
+
+// attendClock notices that the clock was set back: what was to end at a time of
+// before would last for as long as the clock was ahead.
+func (a *Account) attendClock(now time.Time) {
+	setBack := now.Before(a.now.Add(-lookAround))
+	a.now = now
+	if !setBack {
+		return
+	}
+	a.clock = Clock{}
+	a.nextLogin, a.pause.until = time.Time{}, time.Time{}
+	clear(a.keyPauses)
+	clear(a.persons)
+	for digest := range a.codes.typed {
+		a.codes.typed[digest] = now.Add(lookAround)
+	}
+	a.list.notBefore, a.keep.retryAt = time.Time{}, time.Time{}
 }
 
 // reopen forgets what held logins back for the sake of the config. What the
@@ -65,8 +134,10 @@ func (a *Account) reopen() {
 	if !a.pause.asked() {
 		a.pause = pause{}
 	}
+	clear(a.keyPauses)
+	clear(a.persons)
 	g := a.guard.Guard
-	g.ClosedUntil, g.Reason, g.Strikes, g.AsksForCode = time.Time{}, "", 0, false
+	g = Guard{FullAt: g.FullAt, FullUntil: g.FullUntil, FullReason: g.FullReason, FullStrikes: g.FullStrikes, Codeless: g.Codeless, Idle: g.Idle, LastLogin: g.LastLogin}
 	if g != a.guard.Guard {
 		a.setGuard(g)
 	}
@@ -75,13 +146,29 @@ func (a *Account) reopen() {
 // asked says that the server itself asked for the pause.
 func (p pause) asked() bool { return p.cause != nil && p.cause.Kind == providers.Throttled }
 
+// restsUntil is when the last pause ends that memory alone holds; zero: none does.
+func (a *Account) restsUntil() time.Time {
+	last := later(a.nextLogin, a.pause.until)
+	for _, p := range a.keyPauses {
+		last = later(last, p.until)
+	}
+	if !a.now.Before(last) {
+		return time.Time{}
+	}
+	return last
+}
+
 // refusedBy says whether guard or pause hold a login back now. A verification
 // passes the guard, since a config write is what reopens it, but no pause.
-func (a *Account) refusedBy(want Want, t *trial, c providers.Capabilities) *Refusal {
+func (a *Account) refusedBy(want Want, verifies bool, c providers.Capabilities) *Refusal {
 	g := a.guard
+	person := a.persons[want.Person]
+	keyPause := a.keyPauses[shareKey(want.Scopes, want.Params)]
 	switch {
-	case a.now.Before(a.pause.until) && (a.pause.only == nil || *a.pause.only == scopesKey(want.Scopes)):
-		return a.pauseRefusal()
+	case a.now.Before(a.pause.until):
+		return pauseRefusal(a.pause)
+	case a.now.Before(keyPause.until):
+		return pauseRefusal(keyPause)
 	case a.now.Before(g.FullUntil):
 		return &Refusal{
 			Reason:  BudgetFull,
@@ -89,14 +176,23 @@ func (a *Account) refusedBy(want Want, t *trial, c providers.Capabilities) *Refu
 			Advice:  fmt.Sprintf("end sessions that other people or programs hold, or set max_sessions to what the server allows; the next login is tried after %s", stamp(g.FullUntil)),
 			RetryAt: g.FullUntil,
 		}
-	case a.now.Before(g.ClosedUntil) && t == nil && !want.Force:
+	case verifies || want.Force:
+		return nil
+	case a.now.Before(g.ClosedUntil):
 		return &Refusal{
 			Reason:  Guarded,
-			Message: fmt.Sprintf("the account is closed to logins until %s, after %s: %s", stamp(g.ClosedUntil), counted(g.Strikes, "refused login"), g.Reason),
+			Message: fmt.Sprintf("the account is closed to logins until %s, after %s: %s", stamp(g.ClosedUntil), counted(max(g.Strikes, g.TypedStrikes), "refused login"), g.Reason),
 			Advice:  guardAdvice(c),
 			RetryAt: g.ClosedUntil,
 		}
-	case g.AsksForCode && t == nil && want.OTP.Empty() && !c.GeneratesCode:
+	case !want.OTP.Empty() && a.now.Before(person.until):
+		return &Refusal{
+			Reason:  Guarded,
+			Message: fmt.Sprintf("%s typed by you in a row; no further one is sent for you until %s", counted(person.strikes, "refused one-time code"), stamp(person.until)),
+			Advice:  "wait, and type the code that the authenticator shows then; if it is refused again, its clock or the config's password is wrong",
+			RetryAt: person.until,
+		}
+	case g.AsksForCode && want.OTP.Empty() && !c.GeneratesCode:
 		return &Refusal{
 			Reason:  CodeNeeded,
 			Message: "the account asks for a one-time code: a login without one was refused",
@@ -114,41 +210,33 @@ func guardAdvice(c providers.Capabilities) string {
 	return advice
 }
 
-func (a *Account) pauseRefusal() *Refusal {
-	cause := a.pause.cause
+func pauseRefusal(p pause) *Refusal {
 	return &Refusal{
 		Reason:  Upstream,
-		Message: "the last login failed: " + cause.What(),
-		Advice:  join(cause.Advice, "the next login is tried after "+stamp(a.pause.until)),
-		RetryAt: a.pause.until,
-		Err:     cause,
+		Message: "the last login failed: " + p.cause.What(),
+		Advice:  join(p.cause.Advice, "the next login is tried after "+stamp(p.until)),
+		RetryAt: p.until,
+		Err:     p.cause,
 	}
 }
 
-// loginRefused decides how long the account rests after a failed login.
+// loginRefused decides how long the account rests after a failed login. Whatever
+// the server's words are, what comes again makes it rest longer.
 func (a *Account) loginRefused(s *session, err *providers.Error) {
+	tries := a.pause.tries + 1
 	switch {
 	case err.Outcome != providers.DidNotHappen:
-		a.rest(err, lostPause)
+		a.rest(err, growing(lostPause, tries))
 	case err.Kind == providers.BadCredentials:
 		a.strike(s, err)
 	case err.Kind == providers.SessionLimit:
-		g := a.guard.Guard
-		g.FullUntil, g.FullReason = a.now.Add(limitPause), err.Message
-		a.setGuard(g)
-		a.list.wanted = true
-		a.note(AccountGuarded, s, err.Error())
+		a.limitReported(s, err)
 	case err.Kind == providers.Throttled:
-		wait := throttlePause
-		if err.RetryAfter > 0 {
-			wait = min(err.RetryAfter, throttleMost)
-		}
-		a.rest(err, wait)
+		a.rest(err, max(min(err.RetryAfter, throttleMost), growing(throttlePause, tries)))
 	case err.Kind == providers.Unavailable:
-		a.rest(err, backoff(s.rec.ID, a.pause.tries+1, downMost))
+		a.rest(err, backoff(s.rec.ID, tries, downMost))
 	default:
-		a.rest(err, lostPause)
-		a.pause.only = &s.key
+		a.restAlone(s.key, err)
 	}
 }
 
@@ -156,19 +244,48 @@ func (a *Account) rest(err *providers.Error, wait time.Duration) {
 	a.pause = pause{until: a.now.Add(wait), cause: err, tries: a.pause.tries + 1}
 }
 
-// loggedInWell forgets the failures before a login that succeeded. That the
-// account asks for codes is not forgotten: this login had one.
+// restAlone has logins with these scopes and parameters rest: what the server does
+// not understand may be one role's, which must not shut the others out.
+func (a *Account) restAlone(key string, err *providers.Error) {
+	if a.keyPauses == nil {
+		a.keyPauses = map[string]pause{}
+	}
+	if len(a.keyPauses) >= keyPausesMost {
+		maps.DeleteFunc(a.keyPauses, func(_ string, p pause) bool { return !a.now.Before(p.until) })
+	}
+	tries := a.keyPauses[key].tries + 1
+	a.keyPauses[key] = pause{until: a.now.Add(growing(lostPause, tries)), cause: err, tries: tries}
+}
+
+// limitReported takes the server's session limit for a full budget.
+func (a *Account) limitReported(s *session, err *providers.Error) {
+	g := a.guard.Guard
+	g.FullStrikes++
+	g.FullAt, g.FullUntil = a.now, a.now.Add(growing(limitPause, g.FullStrikes))
+	g.FullReason = err.Message
+	a.setGuard(g)
+	a.list.wanted = true
+	a.note(AccountGuarded, s, err.Error())
+}
+
+// loggedInWell forgets the failures before a login that succeeded.
 func (a *Account) loggedInWell(s *session) {
 	if a.pause.cause != nil {
 		a.bringLogoutsForward(1)
 	}
 	a.pause = pause{}
+	delete(a.keyPauses, s.key)
+	delete(a.persons, s.person)
 	a.keptAlive()
 	g := a.guard.Guard
-	next := Guard{AsksForCode: g.AsksForCode && s.rec.Code != nil, Idle: g.Idle, LastLogin: g.LastLogin}
+	coded := s.rec.Code != nil
+	next := Guard{
+		AsksForCode: g.AsksForCode && coded, // this login had one
+		Codeless:    !coded && a.limitsOf(s.trial).Capabilities.OneTimeCode,
+		LastLogin:   g.LastLogin,
+	}
 	if s.trial != nil {
-		// Settings that are on trial prove nothing for those in force.
-		next = g
+		next = g // settings that are on trial prove nothing for those in force
 	}
 	next.Idle = s.learntIdle(g.Idle)
 	if next != g {
@@ -177,24 +294,43 @@ func (a *Account) loggedInWell(s *session) {
 	if s.trial != nil {
 		// At once: an account that is new is forgotten with its session, and
 		// its config is put in force only later.
-		a.rememberLogin(s.trial.verify.Limits)
+		a.rememberLogin(s.trial.Limits)
 	}
 }
 
-// strike closes the account for a growing time. The one refusal that is no
-// strike: a login that sent no code where the server may have wanted one.
+// strike closes the account for a growing time. A refused code that a person typed
+// costs that person alone, as long as it is not one of many. And where the server may
+// ask for codes, the account that has never logged in without one is not closed by
+// the refusal of a login without one: to whoever types a code it stays open.
 func (a *Account) strike(s *session, err *providers.Error) {
 	g := a.guard.Guard
-	capabilities := a.limitsOf(s.trial).Capabilities
 	g.Reason = join(err.Message, a.clockRemark(s, err))
-	if capabilities.OneTimeCode && s.rec.Code == nil && !g.AsksForCode {
+	code := s.rec.Code
+	mayAsk := a.limitsOf(s.trial).Capabilities.OneTimeCode && code == nil && !g.AsksForCode && !g.Codeless
+	switch {
+	case mayAsk:
 		g.AsksForCode = true
-	} else {
+	case code != nil && code.Digest != "" && g.TypedStrikes+1 < typedMost:
+		g.TypedStrikes++
+		a.strikePerson(s.person)
+	default:
+		if code != nil && code.Digest != "" {
+			g.TypedStrikes++
+		}
 		g.Strikes++
-		g.ClosedUntil = a.now.Add(min(guardMost, guardFirst<<min(g.Strikes-1, 10)))
+		g.ClosedAt, g.ClosedUntil = a.now, a.now.Add(growing(guardFirst, g.Strikes))
 	}
 	a.setGuard(g)
 	a.note(AccountGuarded, s, err.Error())
+}
+
+func (a *Account) strikePerson(person string) {
+	if a.persons == nil {
+		a.persons = map[string]personGuard{}
+	}
+	maps.DeleteFunc(a.persons, func(_ string, p personGuard) bool { return a.now.After(p.until.Add(guardMost)) })
+	strikes := a.persons[person].strikes + 1
+	a.persons[person] = personGuard{until: a.now.Add(growing(guardFirst, strikes)), strikes: strikes}
 }
 
 // counted prints a number of things: "1 login", "2 logins".

@@ -8,10 +8,10 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-// An account that nobody logs in to for long is deactivated by some servers,
-// and its personal access tokens die with it. Where Limits.KeepAlive is set and
-// that long nobody has logged in, the machine does: for no reader, and the
-// session is closed at once. Any login of the account will do instead.
+// An account that nobody logs in to for long is deactivated by some servers. Where
+// Limits.KeepAlive is set and that long nobody has logged in, the machine does: for
+// no reader, and the session is closed at once. Any login of the account will do
+// instead.
 
 const (
 	// A login that keeps the account alive is tried again after keepAliveFirst,
@@ -40,7 +40,7 @@ type keepAlive struct {
 }
 
 // keepsAlive says that somebody has to log in now and then.
-func (a *Account) keepsAlive() bool { return a.limits.KeepAlive > 0 && !a.limits.Retired }
+func (a *Account) keepsAlive() bool { return a.limits.KeepAlive > 0 && !a.retired() }
 
 // attendKeepAlive logs in when that is due. It comes after the readers: where
 // one of them needs a login, that will do.
@@ -70,14 +70,15 @@ func (a *Account) keepAliveNow() {
 		return
 	}
 	want := Want{Mode: providers.Dedicated}
-	c, wait, refusal := a.mayLogin(want, scopesKey(want.Scopes), nil)
+	key := shareKey(want.Scopes, want.Params)
+	c, wait, refusal := a.mayLogin(want, key, nil)
 	switch {
 	case refusal != nil:
 		a.keepAliveFailed(refusal)
 	case wait != nil:
 		a.keep.wakeAt = wait.at // zero: for an answer, which is an event
 	default:
-		a.beginLogin(want, scopesKey(want.Scopes), nil, 0, c)
+		a.beginLogin(want, key, nil, 0, c)
 		a.keep.attempt = a.opening.rec.ID
 	}
 }
@@ -129,7 +130,7 @@ func (a *Account) keepAliveFailed(r *Refusal) {
 	}
 	k.retryAt = a.now.Add(wait)
 	if rest, _ := a.refusedUntil(); rest.After(k.retryAt) {
-		k.retryAt = earlier(rest, a.now.Add(guardMost+refusedRest)) // a clock that was set back
+		k.retryAt = earliest(rest, a.now.Add(guardMost+refusedRest)) // a clock that was set back
 	}
 	k.wakeAt = k.retryAt
 	k.problem = join(r.Message, "it is tried again after "+stamp(k.retryAt))
@@ -233,11 +234,4 @@ func (k KeepAlive) remaining(now time.Time) string {
 		return last
 	}
 	return fmt.Sprintf("%s, and the server deactivates an account after %s without one", last, counted(int(k.DeactivatedAfter/day), "day"))
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }

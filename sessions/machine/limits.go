@@ -16,7 +16,7 @@ func (s *session) counts() bool {
 	switch s.phase {
 	case intending, loggingIn, recording, open, lost, closing:
 		return true
-	case spent, removing:
+	case codeHold, removing:
 	}
 	return false
 }
@@ -38,7 +38,7 @@ func (a *Account) full(l Limits) bool { return l.MaxSessions > 0 && a.taken() >=
 
 // budgetRefusal refuses a login that does not fit the budget and for which no
 // room can be made.
-func (a *Account) budgetRefusal(l Limits, t *trial) *Refusal {
+func (a *Account) budgetRefusal(l Limits, t *Verify) *Refusal {
 	if !a.full(l) || a.closingSoon() || a.spare() != nil {
 		return nil
 	}
@@ -161,25 +161,20 @@ func (a *Account) usageOf(l Limits) Usage {
 // known.
 func (a *Account) nextFree() time.Time {
 	var next time.Time
-	sooner := func(at time.Time) {
-		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
-	}
 	for _, s := range a.sessions {
 		if s.counts() {
-			sooner(s.freesAt())
+			next = earliest(next, s.freesAt())
 		}
 	}
 	for _, o := range a.othersNow() {
-		sooner(o.until)
+		next = earliest(next, o.until)
 	}
 	return next
 }
 
 // budgetFull says how many of how many, in which state, when the next frees,
 // and what to change.
-func (a *Account) budgetFull(l Limits, t *trial) *Refusal {
+func (a *Account) budgetFull(l Limits, t *Verify) *Refusal {
 	use := a.usageOf(l)
 	r := &Refusal{
 		Reason:  BudgetFull,
@@ -192,7 +187,7 @@ func (a *Account) budgetFull(l Limits, t *trial) *Refusal {
 	}
 	if next := a.nextFree(); !next.IsZero() {
 		r.RetryAt = next
-		r.Message += ", the next is free at the latest at " + stamp(next)
+		r.Message += ", the next is free at the latest at " + stamp(next) + ", unless it is used further"
 	}
 	if t != nil {
 		r.Advice += "; verify=false stores the config without a login"
@@ -207,7 +202,7 @@ func (s *session) freesAt() time.Time {
 		return s.rec.Horizon
 	case lost, closing:
 		return s.rec.DiesAt
-	case intending, loggingIn, recording, spent, removing:
+	case intending, loggingIn, recording, codeHold, removing:
 	}
 	return time.Time{}
 }
@@ -223,7 +218,7 @@ func (p phase) String() string {
 		return "unknown"
 	case closing:
 		return "waiting for logout"
-	case spent, removing:
+	case codeHold, removing:
 		return "ended"
 	}
 	return fmt.Sprintf("phase %d", int(p))
@@ -308,3 +303,7 @@ func (t *counters) add(s *session, n int) {
 		t.inUse += n
 	}
 }
+
+// NearlyFull says that at most a fifth of the session budget is free. One session
+// is no budget: its only place is there to be used.
+func (u Usage) NearlyFull() bool { return u.Limit > 1 && (u.Limit-u.Taken())*5 <= u.Limit }

@@ -118,6 +118,10 @@ func answerTo(e Effect, luck int) Event {
 		return Listed{Err: &providers.Error{Kind: providers.NotAllowed, Outcome: providers.DidNotHappen}}
 	case End:
 		return Ended{Session: e.Session, ServerID: e.ServerID, Err: err}
+	case DropConnection:
+		if e.Stored {
+			return ConnectionDropped{ID: e.ID, Err: failed}
+		}
 	case Reply, Note:
 	}
 	return nil

@@ -70,6 +70,7 @@ type sessionList struct {
 // comparison is one list under way, and the ends that follow from it.
 type comparison struct {
 	with     *Token
+	askedAt  time.Time
 	askedIn  uint64             // the Step that asked
 	left     map[SessionID]bool // what the ledger has forgotten since: the list may still show it
 	ending   int                // ends under way
@@ -116,9 +117,6 @@ func (b *sessionList) remember(id SessionID, until, now time.Time) {
 	b.dropped[id] = until
 }
 
-// see keeps the newest access token, for the next list.
-func (b *sessionList) see(t *Token) { b.token = t }
-
 // listToken returns an access token that the server should still take, of another
 // session than the given one; nil: we hold none, and never log in for the list
 // alone.
@@ -150,24 +148,26 @@ func (a *Account) dropUnsharedToken(s *session) {
 	}
 }
 
+// canList says that a list can be asked for with the token: it has not expired, its
+// session is open, and the server has not refused it a list.
 func (a *Account) canList(t *Token) bool {
 	if t == nil || t.left(a.now) <= 0 {
 		return false
 	}
 	s := a.sessions[t.Ref.Session]
-	return s != nil && s.phase == open
+	return s != nil && s.phase == open && s.listRefused != t.Ref.Generation && a.connectionOf(s).Capabilities.ListsSessions
 }
 
 // lists says that the server has a list which the account may see, as far as we know.
 func (a *Account) lists() bool {
-	return a.limits.Capabilities.ListsSessions && !a.limits.Retired &&
+	return a.limits.Capabilities.ListsSessions && !a.retired() &&
 		(a.list.access != AccessNone || !a.now.Before(a.list.notBefore))
 }
 
 // compareDue is when a wanted list can be asked for; false: not as things stand.
 func (a *Account) compareDue() (time.Time, bool) {
 	b := &a.list
-	can := b.wanted && b.asking == nil && !a.stopping && a.limits.Capabilities.ListsSessions && !a.limits.Retired && a.listToken(nil) != nil
+	can := b.wanted && b.asking == nil && !a.stopping && a.limits.Capabilities.ListsSessions && !a.retired() && a.listToken(nil) != nil
 	return b.notBefore, can
 }
 
@@ -202,15 +202,16 @@ func (a *Account) ask(check *asker) {
 		return
 	case token == nil || a.stopping:
 		a.reply(Reply{Waiter: check.waiter, Err: &Refusal{
-			Reason: LeaseGone, Message: "no access token is held that could ask for the list", Advice: "try again",
+			Reason: Closed, Message: "no access token is held that could ask for the list", Advice: "try again",
 		}})
 		return
 	}
 	b := &a.list
 	b.wanted = false
 	b.notBefore = a.now.Add(compareEvery)
-	b.asking = &comparison{with: token, askedIn: a.steps, left: map[SessionID]bool{}, checked: check}
-	a.emit(List{Session: token.Ref.Session, Token: token.Response.AccessToken, Deadline: a.now.Add(a.requestTimeout())})
+	b.asking = &comparison{with: token, askedAt: a.now, askedIn: a.steps, left: map[SessionID]bool{}, checked: check}
+	s := a.sessions[token.Ref.Session]
+	a.emit(List{Session: s.rec.ID, Connection: s.rec.Connection, Token: token.Response.AccessToken, Timeout: a.timeoutOf(s)})
 }
 
 // comparesFirst says that the list is asked for before a budget is called full:
@@ -231,25 +232,35 @@ func (a *Account) comparesFirst() bool {
 func (a *Account) listFailed(err *providers.Error) {
 	b := &a.list
 	c := b.asking
-	if err.Kind == providers.NotAllowed {
-		// With a token whose session has ended the server says the same.
-		if a.canList(c.with) {
-			b.access, b.failures, b.others = AccessNone, 0, nil
-			b.notBefore = a.now.Add(deniedFor)
-			a.note(ListRefused, nil, err.Error())
-		} else {
-			b.wanted = true
-		}
-	} else {
+	switch {
+	case err.Kind != providers.NotAllowed:
 		b.failures++
 		b.wanted = true
 		b.notBefore = a.now.Add(max(compareEvery, backoff(c.with.Ref.Session, b.failures+3, compareMost)))
 		a.note(CompareFailed, nil, err.Error())
+	case a.surelyGood(c.with, c.askedAt):
+		b.access, b.failures = AccessNone, 0
+		b.notBefore = a.now.Add(deniedFor)
+		a.note(ListRefused, nil, err.Error())
+	default:
+		// With a token whose session has ended the server says the same. So another
+		// token asks.
+		b.wanted = true
+		if s := a.sessions[c.with.Ref.Session]; s != nil {
+			s.listRefused = c.with.Ref.Generation
+		}
 	}
 	if c.checked != nil {
 		c.checked.refusedFor = &Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, Err: err}
 	}
 	a.finishComparison()
+}
+
+// surelyGood says that a token was so new when the list was asked for that it is the
+// account which may not see the list.
+func (a *Account) surelyGood(t *Token, askedAt time.Time) bool {
+	issued := t.ExpiresAt.Add(-t.Response.ExpiresIn)
+	return askedAt.Before(issued.Add(compareEvery)) && a.canList(t)
 }
 
 // finishComparison ends a comparison once nothing of it is under way.

@@ -24,13 +24,14 @@ const (
 
 // beginLogin records the intent of a login, spent code included, in one write
 // (rules 1 and 6). Only when that is stored the login goes out.
-func (a *Account) beginLogin(want Want, key string, t *trial, opener WaiterID, c code) {
+func (a *Account) beginLogin(want Want, key string, t *Verify, opener WaiterID, c code) {
 	limits := a.limitsOf(t)
 	s := &session{
 		key:      key,
 		durable:  limits.Capabilities.Sessions,
 		trial:    t,
 		opener:   opener,
+		person:   want.Person,
 		dueIndex: notDue,
 	}
 	s.rec = Record{
@@ -38,14 +39,20 @@ func (a *Account) beginLogin(want Want, key string, t *trial, opener WaiterID, c
 		Stage:    Opening,
 		Mode:     want.Mode,
 		Scopes:   want.Scopes,
+		Params:   want.Params,
 		OpenedAt: a.now,
 		Idle:     a.idleTime(),
 		DiesAt:   a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
 		Code:     c.spent,
 	}
-	s.request = &Login{Session: s.rec.ID, Scopes: want.Scopes, OTP: c.typed, CodeAt: c.at}
+	s.request = &Login{
+		Session: s.rec.ID, Scopes: want.Scopes, Params: want.Params, NoMark: limits.NoMark, OTP: c.typed, CodeAt: c.at,
+		Timeout: limits.RequestTimeout, SendBefore: earliest(a.now.Add(intentPatience), c.until),
+	}
+	a.refer(s, a.connection)
 	if t != nil {
-		s.request.Via = t.verify.Via
+		s.request.Via = t.Via
+		a.refer(s, t.Connection.ID)
 	}
 	a.spend(c.spent)
 	a.sessions[s.rec.ID] = s
@@ -80,24 +87,28 @@ func (s *session) learntIdle(before time.Duration) time.Duration {
 
 // startLogin sends the login whose intent is stored, if it is still wanted.
 func (a *Account) startLogin(s *session) {
-	late := a.now.After(s.rec.OpenedAt.Add(intentPatience))
 	unwanted := s.doomed || s.trial != nil && a.waiter(s.opener) == nil
-	if late {
-		a.answerOpeners(s, &Refusal{
-			Reason:  Storage,
-			Message: "Vault's storage took too long to record the login, which was therefore not begun",
-			Advice:  "look at the health of Vault's storage and try again",
-		})
-	}
-	if late || unwanted || a.stopping {
+	if unwanted || a.stopping {
 		a.opening = nil
 		a.remove(s)
 		return
 	}
 	a.enter(s, loggingIn)
-	s.request.Deadline = a.now.Add(a.limitsOf(s.trial).RequestTimeout)
 	a.emit(*s.request)
 	s.request = nil // it may hold a typed code
+}
+
+// loginTooLate ends a login whose time was over before it could be sent: its DiesAt
+// would not hold, or its code is too old.
+func (a *Account) loginTooLate(s *session) {
+	a.opening = nil
+	a.answerOpeners(s, &Refusal{
+		Reason:  Storage,
+		Message: "Vault's storage took too long to record the login, which was therefore not begun",
+		Advice:  "look at the health of Vault's storage and try again",
+	})
+	a.rememberOrRemove(s)
+	a.schedule(s)
 }
 
 // loggedIn takes the answer to a login.
@@ -106,8 +117,14 @@ func (a *Account) loggedIn(e LoggedIn) {
 	if s == nil || s.phase != loggingIn {
 		return
 	}
+	if e.TooLate {
+		a.loginTooLate(s)
+		return
+	}
 	a.readClock(e.Got, e.Err)
-	a.nextLogin = a.now.Add(a.limitsOf(s.trial).Capabilities.LoginPause)
+	if pause := a.limitsOf(s.trial).Capabilities.LoginPause; pause > 0 {
+		a.nextLogin = a.now.Add(pause)
+	}
 	s.changedIn = a.steps
 	if e.Err != nil {
 		a.loginFailed(s, e)
@@ -142,6 +159,13 @@ func (a *Account) takeToken(s *session, got providers.TokenResponse) *Token {
 		a.observeIdle(s, left)
 	}
 	s.rec.DiesAt = a.now.Add(left + deathMargin)
+	if s.rec.Refresh.Empty() {
+		// Nothing is left of it after its token (rule 1).
+		s.rec.DiesAt = expires
+		if a.connectionOf(s).Capabilities.RevokesAccess {
+			s.rec.Access = got.AccessToken
+		}
+	}
 	token := &Token{
 		Ref:       TokenRef{Session: s.rec.ID, Generation: s.rec.Generation},
 		Response:  got,
@@ -170,7 +194,7 @@ func (a *Account) opened(s *session) {
 	a.enter(s, open)
 	s.keepUntil = a.now
 	life := s.token.left(a.now)
-	a.life[s.key] = life
+	a.learnLife(s.key, life)
 	a.note(SessionOpened, s, "")
 	s.changedIn = a.steps
 	a.list.wanted = a.list.wanted || a.limits.MaxSessions > 0
@@ -178,12 +202,12 @@ func (a *Account) opened(s *session) {
 	case s.doomed:
 		a.close(s)
 	case life < minLease:
-		a.answerOpeners(s, tooShort(minLease, life))
+		a.answerOpeners(s, tooShort(minLease, life).afterLogin())
 		a.rest(&providers.Error{
 			Kind: providers.Protocol, Outcome: providers.Happened, Op: "login",
 			Message: "the server's tokens expire within seconds",
 			Advice:  "have its administrator set a longer access token lifespan",
-		}, lostPause)
+		}, growing(lostPause, a.pause.tries+1))
 		a.close(s)
 	case s.trial != nil:
 		a.openedForTrial(s)
@@ -218,11 +242,11 @@ func (a *Account) openedForTrial(s *session) {
 // the one that caused the login may be gone.
 func (a *Account) openedForOne(s *session) {
 	for _, w := range a.waiters {
-		if w.answered || w.trial != nil || w.want.Mode != providers.Dedicated || w.key != s.key || w.want.Renews.Session != "" {
+		if w.answered || w.trial != nil || w.want.Mode != providers.Dedicated || w.key != s.key {
 			continue
 		}
 		if life := s.token.left(a.now); life < w.want.leaseNeeded() {
-			a.refuse(w, tooShort(w.want.MinTTL, life))
+			a.refuse(w, tooShort(w.want.MinTTL, life).afterLogin())
 			continue
 		}
 		a.give(w, s)
@@ -258,6 +282,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	}
 	a.answerOpeners(s, &Refusal{
 		Reason: Upstream, Message: err.What(), Advice: join(a.clockRemark(s, err), err.Advice), RetryAt: a.pause.until, Err: err,
+		AfterLogin: err.Outcome != providers.DidNotHappen,
 	})
 	defer a.schedule(s)
 	switch {
@@ -287,11 +312,11 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 // rememberOrRemove ends the record of a login that did not happen. Where it
 // spent a code, the record stays until that code's look-around is over.
 func (a *Account) rememberOrRemove(s *session) {
-	if !s.rec.Code.remembered(a.now) {
+	if !s.durable || !s.rec.Code.remembered(a.now) {
 		a.remove(s)
 		return
 	}
-	a.enter(s, spent)
+	a.enter(s, codeHold)
 	s.rec.Stage = Spent
 	a.save(s)
 }

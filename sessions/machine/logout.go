@@ -37,15 +37,13 @@ func (a *Account) release(e Release) {
 		a.close(s)
 		a.awaitLogout(s, e.Waiter)
 	case closing:
-		if !s.loggingOut && a.canLogOut(s) {
-			a.logOut(s)
-		}
+		a.tryLogout(s)
 		if s.rec.pendingLogout().Revocations >= visibleRevocations {
 			a.reply(Reply{Waiter: e.Waiter}) // the queue goes on alone
 			return
 		}
 		a.awaitLogout(s, e.Waiter)
-	case intending, loggingIn, recording, lost, spent, removing:
+	case intending, loggingIn, recording, lost, codeHold, removing:
 		a.reply(Reply{Waiter: e.Waiter})
 	}
 }
@@ -77,7 +75,17 @@ func (a *Account) countRevocation(s *session) {
 // canLogOut says that there is a way to end the session at the server, which has
 // not dropped it yet for certain.
 func (a *Account) canLogOut(s *session) bool {
-	return a.limits.Capabilities.Logout && !s.rec.Refresh.Empty() && a.now.Before(s.rec.DiesAt)
+	can := a.connectionOf(s).Capabilities
+	byRefresh := can.Logout && !s.rec.Refresh.Empty()
+	byAccess := can.RevokesAccess && !s.rec.Access.Empty()
+	return (byRefresh || byAccess) && a.now.Before(s.rec.DiesAt)
+}
+
+// tryLogout begins the logout of a session that waits for it, if there is one.
+func (a *Account) tryLogout(s *session) {
+	if s.phase == closing && !s.loggingOut && a.canLogOut(s) {
+		a.logOut(s)
+	}
 }
 
 // close ends a session for good: nobody gets it any more and it is logged out.
@@ -90,7 +98,7 @@ func (a *Account) close(s *session) {
 		if !a.keepForList(s) {
 			a.beginClosing(s)
 		}
-	case lost, closing, spent, removing:
+	case lost, closing, codeHold, removing:
 	}
 }
 
@@ -100,6 +108,7 @@ func (a *Account) beginClosing(s *session) {
 	}
 	a.enter(s, closing)
 	s.token, s.unstored, s.generations = nil, nil, nil
+	a.answerRefresher(s, &Refusal{Reason: Closed, Message: "the session was closed meanwhile", Advice: "try again"})
 	switch {
 	case !s.durable:
 		a.forget(s)
@@ -113,14 +122,21 @@ func (a *Account) beginClosing(s *session) {
 	a.schedule(s)
 }
 
+// logOut ends the session at the server. A refresh that is under way comes first: it
+// may make the refresh token void that we have.
 func (a *Account) logOut(s *session) {
 	a.setLoggingOut(s, true)
-	a.emit(Logout{Session: s.rec.ID, Token: s.rec.Refresh, Timeout: a.requestTimeout()})
+	if !s.refreshing {
+		a.sendLogout(s, s.rec.Connection)
+	}
 }
 
-// requestTimeout also serves accounts whose config is gone.
-func (a *Account) requestTimeout() time.Duration {
-	return max(a.limits.RequestTimeout, time.Second)
+func (a *Account) sendLogout(s *session, via ConnectionID) {
+	s.via = via
+	a.emit(Logout{
+		Session: s.rec.ID, Connection: via, Timeout: a.timeoutOf(s),
+		Tokens: providers.SessionTokens{Refresh: s.rec.Refresh, Access: s.rec.Access},
+	})
 }
 
 // loggedOut takes the answer to a logout.
@@ -129,11 +145,16 @@ func (a *Account) loggedOut(e LoggedOut) {
 	if s == nil || s.phase != closing {
 		return
 	}
-	a.setLoggingOut(s, false)
 	a.readClock(providers.TokenResponse{}, e.Err)
+	if via, ok := a.standInFor(s, e.Err); ok {
+		a.sendLogout(s, via)
+		return
+	}
+	a.setLoggingOut(s, false)
 	defer a.schedule(s)
 	if e.Err == nil || e.Err.Kind == providers.SessionGone {
 		a.note(SessionClosed, s, "")
+		a.closedOne()
 		a.end(s)
 		if s.rec.pendingLogout().Tries > 0 {
 			a.bringLogoutsForward(2)
@@ -215,54 +236,87 @@ func (a *Account) end(s *session) {
 	a.answerReleases(s, nil)
 	s.changedIn = a.steps
 	if s.rec.Code.remembered(a.now) {
-		a.enter(s, spent)
+		a.enter(s, codeHold)
 		a.schedule(s)
 		return
 	}
 	a.remove(s)
 }
 
-// drain closes every session and tries every pending logout once more; the
-// answer comes when each has succeeded or failed (rules 1 and 10).
-func (a *Account) drain(w WaiterID) {
+const (
+	// A drain is over after drainStall without a logout that succeeded, at the latest
+	// after drainMost: whoever asked for it has an end to their request.
+	drainStall = 20 * time.Second
+	drainMost  = 75 * time.Second
+)
+
+// drain is a request that waits for the end of all sessions.
+type drain struct {
+	waiter WaiterID
+	until  time.Time
+	stall  time.Time
+}
+
+// drainAll closes every session and tries every pending logout once more; the
+// answer comes when each has succeeded or failed, or when the drain's own time is
+// over (rules 1 and 10).
+func (a *Account) drainAll(w WaiterID) {
 	a.draining = true
-	a.drains = append(a.drains, w)
+	a.drains = append(a.drains, drain{waiter: w, until: a.now.Add(drainMost), stall: a.now.Add(drainStall)})
 	for _, s := range a.sessions {
-		if s.phase == closing && !s.loggingOut && a.canLogOut(s) {
-			a.logOut(s)
-		}
+		a.tryLogout(s)
 		a.close(s)
 		a.schedule(s)
 	}
 }
 
-// finishDrains answers the drains once nothing is under way any more.
-func (a *Account) finishDrains() {
-	if len(a.drains) == 0 || a.counters.underWay() {
-		return
+// closedOne gives the drains more time: logouts get through.
+func (a *Account) closedOne() {
+	for i := range a.drains {
+		a.drains[i].stall = a.now.Add(drainStall)
 	}
+}
+
+// ends is when the drain is over, done or not.
+func (d drain) ends() time.Time { return earliest(d.until, d.stall) }
+
+// finishDrains answers the drains for which nothing is under way any more, or whose
+// time is over.
+func (a *Account) finishDrains() {
+	done := !a.counters.underWay()
+	a.drains = slices.DeleteFunc(a.drains, func(d drain) bool {
+		over := done || !a.now.Before(d.ends())
+		if over {
+			a.reply(Reply{Waiter: d.waiter, Err: a.notDrained(done)})
+		}
+		return over
+	})
+}
+
+// notDrained says what could not be logged out; nil: nothing.
+func (a *Account) notDrained(done bool) *Refusal {
 	pending := 0
-	var last *session
+	failure := "the server did not answer in time"
 	for s := range a.counters.closing {
 		if a.canLogOut(s) {
 			pending++
-			last = s
+			if last := s.rec.pendingLogout().LastError; last != "" {
+				failure = last
+			}
 		}
 	}
-	var refusal *Refusal
-	if pending > 0 {
-		failure := last.rec.pendingLogout().LastError
-		refusal = &Refusal{
-			Reason:  Upstream,
-			Message: counted(pending, "session") + " could not be logged out: " + failure,
-			Advice:  "that is tried again in the background",
-			Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: failure},
-		}
+	if !done {
+		pending = max(pending, 1) // a login or a write may be what hangs
 	}
-	for _, w := range a.drains {
-		a.reply(Reply{Waiter: w, Err: refusal})
+	if pending == 0 {
+		return nil
 	}
-	a.drains = nil
+	return &Refusal{
+		Reason:  Upstream,
+		Message: counted(pending, "session") + " could not be logged out: " + failure,
+		Advice:  "that is tried again in the background",
+		Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: failure},
+	}
 }
 
 // closer is an operator's request that waits for the end of a session.
@@ -284,10 +338,8 @@ func (a *Account) closeSession(e CloseSession) {
 			a.list.remember(s.rec.ID, s.rec.DiesAt, a.now)
 			a.end(s)
 		case closing:
-			if !s.loggingOut && a.canLogOut(s) {
-				a.logOut(s)
-			}
-		case intending, loggingIn, recording, open, spent, removing:
+			a.tryLogout(s)
+		case intending, loggingIn, recording, open, codeHold, removing:
 			a.close(s)
 		}
 		a.schedule(s)
@@ -312,7 +364,7 @@ func (a *Account) closed(c closer) (refusal *Refusal, done bool) {
 		return nil, true
 	}
 	switch s.phase {
-	case spent, removing:
+	case codeHold, removing:
 		return nil, true
 	case lost:
 		return &Refusal{
@@ -349,7 +401,3 @@ func (a *Account) noteFull(r *Refusal) {
 }
 
 const fullNotedEvery = time.Minute
-
-// NearlyFull says that at most a fifth of the session budget is free. One session
-// is no budget: its only place is there to be used.
-func (u Usage) NearlyFull() bool { return u.Limit > 1 && (u.Limit-u.Taken())*5 <= u.Limit }

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -14,16 +15,18 @@ const verifiedKept = time.Minute
 
 // acquire queues a reader; settle serves it.
 func (a *Account) acquire(e Acquire) {
-	w := &waiter{id: e.Waiter, want: e.Want, key: scopesKey(e.Want.Scopes), deadline: e.Deadline}
+	w := &waiter{id: e.Waiter, want: e.Want, key: shareKey(e.Want.Scopes, e.Want.Params), deadline: e.Deadline}
 	a.reject(w)
 	a.waiters = append(a.waiters, w)
 }
 
 // verify queues a verification.
 func (a *Account) verify(e Verify) {
+	if a.connections[e.Connection.ID] == nil {
+		a.setConnections([]Connection{e.Connection})
+	}
 	a.waiters = append(a.waiters, &waiter{
-		id: e.Waiter, want: e.Want, key: scopesKey(e.Want.Scopes), deadline: e.Deadline,
-		trial: &trial{e},
+		id: e.Waiter, want: e.Want, key: shareKey(e.Want.Scopes, e.Want.Params), deadline: e.Deadline, trial: &e,
 	})
 }
 
@@ -31,7 +34,7 @@ func (a *Account) verify(e Verify) {
 // wait for the same, and what nobody takes is closed.
 func (a *Account) abandon(id WaiterID) {
 	a.waiters = slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.id == id })
-	a.drains = slices.DeleteFunc(a.drains, func(d WaiterID) bool { return d == id })
+	a.drains = slices.DeleteFunc(a.drains, func(d drain) bool { return d.waiter == id })
 	a.list.askers = slices.DeleteFunc(a.list.askers, func(w asker) bool { return w.waiter == id })
 	a.closers = slices.DeleteFunc(a.closers, func(c closer) bool { return c.waiter == id })
 	for s, waiting := range a.releasing {
@@ -67,14 +70,12 @@ func (a *Account) attendWaiter(w *waiter) {
 		if !a.answerUnderWay(w) {
 			a.refuse(w, &Refusal{Reason: Canceled, Message: "the plugin is being stopped", Advice: "try again"})
 		}
-	case a.draining || a.limits.Retired && w.trial == nil:
+	case a.draining || a.retired() && w.trial == nil:
 		a.refuse(w, &Refusal{
 			Reason:  Closed,
 			Message: "the account is being closed or has no config any more",
 			Advice:  "write the config again, or read the credentials of another one",
 		})
-	case w.want.Renews.Session != "":
-		a.attendRenewal(w)
 	case w.trial != nil || w.want.Mode == providers.Dedicated:
 		a.awaitLogin(w)
 	default:
@@ -93,19 +94,22 @@ func (a *Account) answerUnderWay(w *waiter) bool {
 		}
 		return w.answered || s.renewing()
 	}
-	s := a.sessions[w.want.Renews.Session]
-	return s != nil && s.renewing()
+	return false
 }
 
-// attendReader serves a reader of the shared session of its scopes.
+// attendReader serves a reader of the shared session of its scopes and parameters.
 func (a *Account) attendReader(w *waiter) {
 	s := a.current[w.key]
+	life, known := a.knownLife(w.key)
 	switch {
 	case s == nil:
 		a.awaitLogin(w)
 	case s.serves(w, a.now):
 		a.give(w, s)
 	case s.renewing():
+	case known && life < w.want.MinTTL:
+		a.refuse(w, tooShort(w.want.MinTTL, life))
+	case a.awaitTurn(w, s):
 	case a.refreshHelps(s, w):
 		a.awaitRefresh(w, s)
 	default:
@@ -113,24 +117,25 @@ func (a *Account) attendReader(w *waiter) {
 	}
 }
 
-// attendRenewal serves the renewal of a dedicated session's lease.
-func (a *Account) attendRenewal(w *waiter) {
-	s := a.sessions[w.want.Renews.Session]
-	switch {
-	case s == nil || s.phase != open || s.kept || !s.canRefresh():
-		a.refuse(w, &Refusal{
-			Reason:  LeaseGone,
-			Message: "the session of this lease is closed or cannot be refreshed",
-			Advice:  "read the credentials again",
-		})
-	case s.token != nil && s.published > w.want.Renews.Generation && s.token.left(a.now) >= w.want.leaseNeeded():
-		s.releaseAll()
-		a.give(w, s)
-		a.dropUnsharedToken(s)
-	case s.renewing():
-	default:
-		a.awaitRefresh(w, s)
+// awaitTurn has a reader wait who wants a newer token than one that is good for
+// others: none forces more than one in forcedEvery (rule 12). False: it need not.
+func (a *Account) awaitTurn(w *waiter, s *session) bool {
+	issued := later(s.rec.OpenedAt, s.rec.RefreshedAt)
+	turn := issued.Add(forcedEvery)
+	if s.leaseLeft(a.now) < minLease || !a.now.Before(turn) || issued.After(a.now) || s.token.Ref == w.newerThan {
+		return false
 	}
+	if !w.deadline.IsZero() && !turn.Before(w.deadline) {
+		a.refuse(w, &Refusal{
+			Reason:  TooSoon,
+			Message: "a token with a longer life cannot be had yet: the last one is of " + stamp(issued),
+			Advice:  "try again after " + stamp(turn) + ", or ask for a shorter min_ttl",
+			RetryAt: turn,
+		})
+		return true
+	}
+	a.loginWakeAt = earliest(a.loginWakeAt, turn)
+	return true
 }
 
 // serves says whether the session's token is what the waiter wants.
@@ -140,13 +145,19 @@ func (s *session) serves(w *waiter, now time.Time) bool {
 
 // readsShared says that the waiter reads the shared session of these scopes.
 func (w *waiter) readsShared(key string) bool {
-	return w.trial == nil && w.want.Mode == providers.Shared && w.want.Renews.Session == "" && w.key == key
+	return w.trial == nil && w.want.Mode == providers.Shared && w.key == key
 }
 
-// give answers a waiter with a grant.
+// give answers a waiter with a grant; a static reader needs none.
 func (a *Account) give(w *waiter, s *session) {
 	w.answered = true
-	a.reply(Reply{Waiter: w.id, Session: s.rec.ID, Grant: a.grant(s), Renewal: w.want.Renews.Session != ""})
+	r := Reply{Waiter: w.id, Session: s.rec.ID}
+	if w.want.Static {
+		s.newest().static = true
+	} else {
+		r.Grant = a.grant(s)
+	}
+	a.reply(r)
 	a.schedule(s)
 }
 
@@ -190,8 +201,8 @@ func (a *Account) awaitLogin(w *waiter) {
 			Advice:  "try again after " + stamp(wait.at),
 			RetryAt: wait.at,
 		})
-	case a.loginWakeAt.IsZero() || wait.at.Before(a.loginWakeAt):
-		a.loginWakeAt = wait.at
+	default:
+		a.loginWakeAt = earliest(a.loginWakeAt, wait.at)
 	}
 }
 
@@ -204,12 +215,12 @@ type waitFor struct {
 
 // mayLogin says whether a login may begin now, and with which code; or what it
 // waits for; or why not.
-func (a *Account) mayLogin(want Want, key string, t *trial) (code, *waitFor, *Refusal) {
+func (a *Account) mayLogin(want Want, key string, t *Verify) (code, *waitFor, *Refusal) {
 	limits := a.limitsOf(t)
-	if refusal := a.refusedBy(want, t, limits.Capabilities); refusal != nil {
+	if refusal := a.refusedBy(want, t != nil, limits.Capabilities); refusal != nil {
 		return code{}, nil, refusal
 	}
-	if life, known := a.life[key]; known && t == nil && life < want.MinTTL {
+	if life, known := a.knownLife(key); known && t == nil && life < want.MinTTL {
 		return code{}, nil, tooShort(want.MinTTL, life)
 	}
 	if refusal := a.budgetRefusal(limits, t); refusal != nil {
@@ -255,11 +266,35 @@ func tooShort(wanted, life time.Duration) *Refusal {
 	}
 }
 
-func (a *Account) limitsOf(t *trial) Limits {
+func (a *Account) limitsOf(t *Verify) Limits {
 	if t != nil {
-		return t.verify.Limits
+		return t.Limits
 	}
 	return a.limits
+}
+
+// tokenLife is the longest lease that a new token of some scopes and parameters
+// carried when it was new.
+type tokenLife struct {
+	lease  time.Duration
+	seenAt time.Time
+}
+
+// relearnLife is how long that is believed before it is tried again: the server's
+// administrator may have changed it.
+const relearnLife = 15 * time.Minute
+
+func (a *Account) knownLife(key string) (time.Duration, bool) {
+	l, known := a.life[key]
+	return l.lease, known && a.now.Before(l.seenAt.Add(relearnLife))
+}
+
+// learnLife takes in how long a new token lasts.
+func (a *Account) learnLife(key string, lease time.Duration) {
+	if len(a.life) >= keyPausesMost {
+		maps.DeleteFunc(a.life, func(_ string, l tokenLife) bool { return !a.now.Before(l.seenAt.Add(relearnLife)) })
+	}
+	a.life[key] = tokenLife{lease: lease, seenAt: a.now}
 }
 
 // reject takes a token that an API refused (rule 12) out of the waiter's reach.

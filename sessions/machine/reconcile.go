@@ -71,6 +71,9 @@ type Listing struct {
 	// Mount and Attempt are what its mark says; empty: it has none.
 	Mount   string
 	Attempt SessionID
+	// Elsewhere: another account of this mount holds the attempt in its ledger, or may
+	// do so.
+	Elsewhere bool
 	// Standing is set by the machine.
 	Standing Standing
 	// Ended: it was ended in this comparison.
@@ -119,7 +122,9 @@ func (a *Account) listed(e Listed) {
 	for i := range e.Sessions {
 		a.judge(&e.Sessions[i], ours, seen, strays)
 	}
-	c.compared = Comparison{At: a.now, Sessions: e.Sessions}
+	if c.checked != nil {
+		c.compared = Comparison{At: a.now, Sessions: e.Sessions}
+	}
 	a.buryUnlisted(seen)
 	a.finishComparison()
 }
@@ -163,6 +168,9 @@ func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID
 		l.Standing = Orphan
 		a.countOther(l)
 		a.endListed(l, l.Attempt)
+	case l.Elsewhere:
+		l.Standing = Known
+		a.countOther(l)
 	case l.Owner == ThisMount:
 		l.Standing = Stray
 		a.countOther(l)
@@ -181,7 +189,7 @@ func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID
 // isOrphan says that a listed session of ours should not be open: nobody had the
 // answer to its login, or it ended before the list was asked for.
 func (a *Account) isOrphan(s *session) bool {
-	return s.phase == lost || s.phase == spent && s.changedIn < a.list.asking.askedIn
+	return s.phase == lost || s.phase == codeHold && s.changedIn < a.list.asking.askedIn
 }
 
 // countOther enters a session that the ledger does not hold into the budget.
@@ -194,16 +202,24 @@ func (a *Account) countOther(l *Listing) {
 	if !l.ExpiresAt.IsZero() && l.ExpiresAt.Before(until) {
 		until = l.ExpiresAt
 	}
-	a.list.others = append(a.list.others, other{serverID: l.ID, owner: l.Owner, until: a.clock.here(until)})
+	owner := l.Owner
+	if l.Elsewhere {
+		owner = OtherMount // to this account it is as one of those
+	}
+	a.list.others = append(a.list.others, other{serverID: l.ID, owner: owner, until: a.clock.here(until)})
 }
 
 // endListed ends a session by its id in the list.
 func (a *Account) endListed(l *Listing, id SessionID) {
 	c := a.list.asking
+	s := a.sessions[c.with.Ref.Session]
+	if s == nil { // closed since the list was asked for: another token asks again
+		a.list.wanted = true
+		return
+	}
 	c.ending++
 	a.emit(End{
-		Session: id, ServerID: l.ID, Token: c.with.Response.AccessToken,
-		Deadline: a.now.Add(a.requestTimeout()),
+		Session: id, ServerID: l.ID, Connection: s.rec.Connection, Token: c.with.Response.AccessToken, Timeout: a.timeoutOf(s),
 	})
 }
 

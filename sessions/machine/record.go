@@ -26,7 +26,7 @@ const (
 	Open Stage = "open"
 	// Closing: a logout failed; it is tried until it succeeds or DiesAt.
 	Closing Stage = "closing"
-	// Spent: nothing is open any more; the record only remembers a one-time code.
+	// Spent: nothing is open any more; the record only holds a one-time code.
 	Spent Stage = "spent"
 )
 
@@ -37,10 +37,16 @@ type Record struct {
 	Stage  Stage
 	Mode   providers.Mode
 	Scopes []string
+	Params map[string]string // token_params of its login
+	// Connection is how it is reached.
+	Connection ConnectionID
 
 	// Refresh is the newest refresh token that was stored. A superseded one
 	// still logs out at Keycloak, so it is always good enough to close.
 	Refresh providers.Secret
+	// Access is the newest access token of a session that has no refresh token, where
+	// the server ends it by that one.
+	Access providers.Secret
 	// ServerID is the server's id of it, to find it in the server's list; empty:
 	// not known.
 	ServerID string
@@ -68,12 +74,12 @@ type Record struct {
 // PendingLogout is the logout that a session waits for. It is immutable: a write
 // of it may be under way.
 type PendingLogout struct {
-	Since time.Time
+	Since time.Time `json:"since"`
 	// Tries counts the logouts that failed; Revocations counts those of them that
 	// failed a revocation visibly (rule 5).
-	Tries       int
-	Revocations int
-	LastError   string
+	Tries       int    `json:"tries,omitempty"`
+	Revocations int    `json:"revocations,omitempty"`
+	LastError   string `json:"last_error,omitempty"`
 }
 
 // pendingLogout is how its logout stands; zero: it never waited for one.
@@ -88,11 +94,11 @@ func (r *Record) pendingLogout() PendingLogout {
 type SpentCode struct {
 	// Ends is the end of its step, for a code that we made: a time, since steps
 	// are counted anew where a config changes their length.
-	Ends time.Time
+	Ends time.Time `json:"ends,omitzero"`
 	// Digest is of a code that a person typed.
-	Digest string
+	Digest string `json:"digest,omitempty"`
 	// Until is when the server's look-around for it is over.
-	Until time.Time
+	Until time.Time `json:"until"`
 }
 
 // remembered says that the server could still take the code again, if there is one.
@@ -102,18 +108,24 @@ func (c *SpentCode) remembered(now time.Time) bool { return c != nil && now.Befo
 // what keeps it from being locked out (rule 7). The zero value is an open
 // account of which nothing is known.
 type Guard struct {
-	// ClosedUntil: no login before it, after refused ones. Reason says why, for
-	// people; Strikes counts those refused in a row.
-	ClosedUntil time.Time
-	Reason      string
-	Strikes     int
-	// FullUntil: no login before it, since the server reported its session
-	// limit. FullReason says how.
-	FullUntil  time.Time
-	FullReason string
+	// ClosedUntil: no login before it, after refused ones, the last at ClosedAt.
+	// Reason says why, for people; Strikes counts those refused in a row.
+	ClosedAt, ClosedUntil time.Time
+	Reason                string
+	Strikes               int
+	// FullUntil: no login before it, since the server reported its session limit, the
+	// last of FullStrikes times in a row at FullAt. FullReason says how.
+	FullAt, FullUntil time.Time
+	FullReason        string
+	FullStrikes       int
+	// TypedStrikes counts the codes typed by people that were refused in a row.
+	TypedStrikes int
 	// AsksForCode: a login without a one-time code was refused, so the next one
 	// needs a code (rule 6).
 	AsksForCode bool
+	// Codeless: a login without a code has succeeded where the server may ask for
+	// one, so the account has no second factor.
+	Codeless bool
 	// Idle is how long the server keeps a new session that is left alone, if
 	// that is not Keycloak's default; 0: as far as we know it is.
 	Idle time.Duration
@@ -136,30 +148,49 @@ type Limits struct {
 	// the server would wait before it deactivates the account; 0: for ever.
 	KeepAlive        time.Duration
 	DeactivatedAfter time.Duration
+	// NoMark: logins do not carry rule 11's mark.
+	NoMark bool
 	// Retired: no config names the account any more (or none yet). Nothing logs
 	// in; what is in the ledger is closed.
 	Retired bool
 }
 
+// Past is what is known of an account before its first event. Without
+// Connection no config names it.
+type Past struct {
+	Limits     Limits
+	Connection ConnectionID
+	// Known are all connections, Stored those of them that were read from storage.
+	Known, Stored []Connection
+	Guard         Guard
+	Records       []Record
+}
+
 // Recover builds an account from what its ledger holds; without records it is
 // an account that was never used. Boot names this run of the engine, newID
 // gives ids that were never used before.
-func Recover(l Limits, g Guard, records []Record, boot string, newID func() SessionID, now time.Time) *Account {
+func Recover(st Past, boot string, newID func() SessionID, now time.Time) *Account {
 	a := &Account{
-		limits:    l,
-		boot:      boot,
-		newID:     newID,
-		sessions:  make(map[SessionID]*session, len(records)),
-		current:   map[string]*session{},
-		counters:  counters{closing: map[*session]struct{}{}},
-		releasing: map[SessionID][]WaiterID{},
-		life:      map[string]time.Duration{},
-		guard:     guardState{Guard: g},
-		list:      sessionList{wanted: true},
-		keep:      keepAlive{lastLogin: g.LastLogin},
-		now:       now,
+		limits:      st.Limits,
+		boot:        boot,
+		newID:       newID,
+		connection:  st.Connection,
+		connections: map[ConnectionID]*connection{},
+		sessions:    make(map[SessionID]*session, len(st.Records)),
+		current:     map[string]*session{},
+		counters:    counters{closing: map[*session]struct{}{}},
+		releasing:   map[SessionID][]WaiterID{},
+		life:        map[string]tokenLife{},
+		guard:       guardState{Guard: st.Guard.credible(now)},
+		list:        sessionList{wanted: true},
+		keep:        keepAlive{lastLogin: st.Guard.LastLogin},
+		now:         now,
 	}
-	for _, r := range records {
+	a.setConnections(st.Known)
+	for _, c := range st.Stored {
+		a.connections[c.ID].stored = true
+	}
+	for _, r := range st.Records {
 		a.recover(r)
 	}
 	return a
@@ -167,8 +198,9 @@ func Recover(l Limits, g Guard, records []Record, boot string, newID func() Sess
 
 // recover takes one record back in.
 func (a *Account) recover(r Record) {
-	s := &session{rec: r, key: scopesKey(r.Scopes), durable: true, dueIndex: notDue}
+	s := &session{rec: r, key: shareKey(r.Scopes, r.Params), durable: true, dueIndex: notDue}
 	a.sessions[r.ID] = s
+	a.refer(s, r.Connection)
 	a.spend(r.Code)
 	if r.Stage == Open || r.Stage == Closing {
 		s.rec.DiesAt = r.surelyDead(a.now)
@@ -184,7 +216,7 @@ func (a *Account) recover(r Record) {
 		a.enter(s, closing)
 		s.logoutAt = a.now
 	case r.Stage == Spent:
-		a.enter(s, spent)
+		a.enter(s, codeHold)
 	default:
 		// A stage of a later version: hold what it may have open until it is dead.
 		a.enter(s, lost)
@@ -196,6 +228,9 @@ func (a *Account) recover(r Record) {
 // stored some time before now. A refresh whose answer was lost may have kept it
 // alive after the record was stored, up to its horizon: a later one stores first.
 func (r Record) surelyDead(now time.Time) time.Time {
+	if r.Refresh.Empty() {
+		return r.DiesAt // nothing prolongs it
+	}
 	used := now
 	if latest := r.Horizon.Add(maxTimeout); latest.Before(now) {
 		used = latest
@@ -294,7 +329,7 @@ func (a *Account) stored(e Stored) {
 		}
 	case removing:
 		a.forget(s)
-	case loggingIn, lost, closing, spent:
+	case loggingIn, lost, closing, codeHold:
 	}
 }
 
@@ -315,12 +350,13 @@ func (a *Account) storeFailed(s *session, cause error) {
 		return
 	case recording:
 		a.opening = nil
+		refusal.AfterLogin = true
 		a.answerOpeners(s, refusal)
 		a.beginClosing(s)
 		return
 	case open:
 		a.answerRefreshers(s, refusal)
-	case loggingIn, lost, closing, spent, removing:
+	case loggingIn, lost, closing, codeHold, removing:
 	}
 	s.dirty = true
 	s.unsaved = s.unsaved.again(a.now, func(tries int) time.Duration { return backoff(s.rec.ID, tries, time.Minute) })
@@ -336,6 +372,7 @@ func (a *Account) forget(s *session) {
 		c.left[s.rec.ID] = true
 	}
 	delete(a.sessions, s.rec.ID)
+	a.unrefer(s)
 	a.schedule(s)
 }
 

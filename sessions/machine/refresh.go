@@ -13,24 +13,28 @@ const refreshMost = 30 * time.Second
 // while one is under way or its token is not stored.
 func (a *Account) refresh(s *session) {
 	s.refreshing = true
-	s.changedIn = a.steps
-	deadline := a.now.Add(a.limits.RequestTimeout)
+	timeout := a.timeoutOf(s)
 	// Even if the answer is lost, the server may count the session's idle time
 	// from this call.
-	if dies := deadline.Add(s.rec.Idle + deathMargin); dies.After(s.rec.DiesAt) {
-		s.rec.DiesAt = dies
-	}
+	s.rec.DiesAt = later(s.rec.DiesAt, a.now.Add(timeout+s.rec.Idle+deathMargin))
 	if a.now.After(s.rec.Horizon) {
 		a.save(s) // see surelyDead
 	}
-	a.emit(Refresh{Session: s.rec.ID, Token: s.rec.Refresh, Deadline: deadline})
+	a.sendRefresh(s, s.rec.Connection)
 	a.schedule(s)
 }
 
+func (a *Account) sendRefresh(s *session, via ConnectionID) {
+	s.changedIn = a.steps
+	s.via = via
+	a.emit(Refresh{Session: s.rec.ID, Connection: via, Token: s.rec.Refresh, Timeout: a.timeoutOf(s)})
+}
+
 // refreshesAhead says whether a background refresh is to be planned: for the
-// shared session in use, while leases hold it, unless one is under way.
+// shared session in use, while leases hold it or its newest token was read without
+// one, unless a refresh is under way.
 func (a *Account) refreshesAhead(s *session) bool {
-	return a.current[s.key] == s && s.token != nil && s.held() > 0 && !s.renewing() && !a.stopping
+	return a.current[s.key] == s && s.token != nil && (s.leased() || s.rotates()) && !s.renewing() && !a.stopping
 }
 
 // renewing says that a new token is on its way: asked for, or not stored yet.
@@ -40,7 +44,7 @@ func (s *session) renewing() bool { return s.refreshing || s.unstored != nil }
 // refresh, or, where that cannot give a full new life, by a successor session.
 func (a *Account) refreshAhead(s *session) {
 	switch {
-	case s.canRefresh() && !s.fading(a.now, a.life[s.key]):
+	case s.canRefresh() && !s.fading(a.now, a.life[s.key].lease):
 		a.refresh(s)
 	case a.openSuccessor(s):
 		s.refreshAt = a.now.Add(s.patience(a.now)) // if it fails
@@ -73,18 +77,18 @@ func (a *Account) refreshHelps(s *session, w *waiter) bool {
 	case !s.fadesAt.IsZero() && s.fadesAt.Sub(a.now)-leaseMargin < w.want.leaseNeeded():
 		return false
 	}
-	life, known := a.life[s.key]
+	life, known := a.knownLife(s.key)
 	return !known || life >= w.want.leaseNeeded()
 }
 
 // openSuccessor begins the login of the session that takes over, within the
 // budget, the guard and the codes.
 func (a *Account) openSuccessor(s *session) bool {
-	if a.opening != nil || a.draining || a.stopping || a.limits.Retired || a.now.Before(a.nextLogin) {
+	if a.opening != nil || a.draining || a.stopping || a.retired() || a.now.Before(a.nextLogin) {
 		return false
 	}
-	want := Want{Mode: providers.Shared, Scopes: s.rec.Scopes}
-	if refusal := a.refusedBy(want, nil, a.limits.Capabilities); refusal != nil {
+	want := Want{Mode: providers.Shared, Scopes: s.rec.Scopes, Params: s.rec.Params}
+	if refusal := a.refusedBy(want, false, a.limits.Capabilities); refusal != nil {
 		return false
 	}
 	c, freeAt := a.codeFor(a.limits.Capabilities, providers.Secret{})
@@ -108,13 +112,20 @@ func (a *Account) refreshed(e Refreshed) {
 	s.changedIn = a.steps
 	a.readClock(e.Got, e.Err)
 	defer a.schedule(s)
-	if e.Err != nil {
-		a.refreshFailed(s, e)
+	if via, ok := a.standInFor(s, e.Err); ok {
+		s.refreshing = true
+		a.sendRefresh(s, via)
 		return
 	}
+	if e.Err == nil && s.via != s.rec.Connection {
+		a.refer(s, s.via)
+	}
 	if s.phase != open {
-		// It is being closed; the newest refresh token closes it best.
-		s.rec.Refresh = e.Got.RefreshToken
+		a.refreshedTooLate(s, e)
+		return
+	}
+	if e.Err != nil {
+		a.refreshFailed(s, e)
 		return
 	}
 	if s.trouble != nil && s.trouble.tries > 0 {
@@ -132,8 +143,45 @@ func (a *Account) refreshed(e Refreshed) {
 func (a *Account) publish(s *session) {
 	a.addGeneration(s, s.unstored)
 	s.unstored = nil
-	if life := s.token.left(a.now); s.fadesAt.IsZero() || life > a.life[s.key] {
-		a.life[s.key] = life
+	if life := s.token.left(a.now); s.fadesAt.IsZero() || life > a.life[s.key].lease {
+		a.learnLife(s.key, life)
+	}
+	a.answerRefresher(s, nil)
+}
+
+// refreshedTooLate goes on with a session that is to be closed: its logout has waited
+// for this, since only the newest refresh token ends it everywhere (rule 1).
+func (a *Account) refreshedTooLate(s *session, e Refreshed) {
+	if !e.Got.RefreshToken.Empty() {
+		s.rec.Refresh = e.Got.RefreshToken
+		a.save(s)
+	}
+	if e.Err != nil && e.Err.Outcome != providers.DidNotHappen {
+		s.rec.DiesAt = later(s.rec.DiesAt, a.now.Add(s.rec.Idle+deathMargin))
+	}
+	if s.phase == closing && s.loggingOut {
+		a.sendLogout(s, s.rec.Connection)
+	}
+}
+
+// refreshNow refreshes the session of a check.
+func (a *Account) refreshNow(e RefreshNow) {
+	s := a.sessions[e.Session]
+	if s == nil || s.phase != open || s.kept || !s.canRefresh() {
+		a.reply(Reply{Waiter: e.Waiter, Err: &Refusal{Reason: Closed, Message: "the session is closed or cannot be refreshed", Advice: "try again"}})
+		return
+	}
+	s.refresher = e.Waiter
+	if !s.renewing() {
+		a.refresh(s)
+	}
+}
+
+// answerRefresher answers the check that waits for a session's refresh.
+func (a *Account) answerRefresher(s *session, r *Refusal) {
+	if s.refresher != 0 {
+		a.reply(Reply{Waiter: s.refresher, Session: s.rec.ID, Err: r})
+		s.refresher = 0
 	}
 }
 
@@ -142,16 +190,17 @@ func (a *Account) publish(s *session) {
 // still valid in use.
 func (a *Account) refreshFailed(s *session, e Refreshed) {
 	a.note(RefreshFailed, s, e.Err.Error())
-	if s.phase != open {
-		return
-	}
 	if e.Err.Kind == providers.SessionGone {
+		a.answerRefresher(s, &Refusal{Reason: Upstream, Message: e.Err.What(), Advice: e.Err.Advice, Err: e.Err})
 		a.close(s)
 		return
 	}
 	if !e.Got.RefreshToken.Empty() {
 		s.rec.Refresh = e.Got.RefreshToken
 		a.save(s)
+	}
+	if e.Err.Outcome != providers.DidNotHappen {
+		s.rec.DiesAt = later(s.rec.DiesAt, a.now.Add(s.rec.Idle+deathMargin))
 	}
 	t := s.troubled(nil)
 	t.tries++
@@ -186,10 +235,9 @@ func (s *session) troubled(r *Refusal) *trouble {
 // answerRefreshers refuses those who waited for a refresh of this session and
 // cannot do with the token that it has.
 func (a *Account) answerRefreshers(s *session, r *Refusal) {
+	a.answerRefresher(s, r)
 	for _, w := range a.waiters {
-		renews := w.want.Renews.Session == s.rec.ID
-		reads := a.current[s.key] == s && w.readsShared(s.key) && !s.serves(w, a.now)
-		if !w.answered && (renews || reads) {
+		if !w.answered && a.current[s.key] == s && w.readsShared(s.key) && !s.serves(w, a.now) {
 			a.refuse(w, r)
 		}
 	}

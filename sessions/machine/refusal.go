@@ -23,8 +23,8 @@ const (
 	BudgetFull
 	// TooShort: no token of this server lives as long as min_ttl asks.
 	TooShort
-	// LeaseGone: the session of the lease to renew is not there any more.
-	LeaseGone
+	// TooSoon: another token cannot be forced yet; RetryAt says when (rule 12).
+	TooSoon
 	// Closed: the account has no config any more, or it is being deleted.
 	Closed
 	// Storage: Vault's storage failed.
@@ -50,8 +50,8 @@ func (r Reason) String() string {
 		return "budget full"
 	case TooShort:
 		return "too short"
-	case LeaseGone:
-		return "lease gone"
+	case TooSoon:
+		return "too soon"
 	case Closed:
 		return "closed"
 	case Storage:
@@ -65,13 +65,15 @@ func (r Reason) String() string {
 }
 
 // Refusal is an error of the machine: what happened and what to do next, as two
-// fields, so that doors can lay them out.
+// fields, so that a handler can lay them out.
 type Refusal struct { //nolint:errname // it is a decision as much as an error
 	Reason  Reason
 	Message string
 	Advice  string
 	// RetryAt is when asking again makes sense; zero: not by waiting.
 	RetryAt time.Time
+	// AfterLogin: a login of this request has happened, so a client must not repeat it.
+	AfterLogin bool
 	// Err is the cause; a *providers.Error where a server refused.
 	Err error
 }
@@ -86,3 +88,9 @@ func (r *Refusal) Error() string {
 
 // Unwrap returns the cause.
 func (r *Refusal) Unwrap() error { return r.Err }
+
+// afterLogin says that a login has happened for it.
+func (r *Refusal) afterLogin() *Refusal {
+	r.AfterLogin = true
+	return r
+}

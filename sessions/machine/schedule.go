@@ -70,13 +70,8 @@ func (a *Account) schedule(s *session) {
 // nextDue is when time alone changes something about a session; zero: never.
 func (a *Account) nextDue(s *session) time.Time {
 	var at time.Time
-	sooner := func(t time.Time) {
-		if at.IsZero() || t.Before(at) {
-			at = t
-		}
-	}
 	if s.unsaved != nil && s.dirty && !s.storing {
-		sooner(s.unsaved.at)
+		at = s.unsaved.at
 	}
 	switch s.phase {
 	case open:
@@ -84,28 +79,28 @@ func (a *Account) nextDue(s *session) time.Time {
 			break
 		}
 		if len(s.generations) > 0 {
-			sooner(s.generations[0].horizon)
+			at = earliest(at, s.generations[0].horizon)
 		}
 		if s.unheld() {
-			sooner(s.keepUntil)
+			at = earliest(at, s.keepUntil)
 		} else if a.refreshesAhead(s) {
-			sooner(s.refreshAt)
+			at = earliest(at, s.refreshAt)
 		}
 	case closing:
 		if !s.loggingOut {
-			sooner(s.rec.DiesAt)
+			at = earliest(at, s.rec.DiesAt)
 			if a.canLogOut(s) {
-				sooner(s.logoutAt)
+				at = earliest(at, s.logoutAt)
 			}
 		}
 	case lost:
-		sooner(s.rec.DiesAt)
-		if s.search != nil && !s.search.at.IsZero() {
-			sooner(s.search.at)
+		at = earliest(at, s.rec.DiesAt)
+		if s.search != nil {
+			at = earliest(at, s.search.at)
 		}
-	case spent:
+	case codeHold:
 		if !s.storing && s.rec.Code != nil {
-			sooner(s.rec.Code.Until)
+			at = earliest(at, s.rec.Code.Until)
 		}
 	case intending, loggingIn, recording, removing:
 	}
@@ -153,7 +148,7 @@ func (a *Account) attendSession(s *session) {
 			s.search.at = time.Time{}
 			a.list.wanted = true
 		}
-	case spent:
+	case codeHold:
 		if !s.rec.Code.remembered(a.now) {
 			a.remove(s)
 		}
@@ -163,25 +158,28 @@ func (a *Account) attendSession(s *session) {
 
 // NextWake is when the next Tick is due; zero: time alone changes nothing.
 func (a *Account) NextWake() time.Time {
-	var at time.Time
 	if a.stopping {
-		return at
+		return time.Time{}
 	}
-	sooner := func(t time.Time) {
-		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
-			at = t
-		}
-	}
+	at := earliest(a.loginWakeAt, a.guard.saveAt, a.keep.wakeAt, a.guardEnds())
 	for _, h := range []dueHeap{a.due, a.logouts} {
 		if len(h) > 0 {
-			sooner(h[0].dueAt)
+			at = earliest(at, h[0].dueAt)
 		}
 	}
-	sooner(a.loginWakeAt)
-	if at, can := a.compareDue(); can {
-		sooner(at)
+	if listAt, can := a.compareDue(); can {
+		at = earliest(at, listAt)
 	}
-	sooner(a.guard.saveAt)
-	sooner(a.keep.wakeAt)
+	for _, d := range a.drains {
+		at = earliest(at, d.ends())
+	}
+	for _, c := range a.connections {
+		if ends, unused := a.connectionEnds(c); unused {
+			at = earliest(at, ends)
+		}
+	}
+	if a.retired() && len(a.sessions) == 0 {
+		at = earliest(at, a.restsUntil()) // then it can be forgotten
+	}
 	return at
 }

@@ -77,6 +77,10 @@ type SessionStatus struct {
 	// there may be more, from before it was started (rule 3).
 	Leases        int
 	EarlierLeases bool
+	// Unrefreshable: it has no refresh token. Unclosable: nothing can log it out.
+	Unrefreshable, Unclosable bool
+	// StaticRead: somebody has its token without a lease.
+	StaticRead bool
 
 	OpenedAt    time.Time
 	RefreshedAt time.Time
@@ -95,7 +99,7 @@ type SessionStatus struct {
 func (a *Account) Status(now time.Time) Status {
 	a.now = now
 	st := Status{
-		Retired:  a.limits.Retired,
+		Retired:  a.retired(),
 		Draining: a.draining,
 		Usage:    a.usageOf(a.limits),
 		Clock:    a.clock,
@@ -118,7 +122,7 @@ func (a *Account) Status(now time.Time) Status {
 			st.OldestLogout = at
 		}
 	}
-	if now.Before(a.pause.until) {
+	if a.pause.cause != nil && now.Before(a.pause.until) {
 		st.PausedUntil, st.PauseReason = a.pause.until, a.pause.cause.What()
 	}
 	return st
@@ -159,21 +163,22 @@ func (a *Account) Session(id SessionID) (SessionStatus, bool) {
 func (a *Account) sessionStatus(s *session) SessionStatus {
 	pending := s.rec.pendingLogout()
 	st := SessionStatus{
-		ID:          s.rec.ID,
-		State:       a.state(s),
-		Mode:        s.rec.Mode,
-		Scopes:      s.rec.Scopes,
-		Generation:  s.rec.Generation,
-		Leases:      s.held(),
-		OpenedAt:    s.rec.OpenedAt,
-		RefreshedAt: s.rec.RefreshedAt,
-		Horizon:     s.rec.Horizon,
-		Revocations: pending.Revocations,
-		Tries:       pending.Tries,
-		LastError:   pending.LastError,
-	}
-	if st.EarlierLeases = s.nameless(); st.EarlierLeases {
-		st.Leases--
+		ID:            s.rec.ID,
+		State:         a.state(s),
+		Mode:          s.rec.Mode,
+		Scopes:        s.rec.Scopes,
+		Generation:    s.rec.Generation,
+		Leases:        s.leases(),
+		StaticRead:    s.readStatic(),
+		EarlierLeases: s.nameless(),
+		Unrefreshable: !s.canRefresh(),
+		Unclosable:    !a.canLogOut(s),
+		OpenedAt:      s.rec.OpenedAt,
+		RefreshedAt:   s.rec.RefreshedAt,
+		Horizon:       s.rec.Horizon,
+		Revocations:   pending.Revocations,
+		Tries:         pending.Tries,
+		LastError:     pending.LastError,
 	}
 	if s.token != nil {
 		st.ExpiresAt = s.token.ExpiresAt

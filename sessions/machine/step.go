@@ -1,6 +1,9 @@
 package machine
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,27 +17,34 @@ type Account struct {
 	boot   string
 	newID  func() SessionID
 
+	connection  ConnectionID // of the next logins; empty: no config names the account
+	connections map[ConnectionID]*connection
+
 	sessions map[SessionID]*session
-	current  map[string]*session // the shared session in use, by scopes
+	current  map[string]*session // the shared session in use, by shareKey
 	opening  *session            // the login under way: one at a time (rule 6)
 	due      dueHeap
 	logouts  dueHeap // of those that are closing
 	counters counters
 
-	waiters     []*waiter                // readers without an answer, oldest first
-	releasing   map[SessionID][]WaiterID // releases that wait for a logout
-	draining    bool
-	stopping    bool
-	drains      []WaiterID
-	closers     []closer
+	waiters   []*waiter                // readers without an answer, oldest first
+	releasing map[SessionID][]WaiterID // releases that wait for a logout
+	stopping  bool
+	draining  bool // since the last Configured
+	drains    []drain
+	closers   []closer
+
 	fullNoted   time.Time // when people were last told that the budget is full
 	lastGrant   uint64
-	life        map[string]time.Duration // longest lease of a new token, by scopes
+	staticReads uint64
+	life        map[string]tokenLife // of new tokens, by shareKey
 	guard       guardState
-	pause       pause
+	persons     map[string]personGuard // people whose typed codes were refused
+	pause       pause                  // of all logins
+	keyPauses   map[string]pause       // of those with these scopes and parameters
 	codes       codes
 	nextLogin   time.Time // none before: the server is still busy with the last one
-	loginWakeAt time.Time // a waiter waits for this step of the one-time code, or for nextLogin
+	loginWakeAt time.Time // when a waiter's turn comes
 	list        sessionList
 	clock       Clock
 	keep        keepAlive
@@ -51,20 +61,27 @@ type Account struct {
 // session is one upstream login.
 type session struct {
 	rec   Record
-	key   string // its scopes, joined
+	key   string // shareKey of its scopes and parameters
 	phase phase
 	// durable: the login leaves a session at the server, so the ledger holds it.
 	durable bool
 	entered bool // in the counters
+	refers  bool // to its connection
 	doomed  bool // close it as soon as its login is answered
 
-	refreshing, loggingOut bool // a call is under way
-	storing                bool // a Put or Remove is under way
-	dirty                  bool // the ledger should hold something else than it was told
+	refreshing bool // a refresh is under way
+	loggingOut bool // a logout is under way, or waits for the refresh
+	storing    bool // a Put or Remove is under way
+	dirty      bool // the ledger should hold something else than it was told
 
-	trial   *trial
-	opener  WaiterID // who caused the login; 0: nobody, it is a successor
-	request *Login   // until it is sent
+	via       ConnectionID // of the refresh or logout under way
+	triedWith ConnectionID // the connection in force that was tried in place of its own
+
+	trial     *Verify
+	opener    WaiterID // who caused the login; 0: nobody, it is a successor
+	person    string   // who typed its code
+	request   *Login   // until it is sent
+	refresher WaiterID // a check that waits for its refresh
 
 	token       *Token       // what is handed out; nil: none is held
 	published   int          // generation of the newest token that was handed out
@@ -76,6 +93,8 @@ type session struct {
 	trouble   *trouble  // with the last refreshes; nil: there was none
 	forcedAt  time.Time // the last refresh that a rejected token asked for
 	fadesAt   time.Time // when the server ends it whatever we do; zero: not known
+
+	listRefused int // generation of its newest token that the server refused a list
 
 	// changedIn is the Step in which the server's side of it changed last: a list
 	// that was asked for before says nothing about it.
@@ -115,6 +134,8 @@ type generation struct {
 	grants  grantSet
 	// nameless: leases from before the engine was started may hold it, too.
 	nameless bool
+	// static: somebody read the token without a lease.
+	static bool
 }
 
 // phase is what a session is doing. doc.go tells how one leads to another.
@@ -127,7 +148,7 @@ const (
 	open                   // it can be handed out
 	lost                   // the login had no answer: it may be open
 	closing                // it waits for its logout
-	spent                  // ended; its code is remembered
+	codeHold               // ended; its record holds the one-time code that it spent
 	removing               // nothing is left but the record
 )
 
@@ -136,21 +157,30 @@ type waiter struct {
 	want     Want
 	key      string
 	deadline time.Time
-	trial    *trial
+	trial    *Verify // nil: a reader
 	// newerThan is a token that will not do for this waiter (rule 12).
 	newerThan TokenRef
 	refreshed bool // it has waited for a refresh; another would not help
 	answered  bool
 }
 
-// trial is what a verification brings along.
-type trial struct{ verify Verify }
-
-func scopesKey(scopes []string) string { return strings.Join(scopes, " ") }
+// shareKey names the shared session of these scopes and parameters.
+func shareKey(scopes []string, params map[string]string) string {
+	key := strings.Join(scopes, " ")
+	if len(params) == 0 {
+		return key
+	}
+	var b strings.Builder
+	b.WriteString(key)
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		fmt.Fprintf(&b, "\n%q=%q", name, params[name])
+	}
+	return b.String()
+}
 
 // Step takes one event and returns what is to be done about it, in order.
 func (a *Account) Step(ev Event, now time.Time) []Effect {
-	a.now = now
+	a.attendClock(now)
 	a.steps++
 	switch e := ev.(type) {
 	case Acquire:
@@ -161,12 +191,14 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 		a.abandon(e.Waiter)
 	case Release:
 		a.release(e)
+	case RefreshNow:
+		a.refreshNow(e)
 	case Compare:
 		a.compareWith(e)
 	case CloseSession:
 		a.closeSession(e)
 	case Drain:
-		a.drain(e.Waiter)
+		a.drainAll(e.Waiter)
 	case Configured:
 		a.configured(e)
 	case Stop:
@@ -185,6 +217,8 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 		a.stored(e)
 	case GuardStored:
 		a.guardStored(e.Err)
+	case ConnectionDropped:
+		a.connectionDropped(e)
 	case Tick:
 	}
 	a.settle()
@@ -193,15 +227,23 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 	return effects
 }
 
-// settle does what state and time ask for, the same after every event.
+// settle does what state and time ask for, the same after every event. The order
+// decides who comes first:
+//   - readers, before time: a session that somebody waits for is not idle;
+//   - a login to keep the account alive after the readers': theirs will do;
+//   - the list when it is known what was opened and closed, since it may be asked for
+//     with a token that has to be kept for that;
+//   - then the answers to those who wait for all that to be over;
+//   - last what is to be forgotten, since everything before may still refer to it.
 func (a *Account) settle() {
 	a.serve()
-	a.passTime() // after serve: only what nobody took is idle
+	a.passTime()
 	a.attendKeepAlive()
 	a.compare()
 	a.finishDrains()
 	a.finishClosers()
-	a.flushGuard()
+	a.attendGuard()
+	a.dropConnections()
 }
 
 func (a *Account) emit(e Effect) { a.effects = append(a.effects, e) }
@@ -222,22 +264,22 @@ func (a *Account) noteID(what Occurrence, id SessionID, detail string) {
 // stored before it is given.
 func (a *Account) reply(r Reply) { a.replies = append(a.replies, r) }
 
-// configured puts other limits in force. Live sessions go on; pending logouts
-// are tried at once, with the newest credentials.
+// configured puts other settings in force. Live sessions go on over the connection
+// that they have; pending logouts are tried at once, since the newest client secret
+// may help them.
 func (a *Account) configured(e Configured) {
-	a.limits = e.Limits
+	a.limits, a.connection = e.Limits, e.Connection
+	a.setConnections(e.Known)
 	a.draining = false
 	clear(a.life) // what is known of the tokens may be out of date
 	if e.Reopen {
 		a.list.forget()
-	}
-	for _, w := range a.drains {
-		a.reply(Reply{Waiter: w, Err: &Refusal{Reason: Closed, Message: "the config was written again meanwhile", Advice: "try again"}})
-	}
-	a.drains = nil
-	if e.Reopen {
 		a.reopen()
 	}
+	for _, d := range a.drains {
+		a.reply(Reply{Waiter: d.waiter, Err: &Refusal{Reason: Closed, Message: "the config was written again meanwhile", Advice: "try again"}})
+	}
+	a.drains = nil
 	a.keep.retryAt, a.keep.tries = time.Time{}, 0
 	a.forgetLogin()
 	for s := range a.counters.closing {
@@ -246,14 +288,34 @@ func (a *Account) configured(e Configured) {
 	}
 }
 
-// Forgettable says whether the account can be forgotten: nothing is in its ledger,
-// nobody waits, and no config names it.
+// Forgettable says whether the account can be forgotten: no config names it, nothing
+// is in its ledger, nobody waits, and no pause would be forgotten with it.
 func (a *Account) Forgettable() bool {
-	return a.limits.Retired && len(a.sessions) == 0 && len(a.waiters) == 0 && len(a.drains) == 0
+	return a.retired() && len(a.sessions) == 0 && len(a.waiters) == 0 && len(a.drains) == 0 &&
+		len(a.connections) == 0 && a.guard.Guard == Guard{} && a.guard.storing == 0 && a.restsUntil().IsZero()
 }
 
-// Retired says that no config names the account.
-func (a *Account) Retired() bool { return a.limits.Retired }
+// retired says that no config names the account (any more).
+func (a *Account) retired() bool { return a.connection == "" }
 
 // Capabilities are what the account's upstream can do.
 func (a *Account) Capabilities() providers.Capabilities { return a.limits.Capabilities }
+
+// earliest returns the first of some times; zero ones do not count.
+func earliest(times ...time.Time) time.Time {
+	var first time.Time
+	for _, t := range times {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// later returns the second of two times.
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,154 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// Every session keeps the connection that opened it until it is closed, whatever
+// becomes of its config (rule 1). The shell knows the connections and stores each
+// before the first record that refers to it; the machine says when one may go.
+
+// ConnectionID names a connection of the account.
+type ConnectionID string
+
+// Connection is what the machine needs to know of one.
+type Connection struct {
+	ID             ConnectionID
+	Capabilities   providers.Capabilities
+	RequestTimeout time.Duration
+	// SameClient: the one in force reaches the same server as the same client, so
+	// that it can stand in where this one's client authentication is refused.
+	SameClient bool
+}
+
+// connection is one that is known, and how it is used.
+type connection struct {
+	Connection
+
+	sessions int       // that refer to it
+	stored   bool      // a record referred to it: the storage may hold it
+	unusedAt time.Time // since when no session refers to it
+	dropAt   time.Time // not removed before: the last try failed
+	dropping bool      // its removal is under way
+}
+
+// connectionKept is how long the connection in force stays in storage without a
+// session, so that an account of short leases does not write it for each of them.
+const connectionKept = time.Minute
+
+// setConnections takes in what the shell knows.
+func (a *Account) setConnections(known []Connection) {
+	for _, c := range known {
+		k := a.connections[c.ID]
+		if k == nil {
+			k = &connection{unusedAt: a.now}
+			a.connections[c.ID] = k
+		}
+		k.Connection = c
+	}
+}
+
+// refer has a session use a connection from now on.
+func (a *Account) refer(s *session, id ConnectionID) {
+	if old := a.connections[s.rec.Connection]; old != nil && s.refers {
+		old.sessions--
+		old.unusedAt = a.now
+	}
+	s.rec.Connection, s.refers = id, true
+	c := a.connections[id]
+	if c == nil { // its entry could not be read: the session ends by age
+		c = &connection{Connection: Connection{ID: id}}
+		a.connections[id] = c
+	}
+	c.sessions++
+	c.stored = c.stored || s.durable
+}
+
+// unrefer takes a session that has ended off its connection.
+func (a *Account) unrefer(s *session) {
+	if c := a.connections[s.rec.Connection]; c != nil && s.refers {
+		c.sessions--
+		c.unusedAt = a.now
+		s.refers = false
+	}
+}
+
+// connectionOf is how a session is reached.
+func (a *Account) connectionOf(s *session) Connection {
+	return a.connections[s.rec.Connection].Connection
+}
+
+// timeoutOf bounds one call for a session.
+func (a *Account) timeoutOf(s *session) time.Duration {
+	return max(a.connectionOf(s).RequestTimeout, time.Second)
+}
+
+// dropConnections removes the connections that no session needs any more.
+func (a *Account) dropConnections() {
+	for id, c := range a.connections {
+		if at, unused := a.connectionEnds(c); !unused || a.now.Before(at) {
+			continue
+		}
+		c.dropping = c.stored
+		a.emit(DropConnection{ID: id, Stored: c.stored})
+		if !c.stored {
+			delete(a.connections, id)
+		}
+	}
+}
+
+// Knows says that the connection is in use, or may be.
+func (a *Account) Knows(id ConnectionID) bool { return a.connections[id] != nil }
+
+// connectionEnds is when a connection is to be removed; false: it is needed, or
+// there is nothing to remove.
+func (a *Account) connectionEnds(c *connection) (time.Time, bool) {
+	switch {
+	case c.sessions > 0 || c.dropping || a.isOnTrial(c.ID):
+		return time.Time{}, false
+	case c.ID != a.connection:
+		return c.dropAt, true
+	case !c.stored:
+		return time.Time{}, false
+	}
+	return later(c.dropAt, c.unusedAt.Add(connectionKept)), true
+}
+
+// isOnTrial says that a verification waits to use the connection.
+func (a *Account) isOnTrial(id ConnectionID) bool {
+	for _, w := range a.waiters {
+		if w.trial != nil && w.trial.Connection.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// connectionDropped takes the answer to a DropConnection.
+func (a *Account) connectionDropped(e ConnectionDropped) {
+	c := a.connections[e.ID]
+	if c == nil {
+		return
+	}
+	c.dropping = false
+	switch {
+	case e.Err != nil:
+		c.dropAt = a.now.Add(storageRetry)
+	case c.sessions > 0: // used again meanwhile: its next write stores it
+	default:
+		c.stored = false
+	}
+}
+
+// standInFor is the connection in force, where it may be tried instead of a session's
+// own: the server refused that one's client, and only its secret was changed.
+func (a *Account) standInFor(s *session, err *providers.Error) (ConnectionID, bool) {
+	refused := err != nil && err.Kind == providers.BadCredentials && err.Outcome == providers.DidNotHappen
+	if !refused || a.connection == "" || s.triedWith == a.connection || s.rec.Connection == a.connection || !a.connectionOf(s).SameClient {
+		return "", false
+	}
+	s.triedWith = a.connection
+	return a.connection, true
+}
