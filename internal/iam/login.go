@@ -133,7 +133,7 @@ func (r *realm) denial() refusal {
 	case limit.Denial != Answer{}:
 		return limit.Denial.refusal()
 	case r.Release.SessionLimit == LimitAsFailure:
-		return refuse(http.StatusUnauthorized, "generic_authentication_error", "session limit exceeded")
+		return refuse(http.StatusUnauthorized, "generic_authentication_error", limit.Message)
 	default:
 		no := refuse(http.StatusForbidden, limit.Message, "")
 		no.page = true

@@ -68,7 +68,7 @@ type SessionLimitManner int
 // The manners of session limits.
 const (
 	NoLimiter      SessionLimitManner = iota // what denies is an extension, see SessionLimit.Denial
-	LimitAsFailure                           // 401 generic_authentication_error, "session limit exceeded"
+	LimitAsFailure                           // 401 generic_authentication_error, the realm's words as description
 	LimitForbidden                           // 403, the realm's words as error, or a page
 )
 

@@ -16,7 +16,7 @@ import (
 // limits are the sessions that a user may have.
 func limits() []scenario {
 	return []scenario{
-		{sentence: "deny: the sixth login of five is 403 with the realm's own words, as JSON and as a page, and 401 generic_authentication_error on 18 and 22; a logout makes room", of: limiter, realm: limited, try: denied},
+		{sentence: "deny: the sixth login of five is 403 with the realm's own words, as JSON and as a page, and 401 generic_authentication_error with them on 18 and 22; a logout makes room", of: limiter, realm: limited, try: denied},
 		{sentence: "deny: sessions of people count, and a refresh does not", of: limiter, realm: limited, try: othersCount},
 		{sentence: "terminate oldest: the login succeeds and the least recently used session is gone", of: limiter, realm: terminating, try: terminated},
 		{sentence: "the limit is not atomic: logins at once may pass it", of: limiter, realm: limited, try: atOnceOverTheLimit},
@@ -32,35 +32,18 @@ func (t withoutAccept) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// limitAsFailure is the denial of releases that do not use the realm's words.
-var limitAsFailure = iam.Answer{Status: http.StatusUnauthorized, Error: "generic_authentication_error", Description: "session limit exceeded"}
-
-// denied wants a login to be denied by the limit.
-func (w *world) denied(up upstream) {
-	w.Helper()
-	w.isDenial(up.tryLogin())
-}
-
-func (w *world) isDenial(err error) {
-	w.Helper()
-	words := ownWords
-	if w.release.SessionLimit == iam.LimitAsFailure {
-		words = limitAsFailure.Description
-	}
-	w.refused(err, providers.SessionLimit, words)
-}
-
 func denied(w *world) {
 	up := w.ocp(w.alice)
 	var last providers.TokenResponse
 	for range 5 {
 		last = up.login()
 	}
-	w.denied(up)
+	w.refused(up.tryLogin(), providers.SessionLimit, ownWords)
 	raw, page := w.post("token", w.loginForm(), nil), w.post("token", w.loginForm(), map[string]string{"Accept": "*/*"})
 	if w.release.SessionLimit == iam.LimitAsFailure {
-		w.answers(raw, limitAsFailure)
-		w.answers(page, limitAsFailure)
+		for _, answer := range []reply{raw, page} {
+			w.answered(answer, http.StatusUnauthorized, "generic_authentication_error", ownWords)
+		}
 	} else {
 		w.answered(raw, http.StatusForbidden, ownWords, "")
 		require.Equal(w, http.StatusForbidden, page.status)
@@ -85,7 +68,7 @@ func othersCount(w *world) {
 		up.login()
 	}
 	got = up.refresh(got)
-	w.denied(up)
+	w.refused(up.tryLogin(), providers.SessionLimit, ownWords)
 	listed := up.list(got)
 	require.Len(w, listed, 5)
 	persons := listed[person.text("session_state")]
@@ -119,7 +102,7 @@ func atOnceOverTheLimit(w *world) {
 	require.GreaterOrEqual(w, opened, 5)
 	for _, err := range results {
 		if err != nil {
-			w.isDenial(err)
+			w.refused(err, providers.SessionLimit, ownWords)
 		}
 	}
 	w.row.Found(fmt.Sprintf("%d of 12 under a limit of 5", opened))

@@ -38,6 +38,7 @@ func TestIdentityServer(t *testing.T) {
 		{"lost logins", "logins of which a third lose their answer, and there is no list", hasNoList, loseAnswersWithoutList},
 		{"lost logins", "an orphan is found through another session's token", hasList, findOrphan},
 		{"lost logins", "a snapshot restored elsewhere ends no session of its original", hasList, restoreSnapshot},
+		{"session limit", "reads while people hold all sessions", nil, findLimitFull},
 		{"brute force", "dedicated reads at once, of one user", nil, readAtOnce},
 	}
 	for _, release := range identityReleases(t) {
