@@ -90,6 +90,9 @@ test-servers: ## real OAuth 2.0 servers of other makes, and their table; OAUTH_S
 	OAUTH_SERVERS="$(OAUTH_SERVERS)" scripts/with-server $(GO_TEST) -parallel 100 ./test/oauthservers || failed=1; \
 	go run ./test/report <"$$REPORT" && exit $$failed
 
+test-kubernetes: ## the manifests of examples/kubernetes on a real kube-apiserver (etcd, kubectl; 6 minutes more to build it once)
+	@test/kubernetes/run
+
 test-long: ## the session engine's crash points, and a million random steps
 	@$(SHOW_COUNTS) $(GO_TEST) -v -run '^($(SEARCHES))$$' -rapid.checks=1000 ./sessions
 
@@ -101,6 +104,7 @@ mutate: ## plant mistakes in the heart of the code and list those that no test f
 
 release-check: ## what takes too long for each change: every Keycloak, and what it takes minutes to show
 	@LONG=1 $(MAKE) test-keycloak KEYCLOAKS="$(ALL_KEYCLOAKS)"
+	@$(MAKE) test-clients test-kubernetes
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
