@@ -83,7 +83,7 @@ test-prometheus: ## alert rules and dashboard, on a real Prometheus (Debian: pro
 	@scripts/with-server $(GO_TEST) -run '^$(PROMETHEUS)$$' ./test/alerts
 
 test-clients: ## real clients of Vault over three lives of a token, side by side, and their table; CLIENTS=agent: only those
-	@scripts/with-server go run ./test/clients -only "$(CLIENTS)"
+	@scripts/with-server go run ./test/clients -only "$(CLIENTS)" -doc docs/clients.md
 
 test-servers: ## real OAuth 2.0 servers of other makes, and their table; OAUTH_SERVERS="authlib oidc-provider" (two minutes)
 	@REPORT=$$(mktemp); export REPORT; trap 'rm -f "$$REPORT"' EXIT; failed=0; \

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -92,16 +93,33 @@ func vaultSecretsOperator(ctx context.Context, at *site) error {
 			lease := time.Duration(secret.LeaseDuration) * time.Second
 			horizon = time.Duration(float64(lease) * (0.67 + 0.1*rand.Float64()))
 		} else {
-			next, err := nextRead(secret)
+			ttl, err := rotation(secret.Data)
 			if err != nil {
 				return err
 			}
-			horizon = next - time.Second/2 + rand.N(150*time.Millisecond)
+			horizon = ttl + time.Second/2 + rand.N(150*time.Millisecond)
 		}
 		if !wait(ctx, horizon-time.Since(begun)) {
 			return nil
 		}
 	}
+}
+
+// rotation reads what the Vault Secrets Operator reads of an answer without lease.
+func rotation(data map[string]any) (ttl time.Duration, err error) {
+	last, _ := data["last_vault_rotation"].(string)
+	if _, err := time.Parse(time.RFC3339Nano, last); err != nil {
+		return 0, err
+	}
+	period, err := whole(data, "rotation_period")
+	if err == nil && period < 1 {
+		err = fmt.Errorf("rotation_period is %d", period)
+	}
+	if err != nil {
+		return 0, err
+	}
+	seconds, err := whole(data, "ttl")
+	return time.Duration(seconds) * time.Second, err
 }
 
 // csiProvider logs in and reads once for each mount, and again when the driver's

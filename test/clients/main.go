@@ -29,13 +29,15 @@ type options struct {
 	only  *regexp.Regexp
 	life  time.Duration
 	lives int
+	doc   string
 }
 
 func main() {
 	only := flag.String("only", "", "run only the clients whose name and mode this `regexp` matches")
 	var o options
-	flag.DurationVar(&o.life, "life", 30*time.Second, "how long a token lives")
+	flag.DurationVar(&o.life, "life", 40*time.Second, "how long a token lives")
 	flag.IntVar(&o.lives, "lives", 3, "how many lives of a token each client runs")
+	flag.StringVar(&o.doc, "doc", "", "`file` to write the table into, between its markers, where all clients ran")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
@@ -75,6 +77,9 @@ func run(ctx context.Context, o options) error {
 	var failed error
 	for _, r := range rows {
 		failed = errors.Join(failed, r.failure())
+	}
+	if failed == nil && o.doc != "" && len(chosen) == len(scenarios()) {
+		return writeDoc(o.doc, rows)
 	}
 	return failed
 }

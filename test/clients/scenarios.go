@@ -13,6 +13,7 @@ type scenario struct {
 
 	reads     string // "creds" or "static-creds"; "": it does not read tokens
 	dedicated bool   // the account's session_mode
+	pat       bool   // the account has a personal access token
 	revokes   bool   // its policy lets it revoke leases
 
 	// start runs the client until ctx ends; one that reads no tokens ends by

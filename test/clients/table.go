@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -20,6 +21,8 @@ func table(rows []row) string {
 			line = append(line, "FAILED")
 		case r.reads == "":
 			line = append(line, "ok")
+		case r.pat:
+			line = append(line, strconv.Itoa(r.tries), strconv.Itoa(r.refused), "–", strconv.Itoa(r.tokens), "–", "–", "–", strconv.Itoa(r.leases))
 		default:
 			line = append(line, strconv.Itoa(r.tries), strconv.Itoa(r.refused), strconv.Itoa(r.stats.Sessions), strconv.Itoa(r.tokens),
 				fmt.Sprintf("%.1f s", r.least.Seconds()), strconv.Itoa(r.stats.Logins), strconv.Itoa(r.stats.PeakSessions), strconv.Itoa(r.leases))
@@ -53,4 +56,23 @@ func table(rows []row) string {
 		}
 	}
 	return "\n" + out.String() + "\n" + remarks.String()
+}
+
+const (
+	docBegin = "<!-- written by make test-clients: begin -->\n"
+	docEnd   = "<!-- written by make test-clients: end -->\n"
+)
+
+// writeDoc puts the table between the markers of a document.
+func writeDoc(file string, rows []row) error {
+	old, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	before, rest, begins := strings.Cut(string(old), docBegin)
+	_, after, ends := strings.Cut(rest, docEnd)
+	if !begins || !ends {
+		return fmt.Errorf("%s has no markers to write between", file)
+	}
+	return os.WriteFile(file, []byte(before+docBegin+table(rows)+"\n"+docEnd+after), 0o600)
 }

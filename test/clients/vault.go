@@ -169,12 +169,17 @@ func nextRead(secret *api.Secret) (time.Duration, error) {
 	if secret.LeaseID != "" {
 		return time.Duration(secret.LeaseDuration) * time.Second * 4 / 5, nil
 	}
-	number, ok := secret.Data["ttl"].(json.Number)
+	ttl, err := whole(secret.Data, "ttl")
+	return time.Duration(ttl+1) * time.Second, err
+}
+
+// whole is a number of an answer.
+func whole(data map[string]any, name string) (int64, error) {
+	number, ok := data[name].(json.Number)
 	if !ok {
-		return 0, fmt.Errorf("an answer without lease has ttl %v (%[1]T)", secret.Data["ttl"])
+		return 0, fmt.Errorf("%s is %v (%[2]T)", name, data[name])
 	}
-	ttl, err := number.Int64()
-	return time.Duration(ttl)*time.Second + time.Second, err
+	return number.Int64()
 }
 
 func lifetimeWatcher(ctx context.Context, at *site) error {

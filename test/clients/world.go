@@ -72,8 +72,13 @@ func (w *world) startEmulator(ctx context.Context, chosen []scenario) error {
 	for i := range cfg.Realms {
 		cfg.Realms[i].TokenLife = w.life
 	}
+	panta, swarm := &cfg.Realms[0], &cfg.Realms[1]
 	for _, s := range chosen {
-		cfg.Realms[0].Users = append(cfg.Realms[0].Users, iam.User{Username: s.name(), Password: password, AccountRoles: true})
+		panta.Users = append(panta.Users, iam.User{Username: s.name(), Password: password, AccountRoles: true})
+	}
+	// Two users, since one of the emulator's has one token.
+	for _, token := range []string{oldPAT, newPAT} {
+		swarm.Users = append(swarm.Users, iam.User{Username: "owner-of-" + token, PersonalAccessToken: token})
 	}
 	w.emulator = iam.New(cfg)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -105,8 +110,9 @@ type site struct {
 	roleID   string // the same as an AppRole
 	secretID string
 
-	mu     sync.Mutex
-	remark string
+	mu      sync.Mutex
+	remark  string
+	deleted string // a personal access token that its owner deleted
 }
 
 // prepare writes the client's account and its policy, and lets it into Vault.
@@ -142,6 +148,12 @@ func (w *world) prepare(ctx context.Context, s scenario) (*site, error) {
 
 // account is the config of the client's user.
 func (w *world) account(s scenario) map[string]any {
+	if s.pat {
+		return map[string]any{
+			"provider": "ocp", "environment": "eu1", "auth_method": "pat", "personal_access_token": oldPAT,
+			"ttl": patLease.Seconds(),
+		}
+	}
 	fields := map[string]any{
 		"provider": "panta", "environment": "dmo", "base_url": w.url,
 		"client_id": iam.DemoPantaClient, "client_secret": iam.DemoPantaSecret,

@@ -35,6 +35,12 @@ var documents = map[string]document{
 		w.installed("v0.1.0", "v0.2.0")
 		w.quickStart()
 	}},
+	"docs/clients.md": {prepare: func(w *world) {
+		w.running(5 * time.Minute)
+		proxy, err := servers.FreePort()
+		require.NoError(w.t, err)
+		w.shells[""].typed = onPorts(map[string]string{"127.0.0.1:8207": fmt.Sprintf("127.0.0.1:%d", proxy)})
+	}},
 	"docs/operations.md":      {prepare: func(w *world) { w.running(5 * time.Minute) }},
 	"docs/security.md":        {prepare: func(w *world) { w.running(5 * time.Minute) }},
 	"docs/troubleshooting.md": {prepare: func(w *world) { w.running(5 * time.Minute) }},
