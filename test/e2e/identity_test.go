@@ -39,6 +39,7 @@ func TestIdentityServer(t *testing.T) {
 		{"lost logins", "an orphan is found through another session's token", hasList, findOrphan},
 		{"lost logins", "a snapshot restored elsewhere ends no session of its original", hasList, restoreSnapshot},
 		{"session limit", "reads while people hold all sessions", nil, findLimitFull},
+		{"client credentials", "50 reads and revokes leave no session", nil, useService},
 		{"brute force", "dedicated reads at once, of one user", nil, readAtOnce},
 	}
 	for _, release := range identityReleases(t) {
