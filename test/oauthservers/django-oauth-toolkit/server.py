@@ -21,7 +21,8 @@ settings.configure(
     ROOT_URLCONF=__name__,
     USE_TZ=True,
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "server.db", "OPTIONS": {"timeout": 20}}},
+    # SQLite refuses a transaction that begins with a read while another one writes.
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "server.db", "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20}}},
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "oauth2_provider"],
     # Nobody guesses these passwords, and hashing them well takes most of a login.
     PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
