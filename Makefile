@@ -51,7 +51,7 @@ demo: ## show the main job on a real Vault; IAM=keycloak, SERVER=vault, KEEP=1 (
 	@scripts/with-server scripts/demo
 
 # What is said in documents is said of Vault.
-bench chaos examples test-clients test-docs test-vault: override SERVER := $(or $(SERVER),vault)
+bench chaos examples test-clients test-docs test-servers test-vault: override SERVER := $(or $(SERVER),vault)
 test-openbao: override SERVER := openbao
 
 test: ## unit tests and end-to-end tests, on a real server and the IAM emulator
@@ -105,9 +105,9 @@ chaos: ## kill, cut off and starve real servers under load; SOAK=30m, SEED=…, 
 mutate: ## plant mistakes in the heart of the code and list those that no test finds; SAMPLE=400, SEED=…, MUTATE="-v …"
 	@go run ./tools/mutate -sample $(SAMPLE) -seed $(if $(filter 0,$(SEED)),1,$(SEED)) $(MUTATE) $(MUTATED)
 
-release-check: ## what takes too long for each change: every Keycloak, and what it takes minutes to show
+release-check: ## what takes too long for each change: every Keycloak, every other OAuth 2.0 server, and what it takes minutes to show
 	@$(MAKE) test-keycloak LONG=1 KEYCLOAKS="$(ALL_KEYCLOAKS)"
-	@$(MAKE) test-clients test-kubernetes
+	@$(MAKE) test-clients test-kubernetes test-servers
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
