@@ -63,16 +63,25 @@ func (u *upstream) sessions(ctx context.Context, realm, user string) (int, error
 	return u.emulator.AccountStats(realm, user).Sessions, nil
 }
 
-// nobodyIsLoggedIn fails while any user of any realm has a session.
+// nobodyIsLoggedIn fails while any user or service account of any realm has a session.
 func (u *upstream) nobodyIsLoggedIn() error {
 	for _, realm := range u.cfg.Realms {
+		var names []string
 		for _, user := range realm.Users {
-			n, err := u.sessions(context.Background(), realm.Name, user.Username)
+			names = append(names, user.Username)
+		}
+		for _, client := range realm.Clients {
+			if client.ServiceAccount {
+				names = append(names, "service-account-"+client.ID)
+			}
+		}
+		for _, name := range names {
+			n, err := u.sessions(context.Background(), realm.Name, name)
 			if err != nil {
 				return err
 			}
 			if n > 0 {
-				return fmt.Errorf("%s has %d sessions in realm %s", user.Username, n, realm.Name)
+				return fmt.Errorf("%s has %d sessions in realm %s", name, n, realm.Name)
 			}
 		}
 	}
