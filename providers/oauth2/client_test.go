@@ -366,7 +366,7 @@ func FuzzAnswer(f *testing.F) {
 			require.ErrorAs(t, err, &failure)
 			assert.NotEmpty(t, failure.Advice)
 			assert.GreaterOrEqual(t, failure.RetryAfter, time.Duration(0))
-			assert.LessOrEqual(t, len([]rune(failure.Message)), 301)
+			assert.LessOrEqual(t, len([]rune(failure.Message)), 501)
 			assert.True(t, got.AccessToken.Empty())
 			if failure.Outcome != providers.Happened {
 				assert.True(t, got.RefreshToken.Empty())

@@ -56,25 +56,23 @@ const (
 // encoding.
 func (e *echo) repeatedIn(text string) bool {
 	texts := readings(text)
-	windows := map[string]bool{}
-	for _, t := range texts {
-		for i := range len(t) - window + 1 {
-			windows[t[i:i+window]] = true
-		}
-	}
 	for _, value := range e.sent {
 		for _, v := range readings(value) {
-			for i := range len(v) - window + 1 {
-				if windows[v[i:i+window]] {
-					return true
-				}
-			}
-			if len(v) < window && slices.ContainsFunc(texts, func(t string) bool { return containsShort(t, v) }) {
+			if slices.ContainsFunc(texts, func(t string) bool { return repeats(t, v) }) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+func repeats(text, value string) bool {
+	for i := range len(value) - window + 1 {
+		if strings.Contains(text, value[i:i+window]) {
+			return true
+		}
+	}
+	return len(value) < window && containsShort(text, value)
 }
 
 func containsShort(text, value string) bool {
@@ -104,7 +102,7 @@ func isWordByte(c byte) bool {
 
 var (
 	percent = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
-	escaped = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}`)
+	escaped = regexp.MustCompile(`(?i)\\(u[0-9a-f]{4}|[fnrt])`)
 	base64s = regexp.MustCompile(`[A-Za-z0-9+/_-]{4,}`)
 )
 
@@ -126,17 +124,24 @@ func readings(text string) []string {
 }
 
 func unescape(text string) string {
-	const most = 3 // encodings in each other
+	const most = 20 // encodings in each other
 	for range most {
+		before := text
 		text = html.UnescapeString(text)
 		text = percent.ReplaceAllStringFunc(text, func(s string) string {
 			b, _ := hex.DecodeString(s[1:])
 			return string(b)
 		})
 		text = escaped.ReplaceAllStringFunc(text, func(s string) string {
+			if len(s) == len(`\n`) {
+				return " "
+			}
 			r, _ := strconv.ParseUint(s[2:], 16, 16)
 			return string(rune(r))
 		})
+		if text == before {
+			break
+		}
 	}
 	return text
 }
@@ -145,12 +150,12 @@ func unescape(text string) string {
 func plain(text string) string {
 	text = strings.Map(func(r rune) rune {
 		switch {
-		case r == '+':
+		case r == '+' || unicode.IsSpace(r):
 			return ' '
-		case r == '\\' || !unicode.IsPrint(r) && !unicode.IsSpace(r):
+		case r == '\\' || !unicode.IsPrint(r):
 			return -1
 		}
-		return unicode.ToLower(r)
+		return unicode.ToLower(unicode.ToUpper(r)) // ſ and s are one letter
 	}, text)
 	return strings.NewReplacer("https://", "", "http://", "").Replace(text)
 }

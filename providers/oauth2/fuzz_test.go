@@ -2,12 +2,15 @@ package oauth2
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"html"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pquerna/otp"
 	"github.com/stretchr/testify/assert"
@@ -45,6 +48,32 @@ func FuzzDecodeTokens(f *testing.F) {
 		assert.Greater(t, got.ExpiresIn, time.Duration(0))
 		assert.LessOrEqual(t, got.ExpiresIn, maxLife)
 		assert.GreaterOrEqual(t, got.RefreshExpiresIn, time.Duration(0))
+	})
+}
+
+// FuzzEcho repeats a value in each encoding that servers use: none gets by, in whatever
+// text it stands and whatever else was sent.
+func FuzzEcho(f *testing.F) {
+	for _, value := range []string{"hunter2", "p@ss wörd/1", "a", "100%", "a+b&c=d", "<b>&amp;", "\\u0041bcdefgh", "%41%42", "K\u212a", "ſecret-ſ", "\x00\xff"} {
+		f.Add(value, "no ", " here")
+	}
+	f.Fuzz(func(t *testing.T, value, before, after string) {
+		if len(value) > 200 || len(plain(unescape(value))) <= short {
+			return
+		}
+		sent := echo{sent: []string{"other", value}}
+		quoted, err := json.Marshal(value)
+		require.NoError(t, err)
+		for _, written := range []string{
+			value, url.QueryEscape(value), url.PathEscape(value), html.EscapeString(value), string(quoted[1 : len(quoted)-1]),
+			strings.ToUpper(value), strings.ToLower(value),
+			base64.StdEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value)),
+		} {
+			_ = sent.repeatedIn(before + written + after) // never a panic, whatever stands beside
+			if !sent.repeatedIn("no "+written+" here") && utf8.ValidString(value) && strings.EqualFold(value, strings.ToUpper(value)) {
+				t.Errorf("%q is not found as %q", value, written)
+			}
+		}
 	})
 }
 

@@ -51,6 +51,7 @@ func newTransport(a providers.Connection) *http.Transport {
 		roots.AppendCertsFromPEM([]byte(a.CACert))
 		t.TLSClientConfig.RootCAs = roots
 	}
+	t.DialTLSContext = dialTLS(t)
 	return t
 }
 

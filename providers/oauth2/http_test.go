@@ -125,6 +125,7 @@ func TestNothingIsRepeatedOverHTTP2(t *testing.T) {
 	var calls atomic.Int32
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		calls.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
 		assert.Equal(t, 2, r.ProtoMajor)
 		panic(http.ErrAbortHandler) // resets the stream
 	}))
@@ -315,4 +316,51 @@ func TestAProxysPasswordIsNotShown(t *testing.T) {
 	failure := assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
 	assert.NotContains(t, failure.Error(), "pr0xy")
 	assert.Contains(t, failure.Advice, "HTTPS_PROXY")
+}
+
+func TestAServerThatWantsAClientCertificateWasNotReached(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, http2 := range []bool{false, true} {
+			t.Run(tls.VersionName(version)+map[bool]string{true: ", HTTP/2"}[http2], func(t *testing.T) {
+				var calls atomic.Int32
+				s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))
+				s.Config.ErrorLog = log.New(io.Discard, "", 0)
+				s.TLS = &tls.Config{MinVersion: version, MaxVersion: version, ClientAuth: tls.RequireAnyClientCert}
+				s.EnableHTTP2 = http2
+				s.StartTLS()
+				t.Cleanup(s.Close)
+				a := at(s.URL)
+				a.CACert = pemOf(s.Certificate())
+				up := connect(t, a, "keycloak", nil)
+				for range 50 {
+					_, err := do(t.Context(), up, "login")
+					failure := assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
+					assert.Contains(t, failure.Message, "the server refused the TLS connection: ")
+					assert.Contains(t, failure.Advice, "client certificate")
+				}
+				assert.Zero(t, calls.Load())
+			})
+		}
+	}
+}
+
+func TestAServerThatAsksForACertificateAndNeedsNoneIsReached(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, http2 := range []bool{false, true} {
+			for _, tickets := range []bool{false, true} {
+				s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					assert.Equal(t, http2, r.ProtoMajor == 2)
+					_, _ = io.WriteString(w, granted)
+				}))
+				s.TLS = &tls.Config{MaxVersion: version, ClientAuth: tls.RequestClientCert, SessionTicketsDisabled: !tickets}
+				s.EnableHTTP2 = http2
+				s.StartTLS()
+				t.Cleanup(s.Close)
+				a := at(s.URL)
+				a.CACert = pemOf(s.Certificate())
+				_, err := do(t.Context(), connect(t, a, "keycloak", nil), "login")
+				require.NoError(t, err)
+			}
+		}
+	}
 }

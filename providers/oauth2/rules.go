@@ -1,7 +1,6 @@
 package oauth2
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -107,7 +106,7 @@ const refreshRefused = "log the session out, in case that only its tokens are de
 type refusal struct {
 	code        string // empty: the body has no error
 	description string
-	body        []byte // where it is no JSON object
+	page        string // the beginning of the body, where it is no JSON object
 }
 
 func readRefusal(a answer) refusal {
@@ -121,7 +120,7 @@ func readRefusal(a answer) refusal {
 		OK          *bool           `json:"ok"`
 	}
 	if a.cut != nil || !readObject(a.body, &fields) {
-		return refusal{body: a.body}
+		return refusal{page: cut(string(a.body[:min(len(a.body), 4*maxMessage)]))}
 	}
 	var inner struct{ Status, Message string } // of an error that is an object
 	var said refusal
@@ -141,8 +140,12 @@ func readRefusal(a answer) refusal {
 			said.description = description
 		}
 	}
+	said.code, said.description = cut(said.code), cut(said.description)
 	return said
 }
+
+// cut keeps as much of a server's words as can matter.
+func cut(words string) string { return strings.ToValidUTF8(words[:min(len(words), 4*maxMessage)], "") }
 
 // freeText: there is an error, and it is no OAuth error code.
 func (r refusal) freeText() bool { return r.code != "" && !slices.Contains(oauthCodes(), r.code) }
@@ -154,7 +157,7 @@ func (r refusal) has(part string) bool {
 
 // words are all that the answer says, of a page too.
 func (r refusal) words() string {
-	return strings.Join([]string{r.code, r.description, string(bytes.ToValidUTF8(r.body, nil))}, " ")
+	return strings.Join([]string{r.code, r.description, r.page}, " ")
 }
 
 // oauthCodes are the codes of RFC 6749 section 5.2, RFC 7009 section 2.2.1, RFC 6750
