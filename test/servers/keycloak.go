@@ -122,7 +122,7 @@ func startKeycloak(ctx context.Context, name string, ownClock bool) (_ *Keycloak
 	if k.proc, err = spawn(dist, port); err != nil {
 		return nil, err
 	}
-	err = k.proc.await(ctx, "Keycloak "+name, 3*time.Minute, func(ctx context.Context) bool {
+	err = k.proc.await(ctx, "Keycloak "+name, 5*time.Minute, func(ctx context.Context) bool {
 		return status(ctx, k.BaseURL+"/realms/master") == http.StatusOK
 	})
 	if err != nil {
