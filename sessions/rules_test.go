@@ -91,20 +91,22 @@ func TestRule1ALoginWhoseAnswerWasLostCountsUntilTheServerHasDroppedIt(t *testin
 }
 
 func TestRule1ALoginWhoseAnswerIsOfNoUseIsLoggedOut(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
-		settings := p.settings()
-		answer := &failing{
-			err: &providers.Error{Kind: providers.Protocol, Outcome: providers.Happened},
-			got: providers.TokenResponse{RefreshToken: providers.NewSecret("rt-useless")},
-		}
-		settings.Upstream = answer
-		require.NoError(t, p.Configure(t.Context(), accountID, settings, false))
-		_, err := p.Acquire(t.Context(), dedicated)
-		require.Equal(t, providers.Happened, upstreamError(t, err).Outcome)
-		synctest.Wait()
-		require.Equal(t, []string{"rt-useless"}, answer.loggedOut)
-		require.Empty(t, w.records())
-	})
+	for _, left := range []providers.TokenResponse{
+		{RefreshToken: providers.NewSecret("rt-useless")},
+		{AccessToken: providers.NewSecret("at-useless")}, // where it can be revoked
+	} {
+		inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+			settings := p.settings()
+			answer := &failing{err: &providers.Error{Kind: providers.Misconfigured, Outcome: providers.Happened}, got: left}
+			settings.Upstream = answer
+			require.NoError(t, p.Configure(t.Context(), accountID, settings, false))
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.Equal(t, providers.Happened, upstreamError(t, err).Outcome)
+			synctest.Wait()
+			require.Equal(t, []string{left.RefreshToken.Reveal() + left.AccessToken.Reveal()}, answer.loggedOut)
+			require.Empty(t, w.records())
+		})
+	}
 }
 
 func TestRule1TheEndOfAMountLogsEverySessionOut(t *testing.T) {
@@ -948,7 +950,7 @@ type failing struct {
 }
 
 func (f *failing) Capabilities() providers.Capabilities {
-	return providers.Capabilities{Sessions: true, Logout: true}
+	return providers.Capabilities{Sessions: true, Logout: true, RevokesAccess: true}
 }
 
 func (f *failing) Login(context.Context, providers.LoginRequest) (providers.TokenResponse, error) {
@@ -961,7 +963,7 @@ func (f *failing) Refresh(context.Context, providers.Secret) (providers.TokenRes
 }
 
 func (f *failing) Logout(_ context.Context, token providers.SessionTokens) error {
-	f.loggedOut = append(f.loggedOut, token.Refresh.Reveal())
+	f.loggedOut = append(f.loggedOut, token.Refresh.Reveal()+token.Access.Reveal())
 	return nil
 }
 

@@ -216,23 +216,11 @@ func refusedHandshake(err error) string {
 	return ""
 }
 
-// handshakeAlerts are those of RFC 8446 section 6 that end a handshake: what the
-// server finds wrong with us before it reads anything.
+// handshakeAlerts are those of RFC 8446 section 6 that end a handshake, from
+// handshake_failure to certificate_required: what the server finds wrong with us
+// before it reads anything.
 func handshakeAlerts() []tls.AlertError {
-	return []tls.AlertError{
-		40,  // handshake_failure
-		42,  // bad_certificate
-		43,  // unsupported_certificate
-		44,  // certificate_revoked
-		45,  // certificate_expired
-		46,  // certificate_unknown
-		48,  // unknown_ca
-		49,  // access_denied
-		70,  // protocol_version
-		71,  // insufficient_security
-		112, // unrecognized_name
-		116, // certificate_required
-	}
+	return []tls.AlertError{40, 42, 43, 44, 45, 46, 48, 49, 70, 71, 112, 116}
 }
 
 // noConnection tells why a request could not be sent. It words what it knows

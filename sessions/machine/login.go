@@ -292,9 +292,9 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	case err.Outcome == providers.DidNotHappen:
 		a.note(LoginFailed, s, err.Error())
 		a.rememberOrRemove(s)
-	case err.Outcome == providers.Happened && !e.Got.RefreshToken.Empty():
+	case err.Outcome == providers.Happened && (!e.Got.RefreshToken.Empty() || !e.Got.AccessToken.Empty()):
 		a.note(LoginFailed, s, err.Error())
-		s.rec.Refresh = e.Got.RefreshToken
+		s.rec.Refresh, s.rec.Access = e.Got.RefreshToken, e.Got.AccessToken
 		s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
 		s.rec.Stage = Closing
 		a.save(s)
