@@ -8,7 +8,6 @@ package backend
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -51,7 +50,7 @@ func FactoryOf(available []providers.Provider) logical.Factory {
 	}
 }
 
-func compose(known registry, conf *logical.BackendConfig) paths.Doors {
+func compose(known registry, conf *logical.BackendConfig) paths.Handler {
 	build := Build()
 	metrics := telemetry.NewMetrics(telemetry.Build{Version: build.Version, Commit: build.Commit})
 	events := telemetry.NewEvents(conf.EventsSender, conf.Logger.Named("events"))
@@ -66,7 +65,7 @@ func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 	})
 	metrics.Watch(engine.Readings, events.Dropped)
 	configured.Serve(engine)
-	rooms := paths.Rooms{
+	dependencies := paths.Dependencies{
 		Configs:   configured,
 		Roles:     configured,
 		Names:     configured,
@@ -83,26 +82,19 @@ func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 		Help:           help,
 		BackendType:    logical.TypeLogical,
 		RunningVersion: runningVersion(build.Version),
-		Paths:          paths.All(rooms),
-		Secrets:        paths.Secrets(rooms),
+		Paths:          paths.All(dependencies),
+		Secrets:        paths.Secrets(dependencies),
 		PathsSpecial: &logical.Paths{
 			// The trailing slash makes each a prefix.
-			SealWrapStorage: []string{store.ConfigPrefix, store.RetiredPrefix, sessions.SessionPrefix, sessions.ConnectionPrefix},
+			SealWrapStorage: []string{store.ConfigPrefix, sessions.SessionPrefix, sessions.ConnectionPrefix},
 		},
 		Invalidate: func(_ context.Context, key string) { configured.Invalidate(key) },
 	}
-	var tidied atomic.Bool
-	b.PeriodicFunc = func(ctx context.Context, _ *logical.Request) error {
-		if !b.WriteSafeReplicationState() {
-			return nil
+	b.PeriodicFunc = func(context.Context, *logical.Request) error {
+		if b.WriteSafeReplicationState() {
+			engine.Nudge()
 		}
-		engine.Nudge()
-		if tidied.Load() {
-			return nil
-		}
-		err := configured.Tidy(ctx)
-		tidied.Store(err == nil)
-		return err
+		return nil
 	}
 	b.InitializeFunc = func(context.Context, *logical.InitializationRequest) error {
 		// A standby or secondary neither writes nor logs in (rule 9).
@@ -112,7 +104,7 @@ func compose(known registry, conf *logical.BackendConfig) paths.Doors {
 		return nil
 	}
 	b.Clean = func(ctx context.Context) { clean(ctx, b, engine, events) }
-	return paths.Doors{Backend: b}
+	return paths.Handler{Backend: b}
 }
 
 // clean ends the background work and, at the end of a mount, every session.

@@ -415,7 +415,7 @@ func TestWhatHoldsSecretsIsSealWrapped(t *testing.T) {
 		}
 		require.True(t, covered || !secret, key)
 	}
-	require.ElementsMatch(t, []string{"config/", "session/", "retired/", "connection/"}, wrapped)
+	require.ElementsMatch(t, []string{"config/", "session/", "connection/"}, wrapped)
 }
 
 func TestTheVersionIsReported(t *testing.T) {

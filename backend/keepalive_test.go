@@ -13,37 +13,31 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/internal/iam"
 )
 
-func ownedToken() map[string]any {
-	config := eu1()
-	config["auth_method"], config["personal_access_token"] = "pat", iam.DemoSwarmPAT
-	return config
-}
-
-func TestTheOwnerOfATokenIsKeptAliveByTheActiveNodeAlone(t *testing.T) {
+func TestAnAccountIsKeptAliveByTheActiveNodeAlone(t *testing.T) {
 	server := iam.New(iam.Demo())
 	storage := &logical.InmemStorage{}
 	account := func() iam.AccountStats { return server.AccountStats(iam.DemoSwarmRealm, iam.DemoOCPUser) }
-	unverified := ownedToken()
-	unverified["verify"] = false
+	config := eu1()
+	config["keepalive_interval"], config["verify"] = "30d", false
 
 	// Nothing is known of the account's logins, so one is due at once.
 	first := start(t, server, storage)
-	first.write("config/token", unverified)
-	require.Eventually(t, func() bool { return first.read("config/token").Data["last_login"] != nil }, time.Minute, time.Millisecond)
+	first.write("config/eu1", config)
+	require.Eventually(t, func() bool { return first.read("config/eu1").Data["last_login"] != nil }, time.Minute, time.Millisecond)
 	require.Eventually(t, func() bool { return account().Sessions == 0 }, time.Minute, time.Millisecond)
 	require.Equal(t, 1, account().Logins)
-	last := first.read("config/token").Data["last_login"]
+	last := first.read("config/eu1").Data["last_login"]
 	first.Cleanup(t.Context())
 
 	system := logical.TestSystemView()
 	system.ReplicationStateVal = consts.ReplicationPerformanceStandby
 	standby := startWith(t, server.Transport(), storage, system)
-	require.Equal(t, last, standby.read("config/token").Data["last_login"], "a standby tells what is stored")
-	require.Empty(t, standby.read("config/token").Warnings)
+	require.Equal(t, last, standby.read("config/eu1").Data["last_login"], "a standby tells what is stored")
+	require.Empty(t, standby.read("config/eu1").Warnings)
 
 	next := start(t, server, storage)
-	require.Equal(t, last, next.read("config/token").Data["last_login"], "and so does the next life")
-	_, err := next.do(logical.DeleteOperation, "config/token", nil)
+	require.Equal(t, last, next.read("config/eu1").Data["last_login"], "and so does the next life")
+	_, err := next.do(logical.DeleteOperation, "config/eu1", nil)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		keys, err := logical.CollectKeys(t.Context(), storage)

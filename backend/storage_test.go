@@ -51,7 +51,7 @@ func TestTheStorageOfThisVersionIsKept(t *testing.T) {
 			}
 		}
 		require.Equal(t, map[string]int{"open": 4, "closing": 1, "opening": 1, "spent": 1}, stages, "a session of every stage")
-		for _, prefix := range []string{"config/", "role/", "account/", "retired/", "guard/", "mount/", "connection/"} {
+		for _, prefix := range []string{"config/", "role/", "account/", "connection/", "guard/", "mount/", "connection/"} {
 			require.True(t, slices.ContainsFunc(slices.Collect(maps.Keys(kept.Storage)), func(key string) bool { return strings.HasPrefix(key, prefix) }), prefix)
 		}
 		if *keepStorage != "" {
@@ -77,11 +77,10 @@ func dieInTheMiddle(t *testing.T) storedMount {
 	// Open: two of its own for dmo, one shared for eu1, whose code is remembered.
 	p.write("config/dmo", dmo())
 	shared := eu1()
-	maps.Copy(shared, map[string]any{"max_sessions": 4, "linger": "1m"})
+	maps.Copy(shared, map[string]any{"max_sessions": 4, "linger": "1m", "keepalive_interval": "30d"})
 	p.write("config/eu1", shared)
 	p.write("config/eu1-pat", map[string]any{
-		"provider": "ocp", "environment": "eu1", "auth_method": "pat", "username": iam.DemoOCPUser, "password": iam.DemoOCPPassword,
-		"totp_secret": iam.DemoTOTPSecret, "personal_access_token": iam.DemoSwarmPAT,
+		"provider": "ocp", "environment": "eu1", "auth_method": "pat", "personal_access_token": iam.DemoSwarmPAT,
 	})
 	p.write("roles/reports", map[string]any{"config": "eu1", "ttl": "1m", "max_ttl": "4m"})
 	p.write("roles/nlu", map[string]any{"config": "eu1-pat", "ttl": "10m"})
@@ -120,10 +119,10 @@ func dieInTheMiddle(t *testing.T) storedMount {
 	// Closing, of an account without config.
 	peter := dmo()
 	maps.Copy(peter, map[string]any{"username": iam.DemoPlainUser, "password": iam.DemoPlainPassword, "verify": false})
-	p.write("config/retired", peter)
-	kept.Leases["retired"] = p.read("creds/retired").Secret.InternalData
+	p.write("config/deleted", peter)
+	kept.Leases["deleted"] = p.read("creds/deleted").Secret.InternalData
 	server.Inject(iam.Fault{Op: iam.OpLogout, Kind: iam.Status})
-	_, err = p.do(logical.DeleteOperation, "config/retired", map[string]any{"force": true})
+	_, err = p.do(logical.DeleteOperation, "config/deleted", map[string]any{"force": true})
 	require.NoError(t, err)
 
 	// Others.

@@ -21,7 +21,7 @@ type Registry interface {
 type Engine interface {
 	Verify(ctx context.Context, trial sessions.Settings, r sessions.Request) error
 	Configure(ctx context.Context, id sessions.AccountID, s sessions.Settings, reopen bool) error
-	InUse(ctx context.Context, id sessions.AccountID) (int, error)
+	Status(ctx context.Context, id sessions.AccountID) (sessions.Status, error)
 	Drain(ctx context.Context, id sessions.AccountID) error
 	KeepAlive(ctx context.Context, id sessions.AccountID) (sessions.KeepAlive, error)
 }
@@ -45,8 +45,8 @@ type Configs struct {
 	// that what was stored last is what it is told last.
 	inForce sync.Mutex
 
-	connections store.Cache[*connection] // by config
-	targets     store.Cache[*Target]     // by role or config
+	configs store.Cache[*config]
+	targets store.Cache[*Target] // by role or config
 }
 
 // New returns what is stored in entries. Call Serve before anything is written.
@@ -68,15 +68,15 @@ func (c *Configs) Serve(engine Engine) { c.engine = engine }
 // Invalidate forgets what was made from a storage entry that somebody else wrote.
 func (c *Configs) Invalidate(key string) {
 	if name, ok := c.entries.Configs.Name(key); ok {
-		c.dropConfig(name)
+		c.drop(name)
 	}
 	if name, ok := c.entries.Roles.Name(key); ok {
 		c.targets.Drop(name)
 	}
 }
 
-// dropConfig forgets a config and what was made from it.
-func (c *Configs) dropConfig(name string) {
-	c.connections.Drop(name)
+// drop forgets a config and what was made from it.
+func (c *Configs) drop(name string) {
+	c.configs.Drop(name)
 	c.targets.DropWhere(func(t *Target) bool { return t.Config == name })
 }

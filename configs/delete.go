@@ -9,7 +9,7 @@ import (
 )
 
 // Delete removes a config after its sessions are logged out. With force it
-// does so although some could not be: what their logouts need is kept (rule 10).
+// does so although some could not be: that goes on in the background (rule 10).
 func (c *Configs) Delete(ctx context.Context, name string, force bool) (warnings []string, err error) {
 	unlock, err := c.names.lock(ctx, name)
 	if err != nil {
@@ -17,7 +17,7 @@ func (c *Configs) Delete(ctx context.Context, name string, force bool) (warnings
 	}
 	defer unlock()
 
-	entry, found, err := c.entries.Configs.Get(ctx, name)
+	given, found, err := c.entries.Configs.Get(ctx, name)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -26,110 +26,78 @@ func (c *Configs) Delete(ctx context.Context, name string, force bool) (warnings
 	}
 	defer c.endDelete(name)
 
-	n, err := c.connect(name, entry)
-	if err != nil {
-		if !force {
-			return nil, &Refusal{
-				Message: fmt.Sprintf("the stored config is not valid any more: %v", err),
-				Advice:  "write that field again, or delete with force=true; sessions that are open then end by age",
-				Err:     err,
-			}
+	n, err := c.build(name, given)
+	switch {
+	case err == nil && n.logsIn():
+		return c.drainAndRemove(ctx, n, force)
+	case err != nil && !force:
+		return nil, &Refusal{
+			Message: fmt.Sprintf("the stored config is not valid any more: %v", err),
+			Advice:  "write that field again, or delete with force=true",
+			Err:     err,
 		}
-		return nil, c.remove(ctx, name, nil)
 	}
-	other, err := c.other(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	if !n.logsIn() && (other != nil || !n.canLogIn()) {
-		return c.removeToken(ctx, n, other)
-	}
-	return c.drainAndRemove(ctx, n, other, force)
+	return nil, c.remove(ctx, name, "")
 }
 
-// removeToken removes the config of a personal access token whose account has
-// no session for its sake: nobody logs in, or the other config does.
-func (c *Configs) removeToken(ctx context.Context, n, other *connection) (warnings []string, err error) {
-	if err := c.remove(ctx, n.name, n); err != nil || other == nil {
-		return nil, err
-	}
-	if err := c.putInForce(ctx, n.id, false); err != nil {
-		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but its account is still kept alive: %v; write config %q without any field", n.name, err, other.name))
-	}
-	return warnings, nil
-}
-
-func (c *Configs) drainAndRemove(ctx context.Context, n, other *connection, force bool) (warnings []string, err error) {
-	if drained := c.engine.Drain(ctx, n.id); drained != nil {
+func (c *Configs) drainAndRemove(ctx context.Context, n *config, force bool) (warnings []string, err error) {
+	drained := c.engine.Drain(ctx, n.id)
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if drained != nil {
 		if !force {
-			c.configureBack(ctx, n)
+			c.reopen(ctx, n)
 			return nil, &Refusal{
-				Message: "it is not deleted: " + whatOf(drained),
-				Advice:  "try again when the server can be reached, or use force=true: then what the logouts need is kept until they are done",
+				Message: "it is not deleted: " + messageOf(drained),
+				Advice:  "try again when the server can be reached, or use force=true: then logouts go on in the background",
 				Err:     drained,
 			}
 		}
-		if err := c.retire(ctx, n); err != nil {
-			c.configureBack(ctx, n)
-			return nil, err
-		}
-		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but not all of its sessions are logged out yet: %s; that goes on in the background", n.name, whatOf(drained)))
+		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but not all of its sessions are logged out yet: %s; that goes on in the background", n.name, messageOf(drained)))
 	}
-	if err := c.remove(ctx, n.name, n); err != nil {
-		c.configureBack(ctx, n)
+	if err := c.remove(ctx, n.name, n.id); err != nil {
+		c.reopen(ctx, n)
 		return nil, err
 	}
-	if other != nil && !other.canLogIn() {
-		warnings = append(warnings, fmt.Sprintf("config %q has a personal access token of the same account, and nobody logs in for it any more: the server deactivates an account after %s without a login; set its username and password",
-			other.name, days(other.method.DeactivatedAfter)))
-	}
 	if err := c.putInForce(ctx, n.id, false); err != nil {
-		warnings = append(warnings, fmt.Sprintf("config %q is deleted, but its account could not be retired: %v", n.name, err))
+		c.logger.Warn("a config is deleted, but its account still has its settings until the plugin is started anew", "config", n.name, "error", err)
 	}
 	return warnings, nil
 }
 
-// whatOf says what the engine could not do, without its advice: a delete has its own.
-func whatOf(err error) string {
+// messageOf says what the engine could not do, without its advice: a delete has its own.
+func messageOf(err error) string {
 	if refusal, ok := errors.AsType[*sessions.Error](err); ok {
 		return refusal.Message
 	}
 	return err.Error()
 }
 
-// configureBack reopens an account whose config stays after all.
-func (c *Configs) configureBack(ctx context.Context, n *connection) {
-	ctx, cancel := cleanup(ctx)
-	defer cancel()
-	c.putBack(ctx, n.id, n.settings)
-}
-
-// putBack has the engine use what is stored for an account, or, while that
-// cannot be read, at least these settings.
-func (c *Configs) putBack(ctx context.Context, id sessions.AccountID, otherwise sessions.Settings) {
-	err := c.putInForce(ctx, id, false)
+// reopen has the engine use a config again that stays after all; while what is stored
+// cannot be read, as it was.
+func (c *Configs) reopen(ctx context.Context, n *config) {
+	err := c.putInForce(ctx, n.id, false)
 	if err != nil {
-		err = c.engine.Configure(ctx, id, otherwise, false)
+		err = c.engine.Configure(ctx, n.id, n.inForce(), false)
 	}
 	if err != nil {
-		c.logger.Warn("an account is not in force as it is stored; write its config without any field",
-			"account", string(id), "error", err)
+		c.logger.Warn("an account is not in force as it is stored; write its config without any field", "config", n.name, "error", err)
 	}
 }
 
-// remove deletes the config, then its claim: the other way round the account
+// remove deletes the config, then lets go of its account: the other way round that
 // would be free while a config still names it.
-func (c *Configs) remove(ctx context.Context, name string, n *connection) error {
+func (c *Configs) remove(ctx context.Context, name string, id sessions.AccountID) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	err := c.entries.Configs.Delete(ctx, name)
-	c.dropConfig(name)
-	if err != nil || n == nil {
+	c.drop(name)
+	if err != nil || id == "" {
 		return err
 	}
-	if err := c.letGo(ctx, n); err != nil {
-		// A claim without its config counts for nothing.
-		c.logger.Warn("the claim of a deleted config could not be removed", "config", name, "error", err)
+	if err := c.entries.Owners.Delete(ctx, string(id)); err != nil {
+		// An owner that does not exist counts for nothing.
+		c.logger.Warn("that an account belonged to a deleted config could not be removed", "config", name, "error", err)
 	}
 	return nil
 }

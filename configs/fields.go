@@ -1,209 +1,166 @@
 package configs
 
 import (
-	"reflect"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
-	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 	"github.com/pantaindex/vault-plugin-secrets-panta/store"
 )
 
-// Change is the fields that a write gives, by their names. A value is a string,
-// []string, int, bool or time.Duration. An empty one takes the field back.
+// settings are the fields of a config: the account, and how it is used.
+type settings struct {
+	providers.Account
+
+	SessionMode string // empty: the method's default
+	MaxSessions *int   // nil: the method's default
+	Linger      time.Duration
+	TTL         time.Duration
+	MaxTTL      time.Duration
+	KeepAlive   time.Duration
+}
+
+// Role is a narrower view of a config.
+type Role struct {
+	Config      string
+	Scopes      []string
+	TokenParams map[string]string
+	TTL         time.Duration
+	MaxTTL      time.Duration
+	SessionMode string // empty: the config's
+}
+
+// configTable is every field of a config.
+func configTable() providers.Table[settings] {
+	var table providers.Table[settings]
+	for _, row := range providers.AccountFields() {
+		table = append(table, providers.Row[settings]{Field: row.Field, At: func(s *settings) any { return row.At(&s.Account) }})
+	}
+	return append(table, useTable()...)
+}
+
+// useTable are the fields that say how an account is used, whatever its provider.
+func useTable() providers.Table[settings] {
+	return providers.Table[settings]{
+		{Field: providers.Field{Name: "session_mode", Help: "dedicated: each lease has a session of its own. shared: all leases use one. The default is the auth_method's."}, At: func(s *settings) any { return &s.SessionMode }},
+		{Field: providers.Field{Name: "max_sessions", Type: providers.Number, Help: "Most sessions that may be open at once; 0: no limit. The default is the auth_method's; 4 keeps one of OCP's five for people."}, At: func(s *settings) any { return &s.MaxSessions }},
+		{Field: providers.Field{Name: "linger", Type: providers.Duration, Default: "0s", Help: "How long a shared session is kept after its last lease."}, At: func(s *settings) any { return &s.Linger }},
+		{Field: providers.Field{Name: "ttl", Type: providers.Duration, Help: "How long a lease lasts; never longer than its token. The default is the mount's; of a personal access token at most 1h."}, At: func(s *settings) any { return &s.TTL }},
+		{Field: providers.Field{Name: "max_ttl", Type: providers.Duration, Help: "The most that a lease lasts. The default is the mount's."}, At: func(s *settings) any { return &s.MaxTTL }},
+		{Field: providers.Field{Name: keepAliveField, Type: providers.Duration, Default: "0s", Help: "Where nobody has logged in to the account for so long, the engine does, in and out: OCP deactivates an account after 90 days without a login, and its personal access tokens with it. At least 1h; 0 is off. With auth_method password."}, At: func(s *settings) any { return &s.KeepAlive }},
+	}
+}
+
+// roleTable is every field of a role.
+func roleTable() providers.Table[Role] {
+	return providers.Table[Role]{
+		{Field: providers.Field{Name: "config", Required: true, Help: "Name of the config that this role is a view of."}, At: func(r *Role) any { return &r.Config }},
+		{Field: providers.Field{Name: "scopes", Type: providers.List, Help: "Scopes to ask for: some of the config's, where it names any. The default is the config's."}, At: func(r *Role) any { return &r.Scopes }},
+		{Field: providers.Field{Name: "token_params", Type: providers.Params, Help: "Further parameters of the login request, besides the config's: name=value, or a JSON object of strings. A name that the config sets is refused."}, At: func(r *Role) any { return &r.TokenParams }},
+		{Field: providers.Field{Name: "ttl", Type: providers.Duration, Help: "How long a lease lasts; never longer than its token. The default is the config's."}, At: func(r *Role) any { return &r.TTL }},
+		{Field: providers.Field{Name: "max_ttl", Type: providers.Duration, Help: "The most that a lease lasts. The config's holds as well."}, At: func(r *Role) any { return &r.MaxTTL }},
+		{Field: providers.Field{Name: "session_mode", Help: "dedicated narrows a shared config: each lease of this role has a session of its own. The default is the config's."}, At: func(r *Role) any { return &r.SessionMode }},
+	}
+}
+
+// Fields are all fields of a config.
+func Fields() []providers.Field { return configTable().Fields() }
+
+// RoleFields are all fields of a role.
+func RoleFields() []providers.Field { return roleTable().Fields() }
+
+// FieldsOfUse are the fields that say how an account is used, with a method's
+// defaults.
+func FieldsOfUse(m providers.Method) []providers.Field {
+	var used []providers.Field
+	for _, f := range useTable().Fields() {
+		if isUsed(f.Name, m) {
+			used = append(used, f)
+		}
+	}
+	return used
+}
+
+// isUsed says of a field of use whether a method uses it.
+func isUsed(field string, m providers.Method) bool {
+	switch field {
+	case "ttl", "max_ttl":
+		return true
+	case keepAliveField:
+		return m.Name == providers.Password
+	}
+	return m.Name != providers.PersonalAccessToken
+}
+
+// usedByLogin says whether a login uses a field.
+func usedByLogin(field string) bool {
+	if _, ofUse := useTable().Lookup(field); ofUse {
+		return false
+	}
+	return !slices.Contains([]string{
+		"logout_url", "revocation_url", "tenant_id", "session_limit_message", "request_timeout", "personal_access_token", "expires_at",
+	}, field)
+}
+
+// Change is the fields that a write gives, by their names, as JSON has them; nil
+// takes a field back to its default, as an empty text, list or map does.
 type Change map[string]any
 
-// fieldsOfUse say how an account is used, whatever its provider.
-func fieldsOfUse() []string {
-	return []string{"session_mode", "max_sessions", "linger", "ttl", "max_ttl"}
-}
-
-// at points to a field of an entry; nil: there is no such field.
-func at(e *store.Config, field string) any {
-	a := &e.Account
-	switch field {
-	case "provider":
-		return &a.Provider
-	case "environment":
-		return &a.Environment
-	case "auth_method":
-		return &a.AuthMethod
-	case "base_url":
-		return &a.BaseURL
-	case "realm":
-		return &a.Realm
-	case "token_url":
-		return &a.TokenURL
-	case "logout_url":
-		return &a.LogoutURL
-	case "revocation_url":
-		return &a.RevocationURL
-	case "client_id":
-		return &a.ClientID
-	case "client_secret":
-		return &a.ClientSecret
-	case "username":
-		return &a.Username
-	case "password":
-		return &a.Password
-	case "tenant_id":
-		return &a.TenantID
-	case "totp_secret":
-		return &a.TOTPSecret
-	case "totp_digits":
-		return &a.TOTPDigits
-	case "totp_period":
-		return &a.TOTPPeriod
-	case "totp_algorithm":
-		return &a.TOTPAlgorithm
-	case "personal_access_token":
-		return &a.PersonalAccessToken
-	case "scopes":
-		return &a.Scopes
-	case "request_timeout":
-		return &a.RequestTimeout
-	case "ca_cert":
-		return &a.CACert
-	case "tls_server_name":
-		return &a.TLSServerName
-	case "allow_http":
-		return &a.AllowHTTP
-	case "session_mode":
-		return &e.SessionMode
-	case "max_sessions":
-		return &e.MaxSessions
-	case "linger":
-		return &e.Linger
-	case "ttl":
-		return &e.TTL
-	case "max_ttl":
-		return &e.MaxTTL
-	case keepAliveField:
-		return &e.KeepAlive
+// applyTo returns the fields with a change; what stands in the table is checked by
+// its type.
+func applyTo[T any](given store.Fields, change Change, table providers.Table[T]) (store.Fields, error) {
+	next := maps.Clone(given)
+	if next == nil {
+		next = store.Fields{}
 	}
-	return nil
-}
-
-// apply puts the given fields into an entry.
-func (change Change) apply(e *store.Config) error {
-	for field, value := range change {
-		fits := false
-		switch p := at(e, field).(type) {
-		case *string:
-			*p, fits = value.(string)
-		case *[]string:
-			*p, fits = value.([]string)
-		case *bool:
-			*p, fits = value.(bool)
-		case *int:
-			*p, fits = value.(int)
-		case **int:
-			var n int
-			n, fits = value.(int)
-			*p = &n
-		case *time.Duration:
-			*p, fits = value.(time.Duration)
+	for _, name := range slices.Sorted(maps.Keys(change)) {
+		row, ok := table.Lookup(name)
+		if !ok {
+			return nil, refuse(name, "is not a field here")
 		}
-		if !fits {
-			return refuse(field, "is not a field of a config, or its value is of another type")
+		if change[name] == nil {
+			delete(next, name)
+			continue
 		}
-	}
-	return nil
-}
-
-// identity is the given fields that say which account it is.
-func (change Change) identity() []string {
-	var given []string
-	for _, field := range []string{"provider", "environment", "auth_method", "base_url", "realm", "token_url", "client_id", "username"} {
-		if _, ok := change[field]; ok {
-			given = append(given, field)
+		value, err := row.Parse(change[name])
+		if err != nil {
+			return nil, err
 		}
+		if isEmpty(value) {
+			delete(next, name)
+			continue
+		}
+		next[name] = value
 	}
-	return given
+	return next, nil
 }
 
-func accountOf(a store.Account) providers.Account {
-	return providers.Account{
-		Provider:            a.Provider,
-		Environment:         a.Environment,
-		AuthMethod:          providers.AuthMethod(a.AuthMethod),
-		BaseURL:             a.BaseURL,
-		Realm:               a.Realm,
-		TokenURL:            a.TokenURL,
-		LogoutURL:           a.LogoutURL,
-		RevocationURL:       a.RevocationURL,
-		ClientID:            a.ClientID,
-		ClientSecret:        providers.NewSecret(a.ClientSecret),
-		Username:            a.Username,
-		Password:            providers.NewSecret(a.Password),
-		TenantID:            a.TenantID,
-		TOTPSecret:          providers.NewSecret(a.TOTPSecret),
-		TOTPDigits:          a.TOTPDigits,
-		TOTPPeriod:          a.TOTPPeriod,
-		TOTPAlgorithm:       a.TOTPAlgorithm,
-		PersonalAccessToken: providers.NewSecret(a.PersonalAccessToken),
-		Scopes:              slices.Clone(a.Scopes),
-		RequestTimeout:      a.RequestTimeout,
-		CACert:              a.CACert,
-		TLSServerName:       a.TLSServerName,
-		AllowHTTP:           a.AllowHTTP,
+func isEmpty(value any) bool {
+	switch v := value.(type) {
+	case string:
+		return v == ""
+	case []string:
+		return len(v) == 0
+	case map[string]string:
+		return len(v) == 0
 	}
+	return false
 }
 
-func entryOf(a providers.Account) store.Account {
-	return store.Account{
-		Provider:            a.Provider,
-		Environment:         a.Environment,
-		AuthMethod:          string(a.AuthMethod),
-		BaseURL:             a.BaseURL,
-		Realm:               a.Realm,
-		TokenURL:            a.TokenURL,
-		LogoutURL:           a.LogoutURL,
-		RevocationURL:       a.RevocationURL,
-		ClientID:            a.ClientID,
-		ClientSecret:        a.ClientSecret.Reveal(),
-		Username:            a.Username,
-		Password:            a.Password.Reveal(),
-		TenantID:            a.TenantID,
-		TOTPSecret:          a.TOTPSecret.Reveal(),
-		TOTPDigits:          a.TOTPDigits,
-		TOTPPeriod:          a.TOTPPeriod,
-		TOTPAlgorithm:       a.TOTPAlgorithm,
-		PersonalAccessToken: a.PersonalAccessToken.Reveal(),
-		Scopes:              a.Scopes,
-		RequestTimeout:      a.RequestTimeout,
-		CACert:              a.CACert,
-		TLSServerName:       a.TLSServerName,
-		AllowHTTP:           a.AllowHTTP,
+// decode puts stored fields into a T.
+func decode[T any](given store.Fields, table providers.Table[T]) (T, error) {
+	var t T
+	for name, raw := range given {
+		row, ok := table.Lookup(name)
+		if !ok {
+			return t, refuse(name, "is not a field of this version")
+		}
+		value, err := row.Parse(raw)
+		if err != nil {
+			return t, err
+		}
+		row.Put(&t, value)
 	}
-}
-
-// loginDiffers says whether a login would go otherwise: to another place, over
-// another connection, or with other credentials or scopes.
-func loginDiffers(a, b providers.Account) bool {
-	return !reflect.DeepEqual(loginPart(a), loginPart(b))
-}
-
-func loginPart(a providers.Account) providers.Account {
-	a.Environment, a.BaseURL, a.Realm = "", "", "" // they are in TokenURL
-	a.LogoutURL, a.RevocationURL, a.TenantID = "", "", ""
-	a.RequestTimeout = 0
-	return a
-}
-
-// accountID is the account's id; empty for a personal access token that names
-// no user, which shares its account with nobody that we know.
-func accountID(a providers.Account) sessions.AccountID {
-	if a.Principal() == "" {
-		return ""
-	}
-	return sessions.AccountOf(a)
-}
-
-// withoutLogin leaves what a logout needs.
-func withoutLogin(a store.Account) store.Account {
-	a.Password, a.TOTPSecret, a.PersonalAccessToken = "", "", ""
-	a.TOTPDigits, a.TOTPPeriod, a.TOTPAlgorithm = 0, 0, ""
-	return a
+	return t, nil
 }

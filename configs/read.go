@@ -3,6 +3,8 @@ package configs
 import (
 	"context"
 	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
 // Exists says whether there is a config of that name.
@@ -16,66 +18,74 @@ func (c *Configs) List(ctx context.Context) ([]string, error) { return c.entries
 
 // Reading is a config as it is in force.
 type Reading struct {
-	// Fields, defaults included, by their names. Of a secret they say only
-	// whether it is set, under its name with "_set". Of a personal access
-	// token's account there are also last_login, RFC 3339, and keepalive_error,
-	// where there is something to tell.
+	// Fields by their names: as they were given, else the defaults. Of a secret they
+	// say only whether it is set, under its name with "_set". Of an account that is
+	// kept alive there are also last_login, RFC 3339, and keepalive_error, where there
+	// is something to tell.
 	Fields   map[string]any
 	Warnings []string
 }
 
 // Read returns a config; false: there is none.
 func (c *Configs) Read(ctx context.Context, name string) (Reading, bool, error) {
-	n, found, err := c.connection(ctx, name)
+	n, found, err := c.config(ctx, name)
 	if err != nil || !found {
 		return Reading{}, false, err
 	}
-	k, warnings, err := c.vitals(ctx, n)
+	k, warnings, err := c.keepAlive(ctx, n)
 	if err != nil {
 		return Reading{}, false, err
 	}
-	effective := n.entry
-	effective.Account = entryOf(n.account)
-	effective.SessionMode = string(n.mode)
-	effective.MaxSessions = &n.settings.Limits.MaxSessions
-	effective.KeepAlive = n.keepAlive()
-
-	answer := map[string]any{"provider": n.account.Provider, "auth_method": string(n.account.AuthMethod)}
-	for _, f := range n.method.Fields {
-		value := at(&effective, f.Name)
-		if s, ok := value.(*string); ok && f.Secret {
-			answer[f.Name+"_set"] = *s != ""
-			continue
-		}
-		show(answer, f.Name, value)
-	}
-	for _, field := range fieldsOfUse() {
-		if n.logsIn() || field == "ttl" || field == "max_ttl" {
-			show(answer, field, at(&effective, field))
-		}
-	}
+	answer := n.show()
 	if !k.LastLogin.IsZero() {
 		answer["last_login"] = k.LastLogin.UTC().Format(time.RFC3339)
 	}
 	if k.Problem != "" {
 		answer["keepalive_error"] = k.Problem
 	}
+	if warning := ExpiryWarning(n.account.ExpiresAt, time.Now()); warning != "" {
+		warnings = append(warnings, configSubject(name)+warning)
+	}
 	return Reading{Fields: answer, Warnings: warnings}, true, nil
 }
 
-func show(answer map[string]any, field string, value any) {
-	switch p := value.(type) {
-	case *string:
-		answer[field] = *p
-	case *[]string:
-		answer[field] = append([]string{}, *p...)
-	case *bool:
-		answer[field] = *p
-	case *int:
-		answer[field] = *p
-	case **int:
-		answer[field] = **p
-	case *time.Duration:
-		answer[field] = int64(p.Seconds())
+// show returns the fields that the config's method uses.
+func (n *config) show() map[string]any {
+	effective := n.settings
+	effective.Account = n.account
+	effective.SessionMode = string(n.mode)
+	effective.MaxSessions = &n.limits.MaxSessions
+
+	answer := map[string]any{}
+	for _, row := range configTable() {
+		if !n.uses(row.Name) {
+			continue
+		}
+		value := row.Value(&effective)
+		if _, given := n.given[row.Name]; given {
+			value = row.Value(&n.settings)
+		}
+		if row.Secret {
+			answer[row.Name+"_set"] = value != ""
+			continue
+		}
+		answer[row.Name] = value
 	}
+	return answer
+}
+
+func (n *config) uses(field string) bool {
+	if _, ofUse := useTable().Lookup(field); ofUse {
+		return isUsed(field, n.method)
+	}
+	return field == "provider" || field == "auth_method" || hasField(n.method, field)
+}
+
+func hasField(m providers.Method, name string) bool {
+	for _, f := range m.Fields {
+		if f.Name == name {
+			return true
+		}
+	}
+	return false
 }

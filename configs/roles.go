@@ -6,53 +6,20 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/store"
 )
 
-// RoleChange is the fields that a write of a role gives; nil: not given.
-type RoleChange struct {
-	Config      *string
-	Scopes      *[]string
-	TTL         *time.Duration
-	MaxTTL      *time.Duration
-	SessionMode *string
-}
-
-func (change RoleChange) apply(r *store.Role) {
-	set(&r.Config, change.Config)
-	set(&r.Scopes, change.Scopes)
-	set(&r.TTL, change.TTL)
-	set(&r.MaxTTL, change.MaxTTL)
-	set(&r.SessionMode, change.SessionMode)
-}
-
-func set[T any](field, given *T) {
-	if given != nil {
-		*field = *given
-	}
-}
-
-// Role is a role as it is read.
-type Role struct {
-	Config      string
-	Scopes      []string
-	TTL         time.Duration
-	MaxTTL      time.Duration
-	SessionMode string
-}
-
 // WriteRole creates a role, or changes the given fields of it.
-func (c *Configs) WriteRole(ctx context.Context, name string, change RoleChange) error {
+func (c *Configs) WriteRole(ctx context.Context, name string, change Change) error {
 	unlock, err := c.names.lock(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 
-	role, exists, err := c.entries.Roles.Get(ctx, name)
+	old, exists, err := c.entries.Roles.Get(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -61,17 +28,25 @@ func (c *Configs) WriteRole(ctx context.Context, name string, change RoleChange)
 			return err
 		}
 	}
-	change.apply(&role)
-	if role.Scopes, err = providers.NormalizeScopes(role.Scopes); err != nil {
+	given, err := applyTo(old, change, roleTable())
+	if err != nil {
+		return err
+	}
+	role, err := decode(given, roleTable())
+	if err != nil {
 		return err
 	}
 	if role.Config == "" {
 		return refuse("config", "is required; give the name of the config that this role is a view of")
 	}
+	return c.storeRole(ctx, name, given, role)
+}
 
+// storeRole decides and stores while no config can change.
+func (c *Configs) storeRole(ctx context.Context, name string, given store.Fields, role Role) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n, found, err := c.connection(ctx, role.Config)
+	n, found, err := c.config(ctx, role.Config)
 	switch {
 	case err != nil:
 		return err
@@ -83,27 +58,36 @@ func (c *Configs) WriteRole(ctx context.Context, name string, change RoleChange)
 	if err := fits(role, n); err != nil {
 		return err
 	}
-	err = c.entries.Roles.Put(ctx, name, role)
+	err = c.entries.Roles.Put(ctx, name, given)
 	c.targets.Drop(name)
 	return err
 }
 
 // fits refuses a role that asks for more than its config gives.
-func fits(role store.Role, n *connection) error {
+func fits(role Role, n *config) error {
+	if err := checkTTLs(role.TTL, role.MaxTTL); err != nil {
+		return err
+	}
+	if !n.logsIn() {
+		return fitsToken(role, n)
+	}
+	if _, err := providers.NormalizeScopes(role.Scopes); err != nil {
+		return err
+	}
+	if err := n.provider.Describe().CheckScopes(role.Scopes); err != nil {
+		return err
+	}
 	for _, scope := range role.Scopes {
 		if allowed := n.account.Scopes; len(allowed) > 0 && !slices.Contains(allowed, scope) {
 			return refuse("scopes", "%q is not one of config %q, which has %s", scope, n.name, strings.Join(allowed, ", "))
 		}
 	}
-	if err := checkTTLs(role.TTL.Seconds(), role.MaxTTL.Seconds()); err != nil {
+	if err := fitsParams(role, n); err != nil {
 		return err
 	}
 	mode, err := modeOf(role.SessionMode, n.mode)
 	if err != nil {
 		return err
-	}
-	if !n.logsIn() {
-		return fitsToken(role, n)
 	}
 	if mode == providers.Shared && n.mode == providers.Dedicated {
 		return refuse("session_mode", "%s is wider than config %q, which is %s; a role may only narrow it", mode, n.name, n.mode)
@@ -111,11 +95,24 @@ func fits(role store.Role, n *connection) error {
 	return nil
 }
 
+// fitsParams refuses parameters that the config sets: a role must not take back what
+// its config insists on.
+func fitsParams(role Role, n *config) error {
+	for _, name := range slices.Sorted(maps.Keys(role.TokenParams)) {
+		if _, set := n.account.TokenParams[name]; set {
+			return refuse("token_params", "%q is set by config %q; leave it out", name, n.name)
+		}
+	}
+	return providers.CheckTokenParams(role.TokenParams)
+}
+
 // fitsToken refuses what a role on a personal access token cannot have.
-func fitsToken(role store.Role, n *connection) error {
+func fitsToken(role Role, n *config) error {
 	switch {
 	case len(role.Scopes) > 0:
 		return refuse("scopes", "is not used: config %q has a personal access token, whose rights are fixed", n.name)
+	case len(role.TokenParams) > 0:
+		return refuse("token_params", "is not used: config %q has a personal access token, for which nothing logs in", n.name)
 	case role.SessionMode != "":
 		return refuse("session_mode", "is not used: config %q has a personal access token, which opens no session", n.name)
 	}
@@ -123,7 +120,7 @@ func fitsToken(role store.Role, n *connection) error {
 }
 
 // rolesStillFit refuses a config that would give less than a role of it asks for.
-func (c *Configs) rolesStillFit(ctx context.Context, n *connection) error {
+func (c *Configs) rolesStillFit(ctx context.Context, n *config) error {
 	users, err := c.rolesOf(ctx, n.name)
 	if err != nil {
 		return err
@@ -141,14 +138,14 @@ func (c *Configs) rolesStillFit(ctx context.Context, n *connection) error {
 }
 
 // rolesOf returns the roles of a config by their names.
-func (c *Configs) rolesOf(ctx context.Context, config string) (map[string]store.Role, error) {
+func (c *Configs) rolesOf(ctx context.Context, config string) (map[string]Role, error) {
 	names, err := c.entries.Roles.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	users := make(map[string]store.Role)
+	users := make(map[string]Role)
 	for _, name := range names {
-		role, found, err := c.entries.Roles.Get(ctx, name)
+		role, found, err := c.ReadRole(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -159,12 +156,29 @@ func (c *Configs) rolesOf(ctx context.Context, config string) (map[string]store.
 	return users, nil
 }
 
-func roleNames(roles map[string]store.Role) []string { return slices.Sorted(maps.Keys(roles)) }
+func roleNames(roles map[string]Role) []string { return slices.Sorted(maps.Keys(roles)) }
 
 // ReadRole returns a role; false: there is none.
 func (c *Configs) ReadRole(ctx context.Context, name string) (Role, bool, error) {
-	r, found, err := c.entries.Roles.Get(ctx, name)
-	return Role(r), found, err
+	given, found, err := c.entries.Roles.Get(ctx, name)
+	if err != nil || !found {
+		return Role{}, false, err
+	}
+	role, err := decode(given, roleTable())
+	return role, err == nil, err
+}
+
+// ShowRole returns the fields of a role as they were given; false: there is none.
+func (c *Configs) ShowRole(ctx context.Context, name string) (map[string]any, bool, error) {
+	role, found, err := c.ReadRole(ctx, name)
+	if err != nil || !found {
+		return nil, false, err
+	}
+	answer := map[string]any{}
+	for _, row := range roleTable() {
+		answer[row.Name] = row.Value(&role)
+	}
+	return answer, true, nil
 }
 
 // RoleExists says whether there is a role of that name.

@@ -2,34 +2,33 @@ package configs
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
-	"github.com/pantaindex/vault-plugin-secrets-panta/store"
 )
 
 // Target is what a name at creds/ means: a config, or a role's view of it. It
 // is shared by all who ask, and never changed.
 type Target struct {
 	Config      string
-	Role        string // empty: the config itself was asked for
 	Provider    string
 	Environment string
 	TenantID    string
 
 	Account sessions.AccountID
 	Mode    providers.Mode
-	Scopes  []string // sorted
+	Scopes  []string          // sorted
+	Params  map[string]string // further parameters of the login
 
 	TTL    time.Duration // 0: the mount's default
 	MaxTTL time.Duration // 0: the mount's
 
-	// Token says that this is a personal access token: nothing logs in for it.
-	Token bool
-	// CanLogIn: there is a login to the account, were it only to keep it alive.
-	CanLogIn bool
-	Services []string // where that token works
+	// Token is a personal access token, for which nothing logs in; empty: it is none.
+	Token     providers.Secret
+	ExpiresAt time.Time // of Token; zero: not known
+	Services  []string  // where Token works
 
 	provider providers.Provider
 	account  providers.Account
@@ -45,18 +44,18 @@ func (t *Target) Headers(token providers.TokenResponse) map[string]string {
 // was resolved before costs no storage access.
 func (c *Configs) Resolve(ctx context.Context, name string) (*Target, error) {
 	target, _, err := c.targets.Get(ctx, name, func(ctx context.Context) (*Target, bool, error) {
-		role, found, err := c.entries.Roles.Get(ctx, name)
+		role, found, err := c.ReadRole(ctx, name)
 		if err != nil {
 			return nil, false, err
 		}
 		if !found {
-			n, found, err := c.connection(ctx, name)
+			n, found, err := c.config(ctx, name)
 			if err != nil || !found {
 				return nil, false, err
 			}
 			return ofConfig(n), true, nil
 		}
-		n, found, err := c.connection(ctx, role.Config)
+		n, found, err := c.config(ctx, role.Config)
 		if err != nil {
 			return nil, false, err
 		}
@@ -66,12 +65,12 @@ func (c *Configs) Resolve(ctx context.Context, name string) (*Target, error) {
 				Advice:  "write that config, or let the role name another one",
 			}
 		}
-		return ofRole(name, role, n), true, nil
+		return ofRole(role, n), true, nil
 	})
 	return target, err
 }
 
-func ofConfig(n *connection) *Target {
+func ofConfig(n *config) *Target {
 	return &Target{
 		Config:      n.name,
 		Provider:    n.account.Provider,
@@ -80,21 +79,26 @@ func ofConfig(n *connection) *Target {
 		Account:     n.id,
 		Mode:        n.mode,
 		Scopes:      n.account.Scopes,
-		TTL:         n.entry.TTL,
-		MaxTTL:      n.entry.MaxTTL,
-		Token:       !n.logsIn(),
-		CanLogIn:    n.canLogIn(),
+		Params:      n.account.TokenParams,
+		TTL:         n.settings.TTL,
+		MaxTTL:      n.settings.MaxTTL,
+		Token:       n.account.PersonalAccessToken,
+		ExpiresAt:   n.account.ExpiresAt,
 		Services:    n.method.Services,
 		provider:    n.provider,
 		account:     n.account,
 	}
 }
 
-func ofRole(name string, role store.Role, n *connection) *Target {
+func ofRole(role Role, n *config) *Target {
 	t := ofConfig(n)
-	t.Role = name
 	if len(role.Scopes) > 0 {
-		t.Scopes = role.Scopes
+		t.Scopes, _ = providers.NormalizeScopes(role.Scopes) // they were checked when they were stored
+	}
+	if len(role.TokenParams) > 0 {
+		params := maps.Clone(role.TokenParams)
+		maps.Copy(params, t.Params)
+		t.Params = params
 	}
 	if role.TTL > 0 {
 		t.TTL = role.TTL

@@ -138,6 +138,7 @@ type engine struct {
 	verifyErr error
 	drainErr  error
 	verifying func() // called in the middle of a login
+	draining  func() // called in the middle of a drain
 
 	mu       sync.Mutex
 	open     int // sessions upstream
@@ -145,6 +146,7 @@ type engine struct {
 	verified sessions.Settings  // by the last login
 	asked    sessions.Request   // of that login
 	alive    sessions.KeepAlive // what KeepAlive adds to the settings
+	status   sessions.Status
 }
 
 func (e *engine) Verify(_ context.Context, s sessions.Settings, r sessions.Request) error {
@@ -175,8 +177,8 @@ func (e *engine) KeepAlive(context.Context, sessions.AccountID) (sessions.KeepAl
 
 func (e *engine) Configure(_ context.Context, _ sessions.AccountID, s sessions.Settings, reopen bool) error {
 	note := "configure"
-	if s.Limits.Retired {
-		note += " retired"
+	if s.Upstream == nil {
+		note += " nothing"
 	}
 	if reopen {
 		note += " reopen"
@@ -188,14 +190,17 @@ func (e *engine) Configure(_ context.Context, _ sessions.AccountID, s sessions.S
 	return nil
 }
 
-func (e *engine) InUse(context.Context, sessions.AccountID) (int, error) {
+func (e *engine) Status(context.Context, sessions.AccountID) (sessions.Status, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.open, nil
+	return e.status, nil
 }
 
 func (e *engine) Drain(context.Context, sessions.AccountID) error {
 	e.notes.add("drain")
+	if e.draining != nil {
+		e.draining()
+	}
 	if e.drainErr != nil {
 		return e.drainErr
 	}
@@ -220,6 +225,10 @@ func pat(more configs.Change) configs.Change {
 	return with(configs.Change{
 		"provider": "ocp", "environment": "eu1", "auth_method": "pat", "personal_access_token": "s3cret-pat",
 	}, more)
+}
+
+func partner(more configs.Change) configs.Change {
+	return with(configs.Change{"provider": "partner", "base_url": "https://partner.example.com", "client_id": "p", "client_secret": "s3cret-client"}, more)
 }
 
 func with(base, more configs.Change) configs.Change {

@@ -3,6 +3,7 @@ package configs
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,19 +12,27 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/store"
 )
 
-// cleanupTimeout bounds what is still stored after a request was given up.
-const cleanupTimeout = 10 * time.Second
+// detachedTimeout bounds what goes on after a request was given up.
+const detachedTimeout = 10 * time.Second
+
+// detached returns a context that outlives a request that was given up.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), detachedTimeout)
+}
 
 // WriteOptions are the fields of a config write that are not stored.
 type WriteOptions struct {
-	// Verify asks for a login, or for none; nil: where a field that a login
-	// uses changed, or where nothing is given.
+	// Verify asks for a login, or for none; nil: where a field that a login uses
+	// is given, or where nothing is.
 	Verify *bool
 	// OTP is a one-time code for that login, typed by a person.
 	OTP providers.Secret
+	// Person is who typed it.
+	Person string
 }
 
-// Write creates a config, or changes the given fields of it.
+// Write creates a config, or changes the given fields of it. Of what is refused
+// nothing is stored, and the error says so.
 func (c *Configs) Write(ctx context.Context, name string, change Change, o WriteOptions) (warnings []string, err error) {
 	unlock, err := c.names.lock(ctx, name)
 	if err != nil {
@@ -31,6 +40,40 @@ func (c *Configs) Write(ctx context.Context, name string, change Change, o Write
 	}
 	defer unlock()
 
+	w, err := c.newWrite(ctx, name, change, o)
+	if err != nil {
+		return nil, notStored(err)
+	}
+	free, err := c.reserve(ctx, w.next)
+	if err != nil {
+		return nil, notStored(err)
+	}
+	defer free()
+	if err := w.verify(ctx); err != nil {
+		return nil, w.notVerified(ctx, err)
+	}
+	if err := w.store(ctx); err != nil {
+		return nil, err
+	}
+	return w.warnings(w.putInForce(ctx)), nil
+}
+
+// write is one write of a config under way.
+type write struct {
+	*Configs
+
+	old     store.Fields // nil: there is none
+	before  *config      // nil: there is none, or none that is still valid
+	next    *config
+	change  Change
+	options WriteOptions
+
+	verified bool
+	granted  string // the scopes that the verification's login was granted
+}
+
+// newWrite checks all that can be checked without a login.
+func (c *Configs) newWrite(ctx context.Context, name string, change Change, o WriteOptions) (*write, error) {
 	old, exists, err := c.entries.Configs.Get(ctx, name)
 	if err != nil {
 		return nil, err
@@ -40,311 +83,179 @@ func (c *Configs) Write(ctx context.Context, name string, change Change, o Write
 			return nil, err
 		}
 	}
-	entry := old
-	if err := change.apply(&entry); err != nil {
-		return nil, err
-	}
-	w := write{Configs: c, isNew: !exists, change: change, options: o}
-	if exists {
-		// A config that an older plugin took and this one refuses can be repaired.
-		if n, err := c.connect(name, old); err == nil {
-			w.before = n
-		}
-	}
-	if w.otherLogin(entry.Account) {
-		return nil, w.refuseOtherAccount()
-	}
-	if w.next, err = c.connect(name, entry); err != nil {
-		return nil, err
-	}
-	if err := w.check(ctx); err != nil {
-		return nil, err
-	}
-	free, err := c.reserve(ctx, w.next)
+	w := &write{Configs: c, old: old, change: change, options: o}
+	given, err := applyTo(old, change, configTable())
 	if err != nil {
 		return nil, err
 	}
-	defer free()
-	if err := w.meetOther(ctx); err != nil {
-		return nil, err
-	}
-	if err := w.refuseSessionsElsewhere(ctx); err != nil {
-		return nil, err
-	}
-	if err := w.prove(ctx); err != nil {
-		return nil, err
-	}
-	if err := w.store(ctx); err != nil {
-		return nil, err
-	}
-	return w.warnings(ctx, w.putInForce(ctx)), nil
-}
-
-// write is one write of a config under way.
-type write struct {
-	*Configs
-
-	before  *connection // nil: there is none, or none that is still valid
-	next    *connection
-	other   *connection // the account's second config; nil: there is none
-	isNew   bool
-	change  Change
-	options WriteOptions
-}
-
-// check refuses what the new config may not be, before anything happens.
-func (w *write) check(ctx context.Context) error {
-	if w.options.Verify != nil && !*w.options.Verify && !w.options.OTP.Empty() {
-		return refuse("otp", "is for the login that verify=false leaves out")
-	}
-	if !w.next.canLogIn() && !w.options.OTP.Empty() {
-		return refuse("otp", "is not used with auth_method=%s; nothing logs in", w.next.account.AuthMethod)
-	}
-	loggedIn := w.before != nil && w.before.canLogIn()
-	if w.next.canLogIn() && !loggedIn {
-		if err := w.refuseOtherClient(ctx); err != nil {
-			return err
+	if exists {
+		// A config that an older plugin took and this one refuses can be repaired.
+		if n, err := c.build(name, old); err == nil {
+			w.before = n
 		}
 	}
-	if w.before == nil {
-		return nil
+	if w.isOtherLogin(given) {
+		return nil, w.refuseOtherAccount()
 	}
-	if w.otherAccount() {
+	if w.next, err = c.build(name, given); err != nil {
+		return nil, err
+	}
+	return w, w.check(ctx)
+}
+
+func (w *write) check(ctx context.Context) error {
+	_, endGiven := w.change["expires_at"]
+	switch {
+	case w.options.Verify != nil && !*w.options.Verify && !w.options.OTP.Empty():
+		return refuse("otp", "is for the login that verify=false leaves out")
+	case !w.next.logsIn() && !w.options.OTP.Empty():
+		return refuse("otp", "is not used with auth_method=%s; nothing logs in", w.next.account.AuthMethod)
+	case endGiven && !w.next.account.ExpiresAt.IsZero() && !w.next.account.ExpiresAt.After(time.Now()):
+		return refuse("expires_at", "is past")
+	case w.before != nil && w.before.id != w.next.id:
 		return w.refuseOtherAccount()
 	}
-	if err := w.refuseSecretsElsewhere(); err != nil {
+	if err := w.guardEndpoints(); err != nil {
 		return err
-	}
-	if loggedIn && w.before.account.ClientID != w.next.account.ClientID {
-		open, err := w.engine.InUse(ctx, w.next.id)
-		if err != nil {
-			return err
-		}
-		if open > 0 {
-			return clientBound(open)
-		}
 	}
 	return w.rolesStillFit(ctx, w.next)
 }
 
-// otherLogin says whether an update names another provider or auth_method,
+// isOtherLogin says whether an update names another provider or auth_method,
 // whose fields are others altogether.
-func (w *write) otherLogin(given store.Account) bool {
-	return w.before != nil && (given.Provider != w.before.account.Provider ||
-		given.AuthMethod != "" && given.AuthMethod != string(w.before.account.AuthMethod))
+func (w *write) isOtherLogin(given store.Fields) bool {
+	return w.before != nil && (given["provider"] != w.before.account.Provider ||
+		given["auth_method"] != nil && given["auth_method"] != string(w.before.account.AuthMethod))
 }
 
 func (w *write) refuseOtherAccount() error {
+	var identity []string
+	for _, field := range []string{"provider", "environment", "auth_method", "base_url", "realm", "token_url", "client_id", "username"} {
+		if _, given := w.change[field]; given {
+			identity = append(identity, field)
+		}
+	}
 	return &Refusal{
-		Message: fmt.Sprintf("field %s: an update may not change which account a config is", quoted(w.change.identity())),
+		Message: fmt.Sprintf("field %s: an update may not change which account a config is", quoted(identity)),
 		Advice:  "create another config",
 	}
 }
 
-// otherAccount says whether the new config is another account than before. A
-// personal access token may be told later whose it is.
-func (w *write) otherAccount() bool {
-	a, b := w.before.account, w.next.account
-	return a.AuthMethod != b.AuthMethod || a.TokenURL != b.TokenURL ||
-		w.before.id != w.next.id && w.before.id != ""
-}
-
-// meetOther looks for the account's second config. Both are to log in as the
-// same client, so that each can log out what the other has opened.
-func (w *write) meetOther(ctx context.Context) (err error) {
-	w.other, err = w.Configs.other(ctx, w.next)
-	if err != nil || w.other == nil || !w.other.canLogIn() || !w.next.canLogIn() {
-		return err
-	}
-	if w.other.login.ClientID != w.next.login.ClientID {
-		return refuse("client_id", "is another than that of config %q, which names the same account: one client's sessions cannot be logged out by another", w.other.name)
-	}
-	return nil
-}
-
-// isFirstLogin says that no config in force can close what a login opens.
-func (w *write) isFirstLogin() bool {
-	for _, n := range []*connection{w.before, w.other} {
-		if n != nil && n.canLogIn() {
-			return false
-		}
-	}
-	return w.next.canLogIn()
-}
-
-// losesLogin says that after the write nobody can log in to the account any
-// more: the owner's password is taken out of a personal access token's config.
-func (w *write) losesLogin() bool {
-	return w.before != nil && w.before.canLogIn() && !w.next.canLogIn() && w.other == nil
-}
-
-// prove logs in with the new config, where that is asked for.
-func (w *write) prove(ctx context.Context) error {
+// verify logs in with the new config, where that is asked for.
+func (w *write) verify(ctx context.Context) error {
 	if !w.verifies() {
 		return nil
 	}
-	if w.isFirstLogin() {
-		// Written before the login: if we die after it, its session can still
-		// be closed (rule 1).
-		if err := w.retireBeforeLogin(ctx); err != nil {
-			return err
-		}
-	}
-	trial, request := w.trial()
-	err := w.engine.Verify(ctx, trial, request)
-	if err != nil && w.isFirstLogin() {
-		ctx, cancel := cleanup(ctx)
-		defer cancel()
-		if kept := w.unretire(ctx, w.next.id); kept != nil {
-			w.logger.Warn("what the refused write of a config kept for logouts could not be removed",
-				"config", w.next.name, "error", kept)
-		}
-	}
+	err := w.engine.Verify(ctx, w.next.inForce(), sessions.Request{
+		Account: w.next.id, Mode: w.next.mode, Scopes: w.next.account.Scopes, Params: w.next.account.TokenParams,
+		OTP: w.options.OTP, Person: w.options.Person,
+	})
+	w.verified = err == nil
 	return err
 }
 
-// trial is the login that verifies the write. The owner of a personal access
-// token is logged out at once: no reader wants the session.
-func (w *write) trial() (sessions.Settings, sessions.Request) {
-	r := sessions.Request{Account: w.next.id, Mode: w.next.mode, Scopes: w.next.login.Scopes, OTP: w.options.OTP}
-	if w.next.logsIn() {
-		return keptAlive(w.next.settings, w.other), r
-	}
-	r.Mode = providers.Dedicated
-	s := keptAlive(w.next.settings, w.next)
-	if w.other != nil {
-		s.Limits.MaxSessions = w.other.settings.Limits.MaxSessions
-	}
-	return s, r
-}
-
-// refuseOtherClient refuses to bring an account back under another client while
-// sessions of the old one are still to be closed.
-func (w *write) refuseOtherClient(ctx context.Context) error {
-	client, open, err := w.lastClient(ctx, w.next.id)
-	if err != nil || open == 0 || client == w.next.login.ClientID {
-		return err
-	}
-	return clientBound(open)
-}
-
-// retireBeforeLogin keeps what the logout of the session to come needs. What is
-// kept for sessions of before stays: nobody has tried the new secret yet.
-func (w *write) retireBeforeLogin(ctx context.Context) error {
-	_, open, err := w.lastClient(ctx, w.next.id)
-	if err != nil || open > 0 {
-		return err
-	}
-	return w.retire(ctx, w.next)
-}
-
+// verifies does not ask whether a value is another than before: whoever may write
+// and not read must not learn whether a guess is right.
 func (w *write) verifies() bool {
 	switch {
-	case !w.next.canLogIn():
+	case !w.next.logsIn():
 		return false
 	case w.options.Verify != nil:
 		return *w.options.Verify
 	case !w.options.OTP.Empty(), len(w.change) == 0, w.before == nil:
 		return true
 	}
-	return loginDiffers(w.before.login, w.next.login)
-}
-
-// store makes the new config the config.
-func (w *write) store(ctx context.Context) error {
-	if w.losesLogin() {
-		if err := w.retire(ctx, w.before); err != nil {
-			return err
+	for field := range w.change {
+		if usedByLogin(field) {
+			return true
 		}
 	}
-	err := w.commit(ctx)
-	w.dropConfig(w.next.name)
-	if err == nil || !w.isNew || !w.verifies() {
-		return err
-	}
-	if !w.next.logsIn() && w.other != nil {
-		return err // the other config closes it
-	}
-	// The verification left a session, and no config to close it with. What
-	// was kept for that stays until it is closed. The write that failed may
-	// have landed; then the next write finds a config and puts it in force.
-	ctx, cancel := cleanup(ctx)
-	defer cancel()
-	if err := w.entries.Configs.Delete(ctx, w.next.name); err != nil {
-		w.logger.Warn("a config that could not be stored may be there all the same; write it again or delete it",
-			"config", w.next.name, "error", err)
-	}
-	if err := w.engine.Drain(ctx, w.next.id); err != nil {
-		w.logger.Warn("the session of a config that could not be stored will be closed later",
-			"config", w.next.name, "error", err)
-	}
-	w.putBack(ctx, w.next.id, retiredSettings(w.next.settings.Upstream, w.next.login))
-	return err
+	return false
 }
 
+// store makes the new config the config. It outlives the request: who goes away
+// between login and write leaves nothing half done.
+func (w *write) store(ctx context.Context) error {
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	err := w.commit(ctx)
+	if err == nil || refused(err) {
+		return err
+	}
+	// It may have landed all the same. What is stored now is in force; the session
+	// that verified a config which does not exist is closed.
+	if failed := w.Configs.putInForce(ctx, w.next.id, false); failed != nil {
+		w.logger.Warn("an account may not be in force as it is stored; write its config without any field", "config", w.next.name, "error", failed)
+	}
+	return &Refusal{
+		Message: "the config could not be stored, or only seems not to be: " + err.Error(),
+		Advice:  "read it, and write it again",
+		Err:     err,
+	}
+}
+
+// commit decides and stores what several entries must agree on.
 func (w *write) commit(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.rolesStillFit(ctx, w.next); err != nil {
+		return notStored(err)
+	}
+	if err := w.own(ctx, w.next); err != nil {
 		return err
 	}
-	if err := w.hold(ctx, w.next); err != nil {
-		return err
-	}
-	return w.entries.Configs.Put(ctx, w.next.name, w.next.entry)
+	err := w.entries.Configs.Put(ctx, w.next.name, w.next.given)
+	w.drop(w.next.name)
+	return err
 }
 
 // putInForce tells the engine. The config is stored: what fails now is no
 // reason to have the client repeat the write, and with it the login.
 func (w *write) putInForce(ctx context.Context) []string {
-	w.connections.Set(w.next.name, w.next)
-	if !w.next.canLogIn() && !w.losesLogin() && w.other == nil {
-		return nil // nobody logs in
+	w.configs.Set(w.next.name, w.next)
+	if !w.next.logsIn() {
+		return nil
 	}
-	// A second config's write says nothing about the login of the first.
-	reopen := w.next.logsIn() || w.other == nil
-	if err := w.Configs.putInForce(ctx, w.next.id, reopen); err != nil {
+	if err := w.Configs.putInForce(ctx, w.next.id, true); err != nil {
 		return []string{fmt.Sprintf("config %q is stored, but it is not in force yet: %v; write it again without any field", w.next.name, err)}
-	}
-	var err error
-	switch {
-	case w.isFirstLogin():
-		err = w.entries.Retired.Delete(ctx, string(w.next.id))
-	case w.losesLogin():
-		err = w.unretire(ctx, w.next.id)
-	}
-	if err != nil {
-		w.logger.Warn("what was kept for logouts before the config was stored could not be removed",
-			"config", w.next.name, "error", err)
 	}
 	return nil
 }
 
-func (w *write) warnings(ctx context.Context, first []string) []string {
-	warnings := first
-	if w.next.account.AllowHTTP {
-		warnings = append(warnings, fmt.Sprintf("config %q has allow_http=true: credentials and tokens may cross the network unencrypted", w.next.name))
+// warnings adds what people should know of a config that is stored.
+func (w *write) warnings(all []string) []string {
+	a := w.next.account
+	warn := func(format string, args ...any) {
+		all = append(all, configSubject(w.next.name)+fmt.Sprintf(format, args...))
 	}
-	if verify := w.options.Verify; verify != nil && *verify && !w.next.canLogIn() {
-		warnings = append(warnings, fmt.Sprintf("config %q was stored without a check: nothing logs in with a personal access token", w.next.name))
+	if a.AllowHTTP {
+		warn("allow_http=true: credentials and tokens may cross the network unencrypted")
 	}
-	if w.next.logsIn() || len(first) > 0 {
-		return warnings
+	if strings.HasSuffix(a.RevocationURL, "/protocol/openid-connect/revoke") {
+		warn("revocation_url is a Keycloak's: up to release 26.0 one revocation there ends every session of that user with that client, those of other leases too; use provider=keycloak, which logs out single sessions")
 	}
-	_, more, err := w.vitals(ctx, w.next)
-	if err != nil {
-		w.logger.Warn("how the account of a config is kept alive cannot be read", "config", w.next.name, "error", err)
+	if missing := w.notGranted(); len(missing) > 0 {
+		warn("the server did not grant the scopes %s, and said nothing of it; tokens have: %s", strings.Join(missing, ", "), w.granted)
 	}
-	if len(more) == 0 && !w.options.OTP.Empty() {
-		more = []string{fmt.Sprintf("config %q: the engine cannot type a one-time code, so it may not be able to keep the account alive: set totp_secret, or write the config with otp=… before %s have passed",
-			w.next.name, days(w.next.method.DeactivatedAfter))}
+	if verify := w.options.Verify; verify != nil && *verify && !w.next.logsIn() {
+		warn("it was stored without a check: nothing logs in with a personal access token")
 	}
-	return append(warnings, more...)
+	if warning := ExpiryWarning(a.ExpiresAt, time.Now()); warning != "" {
+		warn("%s", warning)
+	}
+	if w.next.limits.KeepAlive > 0 && !w.options.OTP.Empty() {
+		warn("the engine cannot type a one-time code, so it may not be able to keep the account alive: set totp_secret, or write the config with otp=… in time")
+	}
+	return all
 }
 
-// cleanup returns a context that outlives a request that was given up.
-func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+// notGranted are the scopes that were asked for and not granted.
+func (w *write) notGranted() []string {
+	if !w.verified || w.granted == "" {
+		return nil
+	}
+	granted := strings.Fields(w.granted)
+	return slices.DeleteFunc(slices.Clone(w.next.account.Scopes), func(s string) bool { return slices.Contains(granted, s) })
 }
 
 func quoted(fields []string) string {
@@ -353,3 +264,5 @@ func quoted(fields []string) string {
 	}
 	return strings.Join(fields, ", ")
 }
+
+func configSubject(name string) string { return fmt.Sprintf("config %q: ", name) }

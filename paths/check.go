@@ -59,7 +59,6 @@ func checkAnswer() fields {
 		sessions.ListStep:    required(text("The server's list of the account's sessions:" + step)),
 		sessions.RefreshStep: required(text("The refresh:" + step)),
 		sessions.LogoutStep:  required(text("The logout:" + step)),
-		"steps":              required(&framework.FieldSchema{Type: framework.TypeSlice, Description: "The same for programs: of each step its name, outcome (ok, failed, skipped), milliseconds, message and advice."}),
 		"sessions":           required(&framework.FieldSchema{Type: framework.TypeSlice, Description: "The sessions that the server listed during the check, its own among them: of each the owner (this mount, another mount, people), its standing (known, orphan, stray, foreign), session, mount, started_at, last_access, expires_at, clients, ip_address, and whether it was ended."}),
 	})
 }
@@ -69,7 +68,7 @@ type checkPath struct {
 	sessions checker
 }
 
-func (p checkPath) check(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+func (p checkPath) check(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
 	target, err := p.names.Resolve(ctx, name)
 	if err != nil {
@@ -78,20 +77,20 @@ func (p checkPath) check(ctx context.Context, _ *logical.Request, data *framewor
 	switch {
 	case target == nil:
 		return noSuchName(name), nil
-	case !target.CanLogIn:
-		return logical.ErrorResponse("%s: there is nothing to check: nothing logs in with a personal access token; with username and password of its owner, their login is checked", configSubject(target.Config)), nil
+	case !target.Token.Empty():
+		return logical.ErrorResponse("%s: there is nothing to check: nothing logs in with a personal access token", configSubject(target.Config)), nil
 	}
-	report, err := p.sessions.Check(ctx, checkRequest(target, data))
+	report, err := p.sessions.Check(ctx, checkRequest(target, req, data))
 	if err != nil {
 		return checkFailure(target.Config, err)
 	}
 	return checkResponse(target.Config, report), nil
 }
 
-func checkRequest(target *configs.Target, data *framework.FieldData) sessions.CheckRequest {
-	r := sessions.CheckRequest{Account: target.Account, Scopes: target.Scopes}
+func checkRequest(target *configs.Target, req *logical.Request, data *framework.FieldData) sessions.CheckRequest {
+	r := sessions.CheckRequest{Account: target.Account, Scopes: target.Scopes, Params: target.Params}
 	if otp := given[string](data, "otp"); otp != nil {
-		r.OTP = providers.NewSecret(*otp)
+		r.OTP, r.Person = providers.NewSecret(*otp), personOf(req)
 	}
 	if force := given[bool](data, "force"); force != nil {
 		r.Force = *force
@@ -115,14 +114,9 @@ func checkFailure(config string, err error) (*logical.Response, error) {
 func checkResponse(config string, r sessions.CheckReport) *logical.Response {
 	data := map[string]any{"config": config, "ok": r.OK()}
 	describeUse(data, r.Usage, r.Listing, r.Clock)
-	steps := make([]any, len(r.Steps))
-	for i, s := range r.Steps {
+	for _, s := range r.Steps {
 		data[s.Name] = stepSentence(s)
-		steps[i] = map[string]any{
-			"name": s.Name, "outcome": string(s.Outcome), "milliseconds": s.Took.Milliseconds(), "message": s.Message, "advice": s.Advice,
-		}
 	}
-	data["steps"] = steps
 	listed := make([]any, len(r.Listed))
 	for i, l := range r.Listed {
 		listed[i] = listedSession(l)
@@ -180,8 +174,7 @@ who uses the session budget: this mount, other mounts, people.
 A check obeys the budget, and uses a one-time code up: where that of this moment is
 used, it waits for the next one first, half a minute at most. On an account that is
 closed to logins after refused ones it does nothing unless force=true; a login that
-succeeds reopens the account. Of a personal access token the login of its owner is
-tried, if the config has one.
+succeeds reopens the account.
 
 A session in the list with this mount's mark that its ledger never held is a stray:
 the storage went back in time, or it is a copy of another Vault's. Strays are

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -39,8 +38,7 @@ func TestBadConfigsAreRefusedByFieldAndNothingIsStored(t *testing.T) {
 		"field of another provider": {panta(map[string]any{"token_url": "https://login.example.com"}), "token_url"},
 		"totp of another provider":  {panta(map[string]any{"personal_access_token": pat}), "personal_access_token"},
 		"bad base32":                {ocp(map[string]any{"totp_secret": "s3cret-password!"}), "totp_secret"},
-		"seven digits":              {ocp(map[string]any{"totp_secret": "GEZDGNBVGY3TQOJQ", "totp_digits": 7}), "totp_digits"},
-		"otpauth disagrees":         {ocp(map[string]any{"totp_secret": "otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ&digits=8", "totp_digits": 6}), "totp_digits"},
+		"seven digits":              {ocp(map[string]any{"totp_secret": "otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ&digits=7"}), "totp_secret"},
 		"negative ttl":              {panta(map[string]any{"ttl": -1}), "ttl"},
 		"negative max_ttl":          {panta(map[string]any{"max_ttl": "-1m"}), "max_ttl"},
 		"inverted TTLs":             {panta(map[string]any{"ttl": "1h", "max_ttl": "1m"}), "ttl"},
@@ -52,17 +50,17 @@ func TestBadConfigsAreRefusedByFieldAndNothingIsStored(t *testing.T) {
 		"otp without a login":       {panta(map[string]any{"otp": "123456", "verify": false}), "otp"},
 		"force":                     {panta(map[string]any{"force": true}), "force"},
 		"sessions of a PAT":         {personal(map[string]any{"max_sessions": 2}), "max_sessions"},
-		"keepalive of a login":      {ocp(map[string]any{"keepalive_interval": "24h"}), "keepalive_interval"},
-		"keepalive of a client":     {panta(map[string]any{"keepalive_interval": "24h"}), "keepalive_interval"},
-		"short keepalive":           {personal(map[string]any{"keepalive_interval": "59m"}), "keepalive_interval"},
-		"late keepalive":            {personal(map[string]any{"keepalive_interval": "90d"}), "keepalive_interval"},
-		"negative keepalive":        {personal(map[string]any{"keepalive_interval": -3600}), "keepalive_interval"},
-		"owner without name":        {personal(map[string]any{"password": password}), "username"},
-		"code without password":     {personal(map[string]any{"username": "olga", "totp_secret": "GEZDGNBVGY3TQOJQ"}), "password"},
+		"keepalive of a PAT":        {personal(map[string]any{"keepalive_interval": "24h"}), "keepalive_interval"},
+		"short keepalive":           {ocp(map[string]any{"keepalive_interval": "59m"}), "keepalive_interval"},
+		"late keepalive":            {ocp(map[string]any{"keepalive_interval": "90d"}), "keepalive_interval"},
+		"negative keepalive":        {ocp(map[string]any{"keepalive_interval": -3600}), "keepalive_interval"},
+		"user of a PAT":             {personal(map[string]any{"username": "olga"}), "username"},
+		"PAT that has ended":        {personal(map[string]any{"expires_at": "2020-01-01T00:00:00Z"}), "expires_at"},
+		"no time":                   {personal(map[string]any{"expires_at": "tomorrow"}), "expires_at"},
 		"linger, dedicated":         {panta(map[string]any{"linger": "1m"}), "linger"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newMount(t)
 			a := h.write("config/dmo", test.data)
 			require.Equal(t, 400, a.status)
 			require.Contains(t, a.text, `field "`+test.field+`": `)
@@ -76,7 +74,7 @@ func TestBadConfigsAreRefusedByFieldAndNothingIsStored(t *testing.T) {
 }
 
 func TestConfigSentences(t *testing.T) {
-	h := newHouse(t)
+	h := newMount(t)
 	h.mustWrite("config/dmo", panta(nil))
 	h.mustWrite("roles/r", map[string]any{"config": "dmo"})
 	for name, test := range map[string]struct {
@@ -84,10 +82,10 @@ func TestConfigSentences(t *testing.T) {
 		data map[string]any
 		want string
 	}{
-		"unknown provider": {"config/x", map[string]any{"provider": "panda"}, `config "x": field "provider": is not known; use one of keycloak, oauth2, ocp, panta, partner`},
-		"held account":     {"config/x", panta(nil), `config "x": config "dmo" holds this account already, and an account has one session budget, one set of one-time codes and one guard; make a role with config=dmo instead`},
-		"other account":    {"config/dmo", map[string]any{"username": "peter"}, `config "dmo": field "username": an update may not change which account a config is; create another config`},
-		"role's name":      {"config/r", panta(nil), `config "r": the name is taken by a role, and roles and configs share one namespace; choose another name`},
+		"unknown provider": {"config/x", map[string]any{"provider": "panda"}, `config "x": field "provider": is not known; use one of keycloak, oauth2, ocp, panta, partner; nothing was stored`},
+		"held account":     {"config/x", panta(nil), `config "x": config "dmo" holds this account already, and an account has one session budget, one set of one-time codes and one guard; make a role with config=dmo instead; nothing was stored`},
+		"other account":    {"config/dmo", map[string]any{"username": "peter"}, `config "dmo": field "username": an update may not change which account a config is; create another config; nothing was stored`},
+		"role's name":      {"config/r", panta(nil), `config "r": the name is taken by a role, and roles and configs share one namespace; choose another name; nothing was stored`},
 		"force":            {"config/dmo", map[string]any{"force": true}, `config "dmo": field "force": is only for delete`},
 		"role of nothing":  {"roles/x", map[string]any{"config": "nobody"}, `role "x": field "config": there is no config "nobody"`},
 		"config's name":    {"roles/dmo", map[string]any{"config": "dmo"}, `role "dmo": the name is taken by a config, and roles and configs share one namespace; choose another name`},
@@ -100,46 +98,14 @@ func TestConfigSentences(t *testing.T) {
 	}
 }
 
-func TestAPersonalAccessTokensAccountIsKeptAlive(t *testing.T) {
-	h := newHouse(t)
-	h.engine.alive.LastLogin = time.Now()
-	h.mustWrite("config/token", personal(map[string]any{
-		"username": "olga", "password": password, "totp_secret": "GEZDGNBVGY3TQOJQ", "keepalive_interval": "1h",
-	}))
-	require.Equal(t, providers.Dedicated, h.engine.asked.Mode, "the owner's login is verified")
-	a := h.read("config/token", nil)
-	h.requireNoSecret(a)
-	require.Equal(t, map[string]any{
-		"provider": "ocp", "environment": "eu1", "auth_method": "pat", "base_url": "https://eu1-m.ocp.ai", "realm": "master",
-		"logout_url": "https://eu1-m.ocp.ai/auth/realms/master/protocol/openid-connect/logout",
-		"client_id":  "ocp", "username": "olga", "password_set": true, "personal_access_token_set": true,
-		"totp_secret_set": true, "totp_digits": 6, "totp_period": int64(30), "totp_algorithm": "SHA1",
-		"request_timeout": int64(10), "ca_cert": "", "tls_server_name": "", "allow_http": false, "ttl": int64(0), "max_ttl": int64(0),
-		"keepalive_interval": int64(3600), "last_login": h.engine.alive.LastLogin.UTC().Format(time.RFC3339),
-	}, a.Data)
-	require.Empty(t, a.Warnings)
-
-	h.engine.alive.LastLogin, h.engine.alive.Problem = time.Time{}, "the server is down"
-	a = h.read("config/token", nil)
-	require.NotContains(t, a.Data, "last_login")
-	require.Equal(t, "the server is down", a.Data["keepalive_error"])
-	require.Equal(t, []string{`config "token": the login that keeps the account alive does not succeed: the server is down; no login of the account is known, and the server deactivates an account after 90 days without one`}, a.Warnings)
-
-	require.Equal(t, 200, h.write("config/token", map[string]any{"keepalive_interval": "30d"}).status, "with the same warning")
-	require.Equal(t, int64(30*24*3600), h.read("config/token", nil).Data["keepalive_interval"], "which is the default, as it is written")
-	a = h.write("config/token", map[string]any{"otp": "123456"})
-	require.Equal(t, 200, a.status)
-	require.Equal(t, "123456", h.engine.asked.OTP.Reveal())
-}
-
 func TestAConfigIsWrittenReadListedAndDeleted(t *testing.T) {
-	h := newHouse(t)
+	h := newMount(t)
 	require.Nil(t, h.read("config/dmo", nil).Response)
 	require.Empty(t, h.do(logical.ListOperation, "config/", nil).Data)
 
 	h.mustWrite("config/dmo", panta(map[string]any{"scopes": "openid, email", "ttl": "2m", "request_timeout": json.Number("7")}))
 	require.Equal(t, []string{"email", "openid"}, h.engine.asked.Scopes, "verified by a login")
-	h.mustWrite("config/dmo", map[string]any{"max_ttl": 600, "tenant_id": nil})
+	h.mustWrite("config/dmo", map[string]any{"max_ttl": 600, "session_limit_message": nil})
 
 	a := h.read("config/dmo", nil)
 	h.requireNoSecret(a)
@@ -148,8 +114,9 @@ func TestAConfigIsWrittenReadListedAndDeleted(t *testing.T) {
 		"base_url": "https://login.dmo.app.pantaindex.com", "realm": "panta-technology",
 		"logout_url": "https://login.dmo.app.pantaindex.com/realms/panta-technology/protocol/openid-connect/logout",
 		"client_id":  "integration", "client_secret_set": true, "username": "paula", "password_set": true, "tenant_id": "4711",
-		"scopes": []string{"email", "openid"}, "request_timeout": int64(7), "ca_cert": "", "tls_server_name": "", "allow_http": false,
-		"session_mode": "dedicated", "max_sessions": 0, "linger": int64(0), "ttl": int64(120), "max_ttl": int64(600),
+		"scopes": []string{"openid", "email"}, "token_params": map[string]string{}, "token_ttl": 0, "session_mark": true, "session_limit_message": "",
+		"request_timeout": 7, "ca_cert": "", "tls_server_name": "", "allow_http": false,
+		"session_mode": "dedicated", "max_sessions": 0, "linger": 0, "ttl": 120, "max_ttl": 600, "keepalive_interval": 0,
 	}, a.Data)
 	require.Equal(t, []string{"dmo"}, h.do(logical.ListOperation, "config/", nil).Data["keys"])
 
@@ -157,14 +124,14 @@ func TestAConfigIsWrittenReadListedAndDeleted(t *testing.T) {
 		h.engine.err = upstream(providers.BadCredentials, providers.DidNotHappen)
 		a := h.write("config/dmo", map[string]any{"password": "wrong"})
 		require.Equal(t, 400, a.status)
-		require.Equal(t, `config "dmo": login at eu1-m.ocp.ai: it failed`, a.text)
+		require.Equal(t, `config "dmo": login at eu1-m.ocp.ai: it failed; nothing was stored`, a.text)
 		h.engine.err = nil
 	})
 	t.Run("a delete that cannot log out is refused, with the way out", func(t *testing.T) {
 		h.engine.drainErr = errors.New("1 session is left")
 		a := h.do(logical.DeleteOperation, "config/dmo", nil)
 		require.Equal(t, 400, a.status)
-		require.Equal(t, `config "dmo": it is not deleted: 1 session is left; try again when the server can be reached, or use force=true: then what the logouts need is kept until they are done`, a.text)
+		require.Equal(t, `config "dmo": it is not deleted: 1 session is left; try again when the server can be reached, or use force=true: then logouts go on in the background`, a.text)
 		a = h.do(logical.DeleteOperation, "config/dmo", map[string]any{"force": "true"})
 		require.Equal(t, 200, a.status)
 		require.Equal(t, []string{`config "dmo" is deleted, but not all of its sessions are logged out yet: 1 session is left; that goes on in the background`}, a.Warnings)
@@ -173,12 +140,12 @@ func TestAConfigIsWrittenReadListedAndDeleted(t *testing.T) {
 }
 
 func TestARoleIsWrittenReadListedAndDeleted(t *testing.T) {
-	h := newHouse(t)
+	h := newMount(t)
 	h.mustWrite("config/dmo", panta(nil))
 	h.mustWrite("roles/r", map[string]any{"config": "dmo", "ttl": "1m", "scopes": []string{"openid"}})
 	h.mustWrite("roles/r", map[string]any{"max_ttl": 90})
 	require.Equal(t, map[string]any{
-		"config": "dmo", "scopes": []string{"openid"}, "ttl": int64(60), "max_ttl": int64(90), "session_mode": "",
+		"config": "dmo", "scopes": []string{"openid"}, "token_params": map[string]string{}, "ttl": 60, "max_ttl": 90, "session_mode": "",
 	}, h.read("roles/r", nil).Data)
 	require.Equal(t, []string{"r"}, h.do(logical.ListOperation, "roles/", nil).Data["keys"])
 	require.Equal(t, 204, h.do(logical.DeleteOperation, "roles/r", nil).status)

@@ -2,6 +2,8 @@ package paths
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -83,7 +85,7 @@ type credsPath struct {
 	mount    mountTTLs
 }
 
-func (p credsPath) issue(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+func (p credsPath) issue(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
 	target, err := p.names.Resolve(ctx, name)
 	if err != nil {
@@ -92,11 +94,11 @@ func (p credsPath) issue(ctx context.Context, _ *logical.Request, data *framewor
 	if target == nil {
 		return noSuchName(name), nil
 	}
-	r := request(target, data)
+	r := request(target, req, data)
 	if problem := p.problem(target, r); problem != "" {
 		return logical.ErrorResponse("%s: %s", configSubject(target.Config), problem), nil
 	}
-	if target.Token {
+	if !target.Token.Empty() {
 		return personalToken(target, p.mount), nil
 	}
 	lease, err := p.sessions.Acquire(ctx, r)
@@ -111,8 +113,8 @@ func noSuchName(name string) *logical.Response {
 	return logical.ErrorResponse("there is no role or config %q; `vault list` at roles/ and config/ shows what there is", name)
 }
 
-func request(target *configs.Target, data *framework.FieldData) sessions.Request {
-	r := sessions.Request{Account: target.Account, Mode: target.Mode, Scopes: target.Scopes}
+func request(target *configs.Target, req *logical.Request, data *framework.FieldData) sessions.Request {
+	r := sessions.Request{Account: target.Account, Mode: target.Mode, Scopes: target.Scopes, Params: target.Params}
 	if len(data.Raw) == 1 { // the name: by far the most frequent read
 		return r
 	}
@@ -120,12 +122,21 @@ func request(target *configs.Target, data *framework.FieldData) sessions.Request
 		r.MinTTL = *d
 	}
 	if otp := given[string](data, "otp"); otp != nil {
-		r.OTP = providers.NewSecret(*otp)
+		r.OTP, r.Person = providers.NewSecret(*otp), personOf(req)
 	}
 	if rejected := given[string](data, "rejected"); rejected != nil {
 		r.Rejected = *rejected
 	}
 	return r
+}
+
+// personOf says who typed a one-time code: their entity in Vault, else their token.
+func personOf(req *logical.Request) string {
+	if req.EntityID != "" {
+		return "entity " + req.EntityID
+	}
+	sum := sha256.Sum256([]byte(req.ClientTokenAccessor + req.DisplayName))
+	return "token " + hex.EncodeToString(sum[:8])
 }
 
 // problem refuses options that cannot be met; empty: there is none.
@@ -136,7 +147,7 @@ func (p credsPath) problem(target *configs.Target, r sessions.Request) string {
 		}
 	}
 	switch {
-	case !target.Token:
+	case target.Token.Empty():
 		return ""
 	case r.MinTTL > 0:
 		return "field \"min_ttl\": is not used for a personal access token, which does not expire by itself; set ttl on the config or a role"

@@ -15,7 +15,7 @@ import (
 )
 
 func TestCredsAnswersATokenReadyToUse(t *testing.T) {
-	h := newHouse(t)
+	h := newMount(t)
 	h.mustWrite("config/dmo", panta(map[string]any{"scopes": "openid,email"}))
 	h.engine.lease = leaseFor(300 * time.Second)
 	h.engine.lease.Warnings = []string{"the token is old", "and the budget full"}
@@ -79,7 +79,7 @@ func TestRule4ALeaseNeverOutlivesItsToken(t *testing.T) {
 		"min_ttl beats ttl":     {config: map[string]any{"ttl": 60}, min: 120, life: 300 * time.Second, ttl: 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newMount(t)
 			h.mustWrite("config/dmo", panta(test.config))
 			h.engine.lease = leaseFor(test.life)
 			options := map[string]any{}
@@ -96,7 +96,7 @@ func TestRule4ALeaseNeverOutlivesItsToken(t *testing.T) {
 		})
 	}
 	t.Run("min_ttl beyond max_ttl", func(t *testing.T) {
-		h := newHouse(t)
+		h := newMount(t)
 		h.mustWrite("config/dmo", panta(map[string]any{"max_ttl": 60}))
 		require.Equal(t, `config "dmo": field "min_ttl": 2m0s is longer than the max_ttl of 1m0s that holds here`, h.read("creds/dmo", map[string]any{"min_ttl": "2m"}).text)
 	})
@@ -138,7 +138,7 @@ func TestStatuses(t *testing.T) {
 		rows[kind.String()+", unknown"] = row{upstream(kind, providers.Unknown), 400}
 		rows[kind.String()+", happened"] = row{upstream(kind, providers.Happened), 400}
 	}
-	h := newHouse(t)
+	h := newMount(t)
 	h.mustWrite("config/dmo", panta(nil))
 	for name, r := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -150,9 +150,43 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+func TestWhatHealsVaultsStorageIsSaid(t *testing.T) {
+	h := newMount(t)
+	internal := h.lease()
+	for text, advice := range map[string]string{
+		"cannot write to storage during setup": "; this Vault serves the mount with a plugin that was replaced while it ran: seal and unseal it, restart it, or have it step down",
+		"cannot write to readonly storage":     "; this node may not write: ask the active node of the primary cluster",
+		"disk on fire":                         "",
+	} {
+		h.engine.err = &sessions.Error{Reason: machine.Storage, Message: "writing: " + text} // as text, as it crosses gRPC
+		require.Equal(t, `config "dmo": writing: `+text+advice, h.read("creds/dmo", nil).text)
+		require.Equal(t, `config "dmo": writing: `+text+advice, h.revoke(internal).text)
+	}
+}
+
+func TestATypedCodeSaysWhoTypedIt(t *testing.T) {
+	h := newMount(t)
+	h.mustWrite("config/eu1", ocp(nil))
+	person := func(entity, accessor string) string {
+		_, err := h.handler.HandleRequest(t.Context(), &logical.Request{
+			Operation: logical.UpdateOperation, Path: "creds/eu1", Storage: h.storage, Data: map[string]any{"otp": "123456"},
+			EntityID: entity, ClientTokenAccessor: accessor,
+		})
+		require.NoError(t, err)
+		return h.engine.asked.Person
+	}
+	h.engine.lease = leaseFor(300 * time.Second)
+	require.Equal(t, person("e1", "a"), person("e1", "b"), "a person with several tokens")
+	require.NotEqual(t, person("e1", "a"), person("e2", "a"))
+	require.NotEqual(t, person("", "a"), person("", "b"), "tokens without entity, such as root's")
+	require.NotContains(t, person("", "accessor-1"), "accessor-1")
+	h.read("creds/eu1", nil)
+	require.Empty(t, h.engine.asked.Person)
+}
+
 func TestAPersonalAccessToken(t *testing.T) {
-	h := newHouse(t)
-	require.Equal(t, 200, h.write("config/token", personal(map[string]any{"max_ttl": "1h"})).status)
+	h := newMount(t)
+	h.mustWrite("config/token", personal(map[string]any{"max_ttl": "1h"}))
 	h.mustWrite("roles/nlu", map[string]any{"config": "token", "ttl": "10m"})
 	a := h.read("creds/nlu", nil)
 	require.Len(t, a.Data["services"], 7)

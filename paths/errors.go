@@ -3,6 +3,7 @@ package paths
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -30,11 +31,23 @@ const (
 // happened is therefore always a 400. A coded error must cross the plugin's
 // boundary unwrapped, or it loses its code.
 func failure(subject string, err error) (*logical.Response, error) {
-	sentence := subject + ": " + err.Error()
+	sentence := subject + ": " + err.Error() + storageAdvice(err)
 	if status := statusOf(err); status != badRequest {
 		return nil, logical.CodedError(status, sentence)
 	}
 	return logical.ErrorResponse("%s", sentence), nil
+}
+
+// storageAdvice is what heals Vault's storage; empty: it is something else. Errors of
+// the storage cross the plugin's boundary as text only.
+func storageAdvice(err error) string {
+	switch text := err.Error(); {
+	case strings.Contains(text, logical.ErrSetupReadOnly.Error()):
+		return "; this Vault serves the mount with a plugin that was replaced while it ran: seal and unseal it, restart it, or have it step down"
+	case strings.Contains(text, logical.ErrReadOnly.Error()):
+		return "; this node may not write: ask the active node of the primary cluster"
+	}
+	return ""
 }
 
 func configSubject(name string) string { return fmt.Sprintf("config %q", name) }

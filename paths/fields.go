@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
 // nameField is the part of a path that names one thing.
@@ -43,6 +45,57 @@ func texts(description string) *framework.FieldSchema {
 
 func object(description string) *framework.FieldSchema {
 	return &framework.FieldSchema{Type: framework.TypeMap, Description: description}
+}
+
+func pairs(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeKVPairs, Description: description}
+}
+
+// schemaOf is a row of a table of package configs or providers.
+func schemaOf(f providers.Field) *framework.FieldSchema {
+	description := f.Help
+	if f.Default != "" {
+		description += " The default is " + f.Default + "."
+	}
+	if f.Secret {
+		return secretText(description + " Never returned by this path.")
+	}
+	switch f.Type {
+	case providers.List:
+		return texts(description)
+	case providers.Params:
+		return pairs(description)
+	case providers.Number:
+		return number(description)
+	case providers.Flag:
+		return flag(description)
+	case providers.Duration:
+		return duration(description)
+	case providers.Text, providers.Time:
+	}
+	return text(description)
+}
+
+// typeOf is the type of a field as strictly as the framework is lax.
+func typeOf(schema *framework.FieldSchema) providers.Type {
+	types := map[framework.FieldType]providers.Type{
+		framework.TypeCommaStringSlice: providers.List,
+		framework.TypeKVPairs:          providers.Params,
+		framework.TypeInt:              providers.Number,
+		framework.TypeBool:             providers.Flag,
+		framework.TypeDurationSecond:   providers.Duration,
+	}
+	return types[schema.Type] // else Text
+}
+
+// schemasOf are the fields of a table, and others.
+func schemasOf(table []providers.Field, others fields) fields {
+	all := maps.Clone(others)
+	for _, f := range table {
+		all[f.Name] = schemaOf(f)
+		all[f.Name].Required = f.Required
+	}
+	return all
 }
 
 func required(f *framework.FieldSchema) *framework.FieldSchema {

@@ -18,12 +18,12 @@ func (m *meter) Text() (body []byte, contentType string, err error) {
 func (m *meter) Values() (map[string]any, error) { return map[string]any{"things_total": 1}, m.broken }
 
 func TestMetricsAsJSONAndForPrometheus(t *testing.T) {
-	h := newHouse(t)
+	h := newMount(t)
 	require.Equal(t, map[string]any{"metrics": map[string]any{"things_total": 1}}, h.read("metrics", nil).Data)
 	require.Equal(t, h.read("metrics", nil).Data, h.read("metrics", map[string]any{"format": "json"}).Data)
 
 	// The raw answer has no schema: it is not JSON.
-	resp, err := h.doors.HandleRequest(t.Context(), &logical.Request{
+	resp, err := h.handler.HandleRequest(t.Context(), &logical.Request{
 		Operation: logical.ReadOperation, Path: "metrics", Data: map[string]any{"format": "prometheus"}, Storage: h.storage,
 	})
 	require.NoError(t, err)

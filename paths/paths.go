@@ -7,8 +7,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// Rooms are what lies behind the doors.
-type Rooms struct {
+// Dependencies are what the paths need.
+type Dependencies struct {
 	Configs   configurer
 	Roles     roleKeeper
 	Names     resolver
@@ -30,21 +30,21 @@ type grantKeeper interface {
 }
 
 // All returns every path.
-func All(r Rooms) []*framework.Path {
+func All(d Dependencies) []*framework.Path {
 	return slices.Concat(
 		// First, since the framework tries the patterns in this order.
-		Creds(r.Names, r.Sessions, r.Mount),
-		Config(r.Configs),
-		Roles(r.Roles),
-		Check(r.Names, r.Sessions),
-		Sessions(r.Ledger, r.Accounts),
-		Providers(r.Providers),
-		Info(r.Build),
-		Metrics(r.Meter),
+		Creds(d.Names, d.Sessions, d.Mount),
+		Config(d.Configs),
+		Roles(d.Roles),
+		Check(d.Names, d.Sessions),
+		Sessions(d.Ledger, d.Accounts),
+		Providers(d.Providers),
+		Info(d.Build),
+		Metrics(d.Meter),
 	)
 }
 
 // Secrets returns every type of secret that the paths hand out.
-func Secrets(r Rooms) []*framework.Secret {
-	return []*framework.Secret{Token(r.Sessions, r.Logger)}
+func Secrets(d Dependencies) []*framework.Secret {
+	return []*framework.Secret{Token(d.Sessions, d.Logger)}
 }

@@ -13,9 +13,9 @@ import (
 
 // TestEveryPathAndFieldIsExplained keeps path-help and the OpenAPI document complete.
 func TestEveryPathAndFieldIsExplained(t *testing.T) {
-	h := newHouse(t)
-	require.NotEmpty(t, h.doors.Paths)
-	for _, path := range h.doors.Paths {
+	h := newMount(t)
+	require.NotEmpty(t, h.handler.Paths)
+	for _, path := range h.handler.Paths {
 		t.Run(path.Pattern, func(t *testing.T) {
 			require.NotEmpty(t, path.HelpSynopsis)
 			require.NotEmpty(t, path.HelpDescription)
@@ -52,7 +52,7 @@ func requireExplained(t *testing.T, fields map[string]*framework.FieldSchema) {
 // TestRule9WhatLogsInOrWritesIsForwarded: standbys and secondaries must not
 // reach a server before they find out that they cannot write.
 func TestRule9WhatLogsInOrWritesIsForwarded(t *testing.T) {
-	for _, path := range newHouse(t).doors.Paths {
+	for _, path := range newMount(t).handler.Paths {
 		for op, handler := range path.Operations {
 			writes := op == logical.CreateOperation || op == logical.UpdateOperation || op == logical.DeleteOperation ||
 				strings.HasPrefix(path.Pattern, "creds/") ||
@@ -67,27 +67,27 @@ func TestRule9WhatLogsInOrWritesIsForwarded(t *testing.T) {
 
 // TestHelpAndOpenAPI asks for the help of every path, as vault path-help does.
 func TestHelpAndOpenAPI(t *testing.T) {
-	h := newHouse(t)
+	h := newMount(t)
 	asked := map[*framework.Path]bool{}
 	for _, path := range []string{
 		"", "config", "config/dmo", "roles", "roles/r", "creds/dmo", "check/dmo", "sessions", "sessions/dmo", "sessions/dmo/ses",
 		"providers", "providers/ocp", "info", "metrics",
 	} {
-		asked[h.doors.Route(path)] = true
-		resp, err := h.doors.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Path: path, Storage: h.storage})
+		asked[h.handler.Route(path)] = true
+		resp, err := h.handler.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Path: path, Storage: h.storage})
 		require.NoError(t, err)
 		require.NotEmpty(t, resp.Data["help"])
 		require.NotContains(t, resp.Data["help"], "<no description>", path)
 		require.NotNil(t, resp.Data["openapi"])
 	}
-	for _, path := range h.doors.Paths {
+	for _, path := range h.handler.Paths {
 		require.True(t, asked[path], "nobody asked for the help of %s", path.Pattern)
 	}
 }
 
 func TestOpenAPIOperationIDsAreUnique(t *testing.T) {
-	h := newHouse(t)
-	resp, err := h.doors.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Path: "", Storage: h.storage})
+	h := newMount(t)
+	resp, err := h.handler.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Path: "", Storage: h.storage})
 	require.NoError(t, err)
 	raw, err := json.Marshal(resp.Data["openapi"])
 	require.NoError(t, err)
@@ -100,12 +100,12 @@ func TestOpenAPIOperationIDsAreUnique(t *testing.T) {
 }
 
 func TestInfo(t *testing.T) {
-	a := newHouse(t).read("info", nil)
+	a := newMount(t).read("info", nil)
 	require.Equal(t, map[string]any{"version": "v1.2.3", "commit": "abc", "go_version": "go1"}, a.Data)
 }
 
 func TestProviders(t *testing.T) {
-	h := newHouse(t)
+	h := newMount(t)
 	require.Equal(t, []string{"keycloak", "oauth2", "ocp", "panta", "partner"}, h.do(logical.ListOperation, "providers/", nil).Data["keys"])
 	for _, name := range []string{"keycloak", "oauth2", "ocp", "panta", "partner"} {
 		a := h.read("providers/"+name, nil)
@@ -121,19 +121,4 @@ func TestProviders(t *testing.T) {
 	require.Equal(t, "shared", byPassword["session_mode"])
 	require.Equal(t, 5, byPassword["max_sessions"])
 	require.Equal(t, "ocp", byPassword["fields"].(map[string]any)["client_id"].(map[string]any)["default"])
-}
-
-// TestEveryProviderFieldIsAFieldOfConfig: else nobody could give it.
-func TestEveryProviderFieldIsAFieldOfConfig(t *testing.T) {
-	h := newHouse(t)
-	config := h.doors.Route("config/x").Fields
-	for _, p := range (registry{}).All() {
-		for _, m := range p.Describe().Methods {
-			for _, f := range m.Fields {
-				require.Contains(t, config, f.Name)
-				secret := config[f.Name].DisplayAttrs != nil && config[f.Name].DisplayAttrs.Sensitive
-				require.Equal(t, f.Secret, secret, f.Name)
-			}
-		}
-	}
 }

@@ -3,10 +3,12 @@ package paths
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
@@ -43,12 +45,12 @@ func Providers(c catalogue) []*framework.Path {
 				Responses: answers("What can be configured.", fields{
 					nameField:          required(text("Name of the provider.")),
 					"summary":          required(text("What it is, in a line.")),
-					"environments":     required(object("The named presets, each with its base_url and realm.")),
+					"environments":     required(object("The named presets, each with its base_url and realm, and its endpoints.")),
 					"token_endpoint":   required(text("Where logins go: a template of base_url and realm.")),
 					"logout_endpoint":  required(text("Where logouts go; empty: there are none.")),
 					"account_endpoint": required(text("Where an account's sessions are listed and ended (Keycloak's Account REST API); empty: the server cannot.")),
 					"default_method":   required(text("The auth_method of a config that names none.")),
-					"auth_methods":     required(object("By auth_method: its fields (required, secret, default, description), its default session_mode and max_sessions; of a personal access token the services, and after how many seconds without a login (deactivated_after) the server deactivates its owner.")),
+					"auth_methods":     required(object("By auth_method: its fields (required, secret, default, description), its default session_mode and max_sessions, and after how many seconds without a login (deactivated_after; 0: never) the server deactivates the account; of a personal access token the services.")),
 				}),
 			},
 		},
@@ -74,7 +76,11 @@ func (p providersPath) read(_ context.Context, _ *logical.Request, data *framewo
 	d := provider.Describe()
 	environments := make(map[string]any)
 	for _, e := range d.Environments {
-		environments[e.Name] = map[string]any{"base_url": e.BaseURL, "realm": e.Realm}
+		written := strings.NewReplacer("{base_url}", e.BaseURL, "{realm}", e.Realm)
+		environments[e.Name] = map[string]any{
+			"base_url": e.BaseURL, "realm": e.Realm,
+			"token_endpoint": written.Replace(d.TokenEndpoint), "logout_endpoint": written.Replace(d.LogoutEndpoint),
+		}
 	}
 	methods := make(map[string]any)
 	for _, m := range d.Methods {
@@ -94,7 +100,7 @@ func (p providersPath) read(_ context.Context, _ *logical.Request, data *framewo
 
 func describeMethod(m providers.Method) map[string]any {
 	fields := make(map[string]any)
-	for _, f := range m.Fields {
+	for _, f := range slices.Concat(m.Fields, configs.FieldsOfUse(m)) {
 		fields[f.Name] = map[string]any{
 			"required":    f.Required,
 			"secret":      f.Secret,
@@ -105,9 +111,9 @@ func describeMethod(m providers.Method) map[string]any {
 	described := map[string]any{"fields": fields}
 	if m.Name == providers.PersonalAccessToken {
 		described["services"] = m.Services
-		described["deactivated_after"] = int64(m.DeactivatedAfter.Seconds())
 		return described
 	}
+	described["deactivated_after"] = int64(m.DeactivatedAfter.Seconds())
 	described["session_mode"] = string(m.Mode)
 	described["max_sessions"] = m.MaxSessions
 	return described

@@ -10,8 +10,8 @@ import (
 )
 
 type roleKeeper interface {
-	WriteRole(ctx context.Context, name string, change configs.RoleChange) error
-	ReadRole(ctx context.Context, name string) (configs.Role, bool, error)
+	WriteRole(ctx context.Context, name string, change configs.Change) error
+	ShowRole(ctx context.Context, name string) (map[string]any, bool, error)
 	RoleExists(ctx context.Context, name string) (bool, error)
 	ListRoles(ctx context.Context) ([]string, error)
 	DeleteRole(ctx context.Context, name string) error
@@ -37,7 +37,7 @@ func Roles(k roleKeeper) []*framework.Path {
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role", ItemType: "Role"},
 		HelpSynopsis:    rolesSynopsis,
 		HelpDescription: rolesDescription,
-		Fields:          roleStored().and(fields{nameField: required(text("Name of the role. Roles and configs share one namespace."))}),
+		Fields:          schemasOf(configs.RoleFields(), fields{nameField: required(text("Name of the role. Roles and configs share one namespace."))}),
 		ExistenceCheck:  p.exists,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.CreateOperation: p.writing("Create a role."),
@@ -45,7 +45,7 @@ func Roles(k roleKeeper) []*framework.Path {
 			logical.ReadOperation: &framework.PathOperation{
 				Callback:  p.read,
 				Summary:   "Read a role.",
-				Responses: answers("The role.", roleStored().and(nil)),
+				Responses: answers("The role.", schemasOf(configs.RoleFields(), fields{})),
 			},
 			logical.DeleteOperation: &framework.PathOperation{
 				Callback:                    p.delete,
@@ -56,16 +56,6 @@ func Roles(k roleKeeper) []*framework.Path {
 			},
 		},
 	}}
-}
-
-func roleStored() described {
-	return described{
-		"config":       required(text("Name of the config that this role is a view of. Required for a new role.")),
-		"scopes":       texts("Scopes to ask for, as a list or with commas: some of the config's, where it names any. The default is the config's."),
-		"ttl":          duration("How long a lease lasts; never longer than its token. The default is the config's."),
-		"max_ttl":      duration("The most that a lease lasts. The config's holds as well."),
-		"session_mode": text("dedicated narrows a shared config: each lease of this role has a session of its own. The default is the config's."),
-	}
 }
 
 type rolesPath struct{ roles roleKeeper }
@@ -82,13 +72,7 @@ func (p rolesPath) writing(summary string) framework.OperationHandler {
 
 func (p rolesPath) write(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	err := p.roles.WriteRole(ctx, name, configs.RoleChange{
-		Config:      given[string](data, "config"),
-		Scopes:      given[[]string](data, "scopes"),
-		TTL:         givenDuration(data, "ttl"),
-		MaxTTL:      givenDuration(data, "max_ttl"),
-		SessionMode: given[string](data, "session_mode"),
-	})
+	err := p.roles.WriteRole(ctx, name, changeOf(configs.RoleFields(), data))
 	if err != nil {
 		return failure(roleSubject(name), err)
 	}
@@ -97,20 +81,14 @@ func (p rolesPath) write(ctx context.Context, _ *logical.Request, data *framewor
 
 func (p rolesPath) read(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	role, found, err := p.roles.ReadRole(ctx, name)
+	role, found, err := p.roles.ShowRole(ctx, name)
 	if err != nil {
 		return failure(roleSubject(name), err)
 	}
 	if !found {
 		return nil, nil
 	}
-	return &logical.Response{Data: map[string]any{
-		"config":       role.Config,
-		"scopes":       append([]string{}, role.Scopes...),
-		"ttl":          int64(role.TTL.Seconds()),
-		"max_ttl":      int64(role.MaxTTL.Seconds()),
-		"session_mode": role.SessionMode,
-	}}, nil
+	return &logical.Response{Data: role}, nil
 }
 
 func (p rolesPath) delete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {

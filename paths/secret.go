@@ -55,7 +55,7 @@ func (p tokenSecret) revoke(ctx context.Context, req *logical.Request, _ *framew
 		return nil, nil
 	}
 	if err := p.sessions.Release(ctx, internal.lease); err != nil {
-		return nil, errors.New(configSubject(internal.config) + ": " + err.Error())
+		return nil, errors.New(configSubject(internal.config) + ": " + err.Error() + storageAdvice(err))
 	}
 	return nil, nil
 }

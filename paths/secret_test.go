@@ -27,7 +27,7 @@ func stored(internal map[string]any) map[string]any {
 	return back
 }
 
-func (h *house) renew(internal map[string]any) answer {
+func (h *mount) renew(internal map[string]any) answer {
 	h.t.Helper()
 	return h.handle(&logical.Request{
 		Operation: logical.RenewOperation, Path: "creds/dmo", Storage: h.storage,
@@ -39,7 +39,7 @@ func (h *house) renew(internal map[string]any) answer {
 	})
 }
 
-func (h *house) revoke(internal map[string]any) answer {
+func (h *mount) revoke(internal map[string]any) answer {
 	h.t.Helper()
 	return h.handle(&logical.Request{
 		Operation: logical.RevokeOperation, Path: "creds/r", Storage: h.storage,
@@ -48,7 +48,7 @@ func (h *house) revoke(internal map[string]any) answer {
 }
 
 // lease is what Vault keeps of a lease on config dmo.
-func (h *house) lease() map[string]any {
+func (h *mount) lease() map[string]any {
 	h.t.Helper()
 	h.mustWrite("config/dmo", panta(nil))
 	h.engine.lease = leaseFor(300 * time.Second)
@@ -56,14 +56,14 @@ func (h *house) lease() map[string]any {
 }
 
 func TestRule4ARenewalOfALeaseFromBeforeSaysReadAgain(t *testing.T) {
-	h := newHouse(t)
+	h := newMount(t)
 	a := h.renew(h.lease())
 	require.Equal(t, 400, a.status)
 	require.Equal(t, "the lease cannot be renewed, since a renewal brings no client a new token; read the credentials again", a.text)
 }
 
 func TestRule5Revocation(t *testing.T) {
-	h := newHouse(t)
+	h := newMount(t)
 	internal := h.lease()
 	require.Equal(t, 204, h.revoke(internal).status)
 	require.Equal(t, 1, h.engine.released)
@@ -75,7 +75,7 @@ func TestRule5Revocation(t *testing.T) {
 	})
 	t.Run("fails with a plain error", func(t *testing.T) {
 		h.engine.err = &sessions.Error{Reason: machine.Upstream, Message: "logout failed", Err: logical.ErrInvalidRequest}
-		resp, err := h.doors.HandleRequest(t.Context(), &logical.Request{
+		resp, err := h.handler.HandleRequest(t.Context(), &logical.Request{
 			Operation: logical.RevokeOperation, Storage: h.storage, Secret: &logical.Secret{InternalData: stored(internal)},
 		})
 		require.Nil(t, resp, "Vault prints it")

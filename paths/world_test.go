@@ -37,31 +37,31 @@ const (
 	pat          = "s3cret-pat"
 )
 
-// house is all doors, with real configs behind them and an engine that is told
+// mount is every path, with real configs behind them and an engine that is told
 // what to answer.
-type house struct {
+type mount struct {
 	t       *testing.T
-	doors   paths.Doors
+	handler paths.Handler
 	engine  *engine
 	log     *bytes.Buffer
 	storage logical.Storage
 }
 
-func newHouse(t *testing.T) *house {
+func newMount(t *testing.T) *mount {
 	t.Helper()
-	h := &house{t: t, engine: &engine{}, log: &bytes.Buffer{}, storage: &logical.InmemStorage{}}
+	h := &mount{t: t, engine: &engine{}, log: &bytes.Buffer{}, storage: &logical.InmemStorage{}}
 	logger := hclog.New(&hclog.LoggerOptions{Output: h.log, Level: hclog.Trace, Mutex: &sync.Mutex{}})
 	system := logical.TestSystemView() // default 24 h, maximum 48 h
 	system.PluginEnvironment = &logical.PluginEnvironment{VaultVersion: "1.21.0"}
 	c := configs.New(store.NewEntries(h.storage), registry{}, logger)
 	c.Serve(h.engine)
-	rooms := paths.Rooms{
+	dependencies := paths.Dependencies{
 		Configs: c, Roles: c, Names: c, Accounts: c, Sessions: h.engine, Ledger: h.engine, Meter: h.engine, Providers: registry{}, Mount: system,
 		Build: paths.Build{Version: "v1.2.3", Commit: "abc", GoVersion: "go1"}, Logger: logger,
 	}
-	b := &framework.Backend{BackendType: logical.TypeLogical, Paths: paths.All(rooms), Secrets: paths.Secrets(rooms)}
+	b := &framework.Backend{BackendType: logical.TypeLogical, Paths: paths.All(dependencies), Secrets: paths.Secrets(dependencies)}
 	require.NoError(t, b.Setup(t.Context(), &logical.BackendConfig{Logger: logger, System: system, StorageView: h.storage}))
-	h.doors = paths.Doors{Backend: b}
+	h.handler = paths.Handler{Backend: b}
 	return h
 }
 
@@ -120,8 +120,7 @@ func (e *engine) Configure(_ context.Context, _ sessions.AccountID, s sessions.S
 func (e *engine) KeepAlive(context.Context, sessions.AccountID) (sessions.KeepAlive, error) {
 	return e.alive, nil
 }
-func (e *engine) InUse(context.Context, sessions.AccountID) (int, error) { return 0, nil }
-func (e *engine) Drain(context.Context, sessions.AccountID) error        { return e.drainErr }
+func (e *engine) Drain(context.Context, sessions.AccountID) error { return e.drainErr }
 
 // leaseFor is a lease on a token that lives this long yet.
 func leaseFor(life time.Duration) sessions.Lease {
@@ -142,15 +141,15 @@ type answer struct {
 	text   string // of the error
 }
 
-func (h *house) do(op logical.Operation, path string, data map[string]any) answer {
+func (h *mount) do(op logical.Operation, path string, data map[string]any) answer {
 	h.t.Helper()
 	req := &logical.Request{Operation: op, Path: path, Data: data, Storage: h.storage}
 	return h.handle(req)
 }
 
-func (h *house) handle(req *logical.Request) answer {
+func (h *mount) handle(req *logical.Request) answer {
 	h.t.Helper()
-	resp, err := h.doors.HandleRequest(h.t.Context(), req)
+	resp, err := h.handler.HandleRequest(h.t.Context(), req)
 	a := answer{Response: resp, status: 200}
 	if err != nil || resp.IsError() {
 		var failed error
@@ -165,16 +164,16 @@ func (h *house) handle(req *logical.Request) answer {
 	}
 	_, err = json.Marshal(resp.Data) // as it crosses the plugin's boundary
 	require.NoError(h.t, err)
-	if path := h.doors.Route(req.Path); path != nil && path.Operations[req.Operation] != nil {
+	if path := h.handler.Route(req.Path); path != nil && path.Operations[req.Operation] != nil {
 		require.Equal(h.t, 200, a.status)
 		schema.ValidateResponse(h.t, schema.GetResponseSchema(h.t, path, req.Operation), resp, true)
 	}
 	return a
 }
 
-func (h *house) write(path string, data map[string]any) answer {
+func (h *mount) write(path string, data map[string]any) answer {
 	h.t.Helper()
-	_, exists, err := h.doors.HandleExistenceCheck(h.t.Context(), &logical.Request{Operation: logical.CreateOperation, Path: path, Data: data, Storage: h.storage})
+	_, exists, err := h.handler.HandleExistenceCheck(h.t.Context(), &logical.Request{Operation: logical.CreateOperation, Path: path, Data: data, Storage: h.storage})
 	require.NoError(h.t, err)
 	if exists {
 		return h.do(logical.UpdateOperation, path, data)
@@ -182,19 +181,19 @@ func (h *house) write(path string, data map[string]any) answer {
 	return h.do(logical.CreateOperation, path, data)
 }
 
-func (h *house) mustWrite(path string, data map[string]any) {
+func (h *mount) mustWrite(path string, data map[string]any) {
 	h.t.Helper()
 	a := h.write(path, data)
 	require.Equal(h.t, 204, a.status, a.text)
 }
 
-func (h *house) read(path string, data map[string]any) answer {
+func (h *mount) read(path string, data map[string]any) answer {
 	h.t.Helper()
 	return h.do(logical.ReadOperation, path, data)
 }
 
 // requireNoSecret checks everything that people see.
-func (h *house) requireNoSecret(a answer) {
+func (h *mount) requireNoSecret(a answer) {
 	h.t.Helper()
 	seen := a.text + h.log.String()
 	if a.Response != nil {

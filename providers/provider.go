@@ -64,11 +64,8 @@ type Account struct {
 	TenantID     string
 
 	// TOTPSecret is base32 (RFC 4648) as an authenticator app takes it, or an
-	// otpauth:// URL; Normalize turns the latter into base32 and the TOTP fields.
-	TOTPSecret    Secret
-	TOTPDigits    int           // 6 or 8
-	TOTPPeriod    time.Duration // whole seconds
-	TOTPAlgorithm string        // SHA1, SHA256 or SHA512
+	// otpauth:// URL.
+	TOTPSecret Secret
 
 	PersonalAccessToken Secret
 	ExpiresAt           time.Time // of PersonalAccessToken; zero: not known
@@ -111,21 +108,11 @@ type Environment struct {
 	Realm   string
 }
 
-// Field describes one config field of an authentication method.
-type Field struct {
-	Name     string
-	Required bool
-	Secret   bool
-	Default  string // as it would be written; empty: none
-	Help     string
-}
-
 // Method describes one authentication method of a provider.
 type Method struct {
 	Name AuthMethod
-	// Fields are all fields of Account that this method uses, without provider
-	// and auth_method; Normalize refuses any other by name. What the engine
-	// itself makes of every config (session_mode, ttl, …) is not listed.
+	// Fields are the rows of AccountFields that this method uses, without provider
+	// and auth_method; Normalize refuses any other by name.
 	Fields []Field
 	// Mode and MaxSessions are the defaults; MaxSessions 0 means no limit.
 	Mode        Mode
@@ -135,8 +122,8 @@ type Method struct {
 	Sessions bool
 	// Services lists where a personal access token works; empty otherwise.
 	Services []string
-	// DeactivatedAfter is how long nobody may log in to the owner of a personal
-	// access token before the server deactivates the account; 0: for ever.
+	// DeactivatedAfter is how long nobody may log in to an account before the server
+	// deactivates it, and its personal access tokens with it; 0: for ever.
 	DeactivatedAfter time.Duration
 }
 
@@ -151,6 +138,8 @@ type Description struct {
 	// AccountEndpoint is where sessions are listed and ended; empty: the server
 	// cannot.
 	AccountEndpoint string
+	// UserNamesIgnoreCase: PAULA and paula are one user.
+	UserNamesIgnoreCase bool
 	// Methods, the default one first.
 	Methods []Method
 }

@@ -44,13 +44,19 @@ func TestScopesAreSortedAndKeptOnce(t *testing.T) {
 }
 
 func TestScopesThatCannotBeSentAreRefused(t *testing.T) {
-	for _, s := range []string{"", "openid profile", `a"b`, `a\b`, "é", "a\n", "offline_access"} {
+	for _, s := range []string{"", "openid profile", `a"b`, `a\b`, "é", "a\n"} {
 		_, err := providers.NormalizeScopes([]string{"openid", s})
 		var field *providers.FieldError
 		if assert.ErrorAs(t, err, &field, "%q", s) {
 			assert.Equal(t, "scopes", field.Field)
 		}
 	}
+}
+
+func TestOfflineSessionsAreRefusedWhereTheServerListsSessions(t *testing.T) {
+	lists, lacks := providers.Description{Name: "x", AccountEndpoint: "/a"}, providers.Description{}
+	require.EqualError(t, lists.CheckScopes([]string{"offline_access"}), `field "scopes": offline_access is not allowed by x: its sessions escape the server's list and limit of sessions`)
+	require.NoError(t, lacks.CheckScopes([]string{"offline_access"}))
 }
 
 func TestAnErrorSaysWhatHappenedWhereAndWhatToDo(t *testing.T) {

@@ -5,21 +5,17 @@ import (
 	"slices"
 )
 
-// offlineAccess is the scope that makes Keycloak open an offline session
-// (OpenID Connect Core section 11).
+// offlineAccess is the scope that asks for an offline session (OpenID Connect Core
+// section 11); some servers give refresh tokens for nothing else.
 const offlineAccess = "offline_access"
 
 // NormalizeScopes checks scopes, of an account or of a role, and returns them
 // sorted, each once; nil for none. The error is a *FieldError for "scopes".
 func NormalizeScopes(scopes []string) ([]string, error) {
 	for i, s := range scopes {
-		switch {
-		case !ValidScope(s):
+		if !ValidScope(s) {
 			return nil, &FieldError{Field: "scopes", Problem: fmt.Sprintf(
 				"scope number %d is empty or has a character that is not allowed; give a list of scopes, each of printable ASCII without spaces, quotes and backslashes", i+1)}
-		case s == offlineAccess:
-			return nil, &FieldError{Field: "scopes", Problem: offlineAccess +
-				" is not allowed: its sessions escape the server's list and limit of sessions"}
 		}
 	}
 	if len(scopes) == 0 {
@@ -27,6 +23,15 @@ func NormalizeScopes(scopes []string) ([]string, error) {
 	}
 	sorted := slices.Sorted(slices.Values(scopes))
 	return slices.Compact(sorted), nil
+}
+
+// CheckScopes refuses scopes that a provider does not allow.
+func (d Description) CheckScopes(scopes []string) error {
+	if slices.Contains(scopes, offlineAccess) && d.AccountEndpoint != "" {
+		return &FieldError{Field: "scopes", Problem: offlineAccess + " is not allowed by " + d.Name +
+			": its sessions escape the server's list and limit of sessions"}
+	}
+	return nil
 }
 
 // ValidScope says whether s is one scope token of RFC 6749 section 3.3.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,10 +25,15 @@ type AccountID = machine.AccountID
 // Limits is what a config says about the use of its account.
 type Limits = machine.Limits
 
-// AccountOf returns the id of a normalized account: token endpoint and
-// principal, hashed, so that it can stand in storage keys and logs.
-func AccountOf(a providers.Account) AccountID {
-	sum := sha256.Sum256([]byte(a.TokenURL + "\n" + a.Principal()))
+// AccountOf returns the id of a normalized account: token endpoint, grant and
+// principal, hashed, so that it can stand in storage keys and logs. A user is the
+// same in any spelling that the provider takes for the same.
+func AccountOf(a providers.Account, d providers.Description) AccountID {
+	principal := a.Principal()
+	if d.UserNamesIgnoreCase && a.AuthMethod == providers.Password {
+		principal = strings.ToLower(principal)
+	}
+	sum := sha256.Sum256([]byte(a.TokenURL + "\n" + string(a.AuthMethod) + "\n" + principal))
 	return AccountID(hex.EncodeToString(sum[:12]))
 }
 

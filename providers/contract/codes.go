@@ -28,7 +28,7 @@ func codes() []scenario {
 func (w *world) carols() (up, typed upstream) {
 	w.Helper()
 	a := w.account(w.carol)
-	a.TOTPSecret, a.TOTPPeriod = base32Of(rawSecret), period
+	a.TOTPSecret = otpauth(base32Of(rawSecret).Reveal(), period)
 	return upstream{w, w.connect(presets.OCP(), a)}, w.ocp(w.carol)
 }
 

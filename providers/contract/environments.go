@@ -66,7 +66,7 @@ func (w *world) swarm(environment string, period time.Duration) {
 	w.Helper()
 	a := providers.Account{
 		Environment: environment, Username: iam.DemoOCPUser, Password: providers.NewSecret(iam.DemoOCPPassword),
-		TOTPSecret: providers.NewSecret(iam.DemoTOTPSecret), TOTPPeriod: period,
+		TOTPSecret: otpauth(iam.DemoTOTPSecret, period),
 	}
 	up := upstream{w, w.connect(presets.OCP(), a)}
 	time.Sleep(time.Until(time.Now().Truncate(period).Add(period)) + 50*time.Millisecond) // the last environment's code is spent
@@ -83,7 +83,7 @@ func (w *world) swarm(environment string, period time.Duration) {
 	require.Zero(w, w.Sessions(w.T, iam.DemoOCPUser))
 
 	a.Username, a.Password = iam.DemoPlainUser, providers.NewSecret(iam.DemoPlainPassword)
-	a.TOTPSecret, a.TOTPPeriod = providers.Secret{}, 0
+	a.TOTPSecret = providers.Secret{}
 	up = upstream{w, w.connect(presets.OCP(), a)}
 	var open []providers.TokenResponse
 	for range iam.DemoSessionLimit {

@@ -3,6 +3,7 @@ package contract
 import (
 	"encoding/base32"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -225,6 +226,11 @@ func succeeded(results []error) (n int) {
 		}
 	}
 	return n
+}
+
+// otpauth is a totp_secret whose codes are good for a period.
+func otpauth(secret string, period time.Duration) providers.Secret {
+	return providers.NewSecret(fmt.Sprintf("otpauth://totp/contract?secret=%s&period=%d", secret, int(period/time.Second)))
 }
 
 // base32Of is a raw one-time code secret as an authenticator app takes it.

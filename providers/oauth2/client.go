@@ -47,13 +47,14 @@ func (p *Provider) Describe() providers.Description {
 		methods[i] = m.Method
 	}
 	return providers.Description{
-		Name:            p.preset.Name,
-		Summary:         p.preset.Summary,
-		Environments:    p.preset.Environments,
-		TokenEndpoint:   p.preset.TokenEndpoint,
-		LogoutEndpoint:  p.preset.LogoutEndpoint,
-		AccountEndpoint: p.preset.AccountEndpoint,
-		Methods:         methods,
+		Name:                p.preset.Name,
+		Summary:             p.preset.Summary,
+		Environments:        p.preset.Environments,
+		TokenEndpoint:       p.preset.TokenEndpoint,
+		LogoutEndpoint:      p.preset.LogoutEndpoint,
+		AccountEndpoint:     p.preset.AccountEndpoint,
+		UserNamesIgnoreCase: p.preset.UserNamesIgnoreCase,
+		Methods:             methods,
 	}
 }
 

@@ -32,26 +32,25 @@ func (p *Provider) Normalize(a providers.Account) (providers.Account, error) {
 	if err != nil {
 		return given, err
 	}
-	if err := refuseUnused(a, method); err != nil {
-		return given, err
+	for _, step := range []func() error{
+		func() error { return refuseUnused(a, method) },
+		func() error { return checkTexts(a) },
+		func() error { return p.fillEndpoints(&a, method) },
+		func() error { fillDefaults(&a, method); return nil },
+		func() error { return requireFields(a, method) },
+		func() error { return checkClientAuth(a) },
+		func() error { return checkConnection(a) },
+		func() error { return providers.CheckTokenParams(a.TokenParams) },
+		func() error { return p.Describe().CheckScopes(a.Scopes) },
+	} {
+		if err := step(); err != nil {
+			return given, err
+		}
 	}
-	if err := p.fillEndpoints(&a, method); err != nil {
-		return given, err
-	}
-	if a.ClientID == "" {
-		a.ClientID = method.defaultOf("client_id")
-	}
-	if err := requireFields(a, method); err != nil {
-		return given, err
-	}
-	if err := checkTexts(a); err != nil {
-		return given, err
-	}
-	if err := normalizeTOTP(&a); err != nil {
-		return given, err
-	}
-	if err := normalizeConnection(&a, method); err != nil {
-		return given, err
+	if !a.TOTPSecret.Empty() {
+		if _, err := parseTOTP(a.TOTPSecret.Reveal()); err != nil {
+			return given, err
+		}
 	}
 	if a.Scopes, err = providers.NormalizeScopes(a.Scopes); err != nil {
 		return given, err
@@ -78,39 +77,6 @@ func (p *Provider) chooseMethod(a *providers.Account) (Method, error) {
 	return method, nil
 }
 
-type givenField struct {
-	name  string
-	given bool
-}
-
-// givenFields lists the fields of an account by their names in a config, in the
-// order in which they are checked.
-func givenFields(a providers.Account) []givenField {
-	return []givenField{
-		{"environment", a.Environment != ""},
-		{"base_url", a.BaseURL != ""},
-		{"realm", a.Realm != ""},
-		{"token_url", a.TokenURL != ""},
-		{"logout_url", a.LogoutURL != ""},
-		{"revocation_url", a.RevocationURL != ""},
-		{"client_id", a.ClientID != ""},
-		{"client_secret", !a.ClientSecret.Empty()},
-		{"username", a.Username != ""},
-		{"password", !a.Password.Empty()},
-		{"tenant_id", a.TenantID != ""},
-		{"totp_secret", !a.TOTPSecret.Empty()},
-		{"totp_digits", a.TOTPDigits != 0},
-		{"totp_period", a.TOTPPeriod != 0},
-		{"totp_algorithm", a.TOTPAlgorithm != ""},
-		{"personal_access_token", !a.PersonalAccessToken.Empty()},
-		{"scopes", len(a.Scopes) > 0},
-		{"request_timeout", a.RequestTimeout != 0},
-		{"ca_cert", a.CACert != ""},
-		{"tls_server_name", a.TLSServerName != ""},
-		{"allow_http", a.AllowHTTP},
-	}
-}
-
 func unused(field string, a providers.Account, m Method) error {
 	names := make([]string, len(m.Fields))
 	for i, f := range m.Fields {
@@ -120,11 +86,19 @@ func unused(field string, a providers.Account, m Method) error {
 }
 
 func refuseUnused(a providers.Account, m Method) error {
-	for _, f := range givenFields(a) {
-		// A token_url that is not used may be the one of a normalized account;
-		// fillEndpoints, which knows that one, has the say about it.
-		if f.given && !m.uses(f.name) && f.name != "token_url" {
-			return unused(f.name, a, m)
+	for _, row := range providers.AccountFields() {
+		switch row.Name {
+		case "provider", "auth_method":
+			continue
+		case "token_url":
+			// It may be that of a normalized account; fillEndpoints, which knows that
+			// one, has the say about it.
+			if m.logsIn() {
+				continue
+			}
+		}
+		if row.Given(&a) && !m.uses(row.Name) {
+			return unused(row.Name, a, m)
 		}
 	}
 	return nil
@@ -132,20 +106,60 @@ func refuseUnused(a providers.Account, m Method) error {
 
 // requireFields comes after the endpoints and defaults have been filled in.
 func requireFields(a providers.Account, m Method) error {
-	given := map[string]bool{}
-	for _, f := range givenFields(a) {
-		given[f.name] = f.given
-	}
-	for _, f := range m.Fields {
-		if f.Required && !given[f.Name] {
-			return refuse(f.Name, fmt.Sprintf("is required by %s with auth_method %s", a.Provider, a.AuthMethod))
+	for _, row := range providers.AccountFields() {
+		if m.requires(row.Name) && !row.Given(&a) {
+			return refuse(row.Name, fmt.Sprintf("is required by %s with auth_method %s", a.Provider, a.AuthMethod))
 		}
 	}
-	if !a.Password.Empty() && a.Username == "" {
-		return refuse("username", "is required with password")
+	return nil
+}
+
+// fillDefaults fills in what is not given, except the endpoints.
+func fillDefaults(a *providers.Account, m Method) {
+	if a.ClientID == "" {
+		a.ClientID = m.defaultOf("client_id")
 	}
-	if !a.TOTPSecret.Empty() && a.Password.Empty() {
-		return refuse("password", "is required with totp_secret")
+	if a.ClientAuth == "" && m.uses("client_auth") {
+		a.ClientAuth = providers.ClientSecretPost
+	}
+	if a.SessionMark == nil && m.uses("session_mark") {
+		mark := true
+		a.SessionMark = &mark
+	}
+	if a.RequestTimeout == 0 && m.uses("request_timeout") {
+		a.RequestTimeout = defaultTimeout
+	}
+}
+
+// checkClientAuth checks that the client has what its way to prove itself needs, and
+// nothing else that is secret.
+func checkClientAuth(a providers.Account) error {
+	with := "client_auth=" + string(a.ClientAuth)
+	switch a.ClientAuth {
+	case "":
+		return nil
+	case providers.PrivateKeyJWT:
+		if !a.ClientSecret.Empty() {
+			return refuse("client_secret", "is not used with "+with+"; take it back with an empty one")
+		}
+		if a.PrivateKey.Empty() {
+			return refuse("private_key", "is required with "+with)
+		}
+		if _, err := parseSigningKey(a.PrivateKey.Reveal()); err != nil {
+			return refuse("private_key", err.Error())
+		}
+		return nil
+	case providers.ClientSecretPost, providers.ClientSecretBasic:
+	default:
+		return refuse("client_auth", "is not known; use post, basic or private_key_jwt")
+	}
+	switch {
+	case !a.PrivateKey.Empty():
+		return refuse("private_key", "is not used with "+with+"; set client_auth=private_key_jwt, or take it back with an empty one")
+	case a.KeyID != "":
+		return refuse("key_id", "is not used with "+with+"; it names a private_key")
+	case a.ClientSecret.Empty() && (a.AuthMethod == providers.ClientCredentials || a.ClientAuth == providers.ClientSecretBasic):
+		return refuse("client_secret", "is required with auth_method="+string(a.AuthMethod)+" and "+with)
 	}
 	return nil
 }
@@ -155,6 +169,12 @@ func requireFields(a providers.Account, m Method) error {
 func (p *Provider) fillEndpoints(a *providers.Account, m Method) error {
 	if m.uses("token_url") {
 		return p.checkEndpoints(a)
+	}
+	if !m.logsIn() { // it needs no endpoint
+		if _, known := p.preset.environment(a.Environment); a.Environment != "" && !known {
+			return p.unknownEnvironment()
+		}
+		return nil
 	}
 	tokenURL := a.TokenURL
 	if err := p.fillFromEnvironment(a); err != nil {
@@ -166,7 +186,7 @@ func (p *Provider) fillEndpoints(a *providers.Account, m Method) error {
 		}
 	}
 	var err error
-	if a.BaseURL, err = checkURL("base_url", a.BaseURL, a.AllowHTTP); err != nil {
+	if a.BaseURL, err = checkURL("base_url", a.BaseURL, *a); err != nil {
 		return err
 	}
 	a.BaseURL = strings.TrimRight(a.BaseURL, "/")
@@ -185,17 +205,16 @@ func place(template string, a providers.Account) string {
 	return strings.NewReplacer("{base_url}", a.BaseURL, "{realm}", a.Realm).Replace(template)
 }
 
+func (p *Provider) unknownEnvironment() error {
+	return refuse("environment", "is not one of "+p.preset.Name+"; allowed: "+p.preset.environmentNames())
+}
+
 func (p *Provider) fillFromEnvironment(a *providers.Account) error {
-	names := make([]string, len(p.preset.Environments))
-	for i, e := range p.preset.Environments {
-		names[i] = e.Name
-	}
-	allowed := strings.Join(names, ", ")
 	switch {
 	case a.Environment != "":
 		environment, ok := p.preset.environment(a.Environment)
 		if !ok {
-			return refuse("environment", "is not one of "+p.preset.Name+"; allowed: "+allowed)
+			return p.unknownEnvironment()
 		}
 		if a.BaseURL == "" {
 			a.BaseURL = environment.BaseURL
@@ -203,8 +222,8 @@ func (p *Provider) fillFromEnvironment(a *providers.Account) error {
 		if a.Realm == "" {
 			a.Realm = environment.Realm
 		}
-	case a.BaseURL == "" && len(names) > 0:
-		return refuse("environment", "is required, or base_url in its place; allowed: "+allowed)
+	case a.BaseURL == "" && len(p.preset.Environments) > 0:
+		return refuse("environment", "is required, or base_url in its place; allowed: "+p.preset.environmentNames())
 	case a.BaseURL == "":
 		return refuse("base_url", "is required by "+p.preset.Name)
 	}
@@ -237,7 +256,7 @@ func (p *Provider) checkEndpoints(a *providers.Account) error {
 		if *e.url == "" {
 			continue
 		}
-		checked, err := checkURL(e.field, *e.url, a.AllowHTTP)
+		checked, err := checkURL(e.field, *e.url, *a)
 		if err != nil {
 			return err
 		}
@@ -249,8 +268,9 @@ func (p *Provider) checkEndpoints(a *providers.Account) error {
 // checkURL refuses what is not a plain address of a server, and returns it in
 // one spelling, so that one account is not taken for two: scheme and host in
 // lower case, no default port. The path stays as it is, since to some servers a
-// slash at its end makes another address.
-func checkURL(field, text string, allowHTTP bool) (string, error) {
+// slash at its end makes another address. A token endpoint may have a query (RFC
+// 6749 section 3.2).
+func checkURL(field, text string, a providers.Account) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil { // the error would repeat the URL, which may hold a password
 		return "", refuse(field, "is not a URL; give one such as https://login.example.com")
@@ -261,11 +281,15 @@ func checkURL(field, text string, allowHTTP bool) (string, error) {
 		return "", refuse(field, "must start with https://")
 	case u.User != nil:
 		return "", refuse(field, "must not hold a user name or password; there are fields for them")
-	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
-		return "", refuse(field, "must not have a query or a fragment (? or #)")
+	case strings.Contains(text, "#"):
+		return "", refuse(field, "must not have a fragment (#)")
+	case field != "token_url" && (u.RawQuery != "" || u.ForceQuery):
+		return "", refuse(field, "must not have a query (?)")
+	case strings.ContainsFunc(u.RawQuery, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", refuse(field, "must have only printable ASCII without blanks in its query; write other characters as %20")
 	case host == "":
 		return "", refuse(field, "has no host; give one such as https://login.example.com")
-	case scheme == "http" && !allowHTTP && !isLoopback(host):
+	case scheme == "http" && !a.AllowHTTP && !isLoopback(host):
 		return "", refuse(field, "must start with https://; plain http is for loopback hosts, or with allow_http=true")
 	}
 	if strings.Contains(host, ":") {
@@ -279,7 +303,11 @@ func checkURL(field, text string, allowHTTP bool) (string, error) {
 			host += ":" + port
 		}
 	}
-	return scheme + "://" + host + u.EscapedPath(), nil
+	address := scheme + "://" + host + u.EscapedPath()
+	if u.RawQuery != "" {
+		address += "?" + u.RawQuery
+	}
+	return address, nil
 }
 
 func isLoopback(host string) bool {
@@ -287,33 +315,30 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// checkTexts refuses characters that cannot be sent where the field goes.
+// checkTexts refuses characters that cannot be sent where the field goes, and blanks
+// around what is no secret: a copied name that nobody sees them in.
 func checkTexts(a providers.Account) error {
-	for _, f := range []struct{ name, value string }{
-		{"client_id", a.ClientID},
-		{"client_secret", a.ClientSecret.Reveal()},
-		{"username", a.Username},
-		{"password", a.Password.Reveal()},
-	} {
-		if strings.ContainsAny(f.value, "\r\n\x00") { // RFC 6749 appendix A
-			return refuse(f.name, "must not contain a line break; a value read from a file often ends in one")
+	for _, row := range providers.AccountFields() {
+		value, isText := row.Value(&a).(string)
+		if !isText || row.Name == "ca_cert" {
+			continue
 		}
-	}
-	for _, f := range []struct{ name, value string }{
-		{"tenant_id", a.TenantID},
-		{"personal_access_token", a.PersonalAccessToken.Reveal()},
-	} {
-		if f.value != "" && !fitsHeader(f.value) {
-			return refuse(f.name, "must be printable ASCII without spaces and line breaks, as it is sent in a header; a value read from a file often ends in a line break")
+		switch {
+		case row.Name == "personal_access_token" || row.Name == "tenant_id":
+			if value != "" && !fitsHeader(value) {
+				return refuse(row.Name, "must be printable ASCII without spaces and line breaks, as it is sent in a header; a value read from a file often ends in a line break")
+			}
+		case row.Name == "private_key" || row.Name == "totp_secret": // they are read as a whole
+		case strings.ContainsAny(value, "\r\n\x00"): // RFC 6749 appendix A
+			return refuse(row.Name, "must not contain a line break; a value read from a file often ends in one")
+		case !row.Secret && strings.TrimSpace(value) != value:
+			return refuse(row.Name, "must not have blanks before or after it")
 		}
 	}
 	return nil
 }
 
-func normalizeConnection(a *providers.Account, m Method) error {
-	if a.RequestTimeout == 0 && m.uses("request_timeout") {
-		a.RequestTimeout = defaultTimeout
-	}
+func checkConnection(a providers.Account) error {
 	if a.RequestTimeout < 0 || a.RequestTimeout > maxTimeout {
 		return refuse("request_timeout", "must be more than 0 and at most 60 seconds")
 	}

@@ -86,14 +86,14 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		*a = providers.Account{AuthMethod: providers.PersonalAccessToken, Environment: "eu1", PersonalAccessToken: secret(testPAT)}
 	}
 	const (
-		ocpUses  = "environment, base_url, realm, logout_url, client_id, username, password, totp_secret, totp_digits, totp_period, totp_algorithm, scopes, request_timeout, ca_cert, tls_server_name, allow_http"
-		noBase32 = `field "totp_secret": must be base32 (letters A to Z and digits 2 to 7) as an authenticator app takes it, or an otpauth:// URL`
-		onlyPEM  = `field "ca_cert": must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----) and nothing else`
-		timeout  = `field "request_timeout": must be more than 0 and at most 60 seconds`
-		period   = `field "totp_period": must be whole seconds from 1 to 300`
-		realm    = `field "realm": must be the bare name of a realm: letters, digits, dot, dash and underscore`
-		header   = `must be printable ASCII without spaces and line breaks, as it is sent in a header; a value read from a file often ends in a line break`
-		disagree = `disagrees with the otpauth:// URL in totp_secret (where a URL does not say, it means 6 digits, 30 seconds and SHA1); leave this field out`
+		ocpUses   = "environment, base_url, realm, logout_url, client_id, username, password, totp_secret, scopes, token_params, token_ttl, session_mark, session_limit_message, request_timeout, ca_cert, tls_server_name, allow_http"
+		pantaUses = "environment, base_url, realm, logout_url, client_id, client_secret, username, password, tenant_id, scopes, token_params, token_ttl, session_mark, session_limit_message, request_timeout, ca_cert, tls_server_name, allow_http"
+		noBase32  = `field "totp_secret": must be base32 (letters A to Z and digits 2 to 7) as an authenticator app takes it, or an otpauth:// URL; whole, since a part of one makes no codes`
+		partOfOne = noBase32
+		onlyPEM   = `field "ca_cert": must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----) and nothing else`
+		timeout   = `field "request_timeout": must be more than 0 and at most 60 seconds`
+		realm     = `field "realm": must be the bare name of a realm: letters, digits, dot, dash and underscore`
+		header    = `must be printable ASCII without spaces and line breaks, as it is sent in a header; a value read from a file often ends in a line break`
 	)
 	for name, c := range map[string]struct {
 		provider string
@@ -114,24 +114,23 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"no user":                   {"ocp", func(a *providers.Account) { a.Username = "" }, `field "username": is required by ocp with auth_method password`},
 		"no password":               {"ocp", func(a *providers.Account) { a.Password = secret("") }, `field "password": is required by ocp with auth_method password`},
 		"no token":                  {"ocp", func(a *providers.Account) { pat(a); a.PersonalAccessToken = secret("") }, `field "personal_access_token": is required by ocp with auth_method pat`},
-		"pat: password alone":       {"ocp", func(a *providers.Account) { pat(a); a.Password = secret(testPassword) }, `field "username": is required with password`},
-		"pat: totp":                 {"ocp", func(a *providers.Account) { pat(a); a.TOTPSecret = secret(testTOTPSecret) }, `field "password": is required with totp_secret`},
-		"pat: scopes":               {"ocp", func(a *providers.Account) { pat(a); a.Scopes = []string{"openid"} }, `field "scopes": is not used by ocp with auth_method pat; used are: environment, base_url, realm, personal_access_token, logout_url, client_id, username, password, totp_secret, totp_digits, totp_period, totp_algorithm, keepalive_interval, request_timeout, ca_cert, tls_server_name, allow_http`},
+		"pat: user":                 {"ocp", func(a *providers.Account) { pat(a); a.Username = "u" }, `field "username": is not used by ocp with auth_method pat; used are: environment, personal_access_token, expires_at`},
+		"pat: environment":          {"ocp", func(a *providers.Account) { pat(a); a.Environment = "eu9" }, `field "environment": is not one of ocp; allowed: eu1, us1, us2, ca1, frankfurt`},
 		"pat: line break":           {"ocp", func(a *providers.Account) { pat(a); a.PersonalAccessToken = secret(testPAT + "\n") }, `field "personal_access_token": ` + header},
 		"tenant: space":             {"panta", func(a *providers.Account) { a.TenantID = "a b" }, `field "tenant_id": ` + header},
 		"password: line break":      {"panta", func(a *providers.Account) { a.Password = secret(testPassword + "\n") }, `field "password": must not contain a line break; a value read from a file often ends in one`},
 		"ocp: tenant":               {"ocp", func(a *providers.Account) { a.TenantID = "t" }, `field "tenant_id": is not used by ocp with auth_method password; used are: ` + ocpUses},
 		"ocp: client secret":        {"ocp", func(a *providers.Account) { a.ClientSecret = secret(testClientSecret) }, `field "client_secret": is not used by ocp with auth_method password; used are: ` + ocpUses},
 		"ocp: token_url":            {"ocp", func(a *providers.Account) { a.TokenURL = "https://h/t" }, `field "token_url": is not used by ocp with auth_method password; used are: ` + ocpUses},
-		"panta: totp":               {"panta", totp(testTOTPSecret), `field "totp_secret": is not used by panta with auth_method password; used are: environment, base_url, realm, logout_url, client_id, client_secret, username, password, tenant_id, scopes, request_timeout, ca_cert, tls_server_name, allow_http`},
-		"partner: user":             {"partner", func(a *providers.Account) { a.Username = "u" }, `field "username": is not used by partner with auth_method client_credentials; used are: base_url, client_id, client_secret, scopes, request_timeout, ca_cert, tls_server_name, allow_http`},
+		"panta: totp":               {"panta", totp(testTOTPSecret), `field "totp_secret": is not used by panta with auth_method password; used are: ` + pantaUses},
+		"partner: user":             {"partner", func(a *providers.Account) { a.Username = "u" }, `field "username": is not used by partner with auth_method client_credentials; used are: base_url, client_id, client_secret, scopes, token_params, token_ttl, session_mark, request_timeout, ca_cert, tls_server_name, allow_http`},
 		"url: not one":              {"keycloak", func(a *providers.Account) { a.BaseURL = "https://a b" }, `field "base_url": is not a URL; give one such as https://login.example.com`},
 		"url: no scheme":            {"keycloak", func(a *providers.Account) { a.BaseURL = "login.example.com" }, `field "base_url": must start with https://`},
 		"url: scheme":               {"oauth2", func(a *providers.Account) { a.TokenURL = "ftp://h/t" }, `field "token_url": must start with https://`},
 		"url: http":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "http://login.example.com" }, `field "base_url": must start with https://; plain http is for loopback hosts, or with allow_http=true`},
 		"url: user":                 {"oauth2", func(a *providers.Account) { a.RevocationURL = "https://u:" + testPAT + "@h/r" }, `field "revocation_url": must not hold a user name or password; there are fields for them`},
-		"url: query":                {"ocp", func(a *providers.Account) { a.LogoutURL = "https://h/out?x=1" }, `field "logout_url": must not have a query or a fragment (? or #)`},
-		"url: fragment":             {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h/#" }, `field "base_url": must not have a query or a fragment (? or #)`},
+		"url: query":                {"ocp", func(a *providers.Account) { a.LogoutURL = "https://h/out?x=1" }, `field "logout_url": must not have a query (?)`},
+		"url: fragment":             {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h/#" }, `field "base_url": must not have a fragment (#)`},
 		"url: host":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https:///auth" }, `field "base_url": has no host; give one such as https://login.example.com`},
 		"url: port":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h:70000" }, `field "base_url": has a port that is not from 1 to 65535`},
 		"realm: slash":              {"keycloak", func(a *providers.Account) { a.Realm = "a/b" }, realm},
@@ -146,20 +145,35 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"totp: URL algorithm":       {"ocp", totp("otpauth://totp/a?algorithm=MD5&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has an algorithm other than SHA1, SHA256 and SHA512`},
 		"totp: URL encoder":         {"ocp", totp("otpauth://totp/a?encoder=steam&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL asks for an encoder; only codes of digits can be made`},
 		"totp: URL broken":          {"ocp", totp("otpauth://totp/%zz?secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL cannot be read; copy it again from the QR code, or give the base32 secret alone`},
-		"totp: digits disagree": {"ocp", func(a *providers.Account) {
-			a.TOTPSecret, a.TOTPDigits = secret("otpauth://totp/a?secret="+testTOTPSecret), 8
-		}, `field "totp_digits": ` + disagree},
-		"totp: period disagrees": {"ocp", func(a *providers.Account) {
-			a.TOTPSecret, a.TOTPPeriod = secret("otpauth://totp/a?period=60&secret="+testTOTPSecret), 30*time.Second
-		}, `field "totp_period": ` + disagree},
-		"totp: algorithm disagrees": {"ocp", func(a *providers.Account) {
-			a.TOTPSecret, a.TOTPAlgorithm = secret("otpauth://totp/a?secret="+testTOTPSecret), "sha256"
-		}, `field "totp_algorithm": ` + disagree},
-		"totp: digits":          {"ocp", func(a *providers.Account) { a.TOTPSecret, a.TOTPDigits = secret(testTOTPSecret), 7 }, `field "totp_digits": must be 6 or 8`},
-		"totp: half seconds":    {"ocp", func(a *providers.Account) { a.TOTPSecret, a.TOTPPeriod = secret(testTOTPSecret), 1500*time.Millisecond }, period},
-		"totp: period too long": {"ocp", func(a *providers.Account) { a.TOTPSecret, a.TOTPPeriod = secret(testTOTPSecret), 301*time.Second }, period},
-		"totp: algorithm":       {"ocp", func(a *providers.Account) { a.TOTPSecret, a.TOTPAlgorithm = secret(testTOTPSecret), "MD5" }, `field "totp_algorithm": must be SHA1, SHA256 or SHA512`},
-		"totp: period alone":    {"ocp", func(a *providers.Account) { a.TOTPPeriod = time.Minute }, `field "totp_period": is of use only with totp_secret; set that too, or leave this out`},
+		"totp: one character":       {"ocp", totp("G"), partOfOne},
+		"totp: 25 characters":       {"ocp", totp("GEZDGNBVGY3TQOJQGEZDGNBVG"), partOfOne},
+		"totp: 27 characters":       {"ocp", totp("GEZDGNBVGY3TQOJQGEZDGNBVGY3"), partOfOne},
+		"totp: 30 characters":       {"ocp", totp("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQO"), partOfOne},
+		"totp: URL twice":           {"ocp", totp("otpauth://totp/a?digits=6&Digits=8&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has "digits" twice, with two values`},
+		"totp: migration":           {"ocp", totp("otpauth-migration://offline?data=CiA"), `field "totp_secret": is an export of an authenticator app (otpauth-migration://), which holds several accounts in a form of its own; give the base32 secret or the otpauth:// URL of this one`},
+		"totp: steam":               {"ocp", totp("steam://" + testTOTPSecret), `field "totp_secret": is a secret of Steam, whose codes are no TOTP; none can be made`},
+		"totp: hexadecimal":         {"ocp", totp("3132333435363738393031323334353637383930"), `field "totp_secret": is hexadecimal; give the same secret in base32, as an authenticator app takes it`},
+		"totp: picture":             {"ocp", totp("https://chart.googleapis.com/chart?chl=otpauth"), `field "totp_secret": is the address or the data of a picture; give the otpauth:// URL that its QR code holds, or the base32 secret`},
+		"totp: another address":     {"ocp", totp("ftp:x"), `field "totp_secret": must be base32 (letters A to Z and digits 2 to 7) as an authenticator app takes it, or an otpauth:// URL`},
+		"username: blanks":          {"ocp", func(a *providers.Account) { a.Username = " paula " }, `field "username": must not have blanks before or after it`},
+		"client_id: blanks":         {"panta", func(a *providers.Account) { a.ClientID = "app " }, `field "client_id": must not have blanks before or after it`},
+		"environment: blanks":       {"panta", func(a *providers.Account) { a.Environment = " dmo" }, `field "environment": must not have blanks before or after it`},
+		"client_auth":               {"oauth2", func(a *providers.Account) { a.ClientAuth = "magic" }, `field "client_auth": is not known; use post, basic or private_key_jwt`},
+		"client_auth of panta":      {"panta", func(a *providers.Account) { a.ClientAuth = "basic" }, `field "client_auth": is not used by panta with auth_method password; used are: ` + pantaUses},
+		"no private_key":            {"oauth2", func(a *providers.Account) { a.ClientAuth, a.ClientSecret = providers.PrivateKeyJWT, secret("") }, `field "private_key": is required with client_auth=private_key_jwt`},
+		"private_key: no PEM": {"oauth2", func(a *providers.Account) {
+			a.ClientAuth, a.ClientSecret, a.PrivateKey = providers.PrivateKeyJWT, secret(""), secret("x")
+		}, `field "private_key": must be a private key in PEM (-----BEGIN PRIVATE KEY-----)`},
+		"private_key and secret": {"oauth2", func(a *providers.Account) { a.ClientAuth, a.PrivateKey = providers.PrivateKeyJWT, secret(key) }, `field "client_secret": is not used with client_auth=private_key_jwt; take it back with an empty one`},
+		"private_key alone":      {"oauth2", func(a *providers.Account) { a.PrivateKey = secret(key) }, `field "private_key": is not used with client_auth=post; set client_auth=private_key_jwt, or take it back with an empty one`},
+		"key_id alone":           {"oauth2", func(a *providers.Account) { a.KeyID = "k" }, `field "key_id": is not used with client_auth=post; it names a private_key`},
+		"basic without secret":   {"oauth2", func(a *providers.Account) { a.ClientAuth, a.ClientSecret = "basic", secret("") }, `field "client_secret": is required with auth_method=password and client_auth=basic`},
+		"service without secret": {"oauth2", func(a *providers.Account) {
+			*a = providers.Account{AuthMethod: providers.ClientCredentials, TokenURL: a.TokenURL, ClientID: "app"}
+		}, `field "client_secret": is required with auth_method=client_credentials and client_auth=post`},
+		"token_params: ours":    {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"Grant_Type": "x"} }, `field "token_params": grant_type is sent by the engine itself`},
+		"token_params: no name": {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"": "x"} }, `field "token_params": has a name that is empty, or a control character`},
+		"token_url: blank":      {"oauth2", func(a *providers.Account) { a.TokenURL = "https://h/t?a=ä" }, `field "token_url": must have only printable ASCII without blanks in its query; write other characters as %20`},
 		"timeout: negative":     {"ocp", func(a *providers.Account) { a.RequestTimeout = -1 }, timeout},
 		"timeout: too long":     {"ocp", func(a *providers.Account) { a.RequestTimeout = 61 * time.Second }, timeout},
 		"ca_cert: text":         {"ocp", func(a *providers.Account) { a.CACert = "no PEM" }, onlyPEM},
@@ -169,7 +183,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 			a.CACert = "-----BEGIN CERTIFICATE-----\neA==\n-----END CERTIFICATE-----\n"
 		}, onlyPEM},
 		"tls_server_name":        {"ocp", func(a *providers.Account) { a.TLSServerName = "https://h" }, `field "tls_server_name": must be a bare host name such as login.example.com`},
-		"scopes: offline_access": {"ocp", func(a *providers.Account) { a.Scopes = []string{"openid", "offline_access"} }, `field "scopes": offline_access is not allowed: its sessions escape the server's list and limit of sessions`},
+		"scopes: offline_access": {"ocp", func(a *providers.Account) { a.Scopes = []string{"openid", "offline_access"} }, `field "scopes": offline_access is not allowed by ocp: its sessions escape the server's list and limit of sessions`},
 		"scopes: space":          {"ocp", func(a *providers.Account) { a.Scopes = []string{"openid profile"} }, `field "scopes": scope number 1 is empty or has a character that is not allowed; give a list of scopes, each of printable ASCII without spaces, quotes and backslashes`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,19 +201,27 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 
 func TestNormalizeTakesATOTPSecretInAnyUsualForm(t *testing.T) {
 	p := oauth2.New(preset(t, "ocp"), nil)
-	for _, given := range []string{
-		testTOTPSecret, "gezd gnbv gy3t qojq gezd gnbv gy3t qojq", testTOTPSecret + "======",
-		"otpauth://totp/OCP:alice?secret=" + testTOTPSecret + "&issuer=OCP&digits=6&period=30&algorithm=SHA1",
-		" otpauth://totp/OCP:alice?secret=" + testTOTPSecret + "\n",
-	} {
+	code := func(given string) string {
+		rt := &roundTrip{status: 200, body: `{"access_token":"a","refresh_token":"r","expires_in":300}`}
 		a := account("ocp")
 		a.TOTPSecret = secret(given)
 		got, err := p.Normalize(a)
+		require.NoError(t, err, given)
+		assert.Equal(t, given, got.TOTPSecret.Reveal(), "as given")
+		_, err = connect(t, a, "ocp", rt).Login(t.Context(), providers.LoginRequest{CodeAt: time.Unix(1234567890, 0)})
 		require.NoError(t, err)
-		assert.Equal(t, testTOTPSecret, got.TOTPSecret.Reveal())
-		assert.Equal(t, 6, got.TOTPDigits)
-		assert.Equal(t, 30*time.Second, got.TOTPPeriod)
-		assert.Equal(t, "SHA1", got.TOTPAlgorithm)
+		return form(t, rt)["otp"]
+	}
+	for _, given := range []string{
+		testTOTPSecret, "gezd gnbv gy3t qojq gezd gnbv gy3t qojq", testTOTPSecret + "======", "GEZD-GNBV-GY3T-QOJQ-GEZD-GNBV-GY3T-QOJQ",
+		"otpauth://totp/OCP:alice?secret=" + testTOTPSecret + "&issuer=OCP&digits=6&period=30&algorithm=SHA1",
+		" otpauth://totp/OCP:alice?secret=" + testTOTPSecret + "\n", "otpauth://totp/a?SECRET=" + testTOTPSecret + "&Algorithm=HmacSHA1",
+	} {
+		assert.Equal(t, "005924", code(given), "RFC 6238 appendix B: %s", given)
+	}
+	const sha256 = "otpauth://totp/a?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZA&digits=8&"
+	for _, algorithm := range []string{"algorithm=SHA256", "Algorithm=SHA-256", "ALGORITHM=HmacSHA256", "algorithm=hmac-sha-256"} {
+		assert.Equal(t, "91819424", code(sha256+algorithm), algorithm)
 	}
 }
 

@@ -2,6 +2,7 @@ package oauth2
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -26,6 +27,8 @@ type Preset struct {
 	// AccountEndpoint is the sessions resource of Keycloak's Account REST API: a
 	// template of {base_url} and {realm}; empty: the server has none.
 	AccountEndpoint string
+	// UserNamesIgnoreCase is that of the Description.
+	UserNamesIgnoreCase bool
 	// Methods, the default one first.
 	Methods []Method
 	// Failures are looked through before the rules that hold for every server.
@@ -85,6 +88,14 @@ func (p Preset) environment(name string) (providers.Environment, bool) {
 	return p.Environments[i], true
 }
 
+func (p Preset) environmentNames() string {
+	names := make([]string, len(p.Environments))
+	for i, e := range p.Environments {
+		names[i] = e.Name
+	}
+	return strings.Join(names, ", ")
+}
+
 // realms lists the realms of the environments, each once.
 func (p Preset) realms() []string {
 	var names []string
@@ -102,6 +113,13 @@ func (m Method) defaultOf(field string) string {
 		return ""
 	}
 	return m.Fields[i].Default
+}
+
+// logsIn is false for a personal access token, which has no endpoint.
+func (m Method) logsIn() bool { return m.Name != providers.PersonalAccessToken }
+
+func (m Method) requires(field string) bool {
+	return slices.ContainsFunc(m.Fields, func(f providers.Field) bool { return f.Name == field && f.Required })
 }
 
 func (m Method) uses(field string) bool {

@@ -4,6 +4,7 @@ import (
 	"encoding/base32"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,10 +18,8 @@ import (
 
 // The defaults of RFC 6238 and of the otpauth:// format.
 const (
-	defaultDigits    = 6
-	defaultPeriod    = 30 * time.Second
-	defaultAlgorithm = "SHA1"
-	maxPeriod        = 300 * time.Second
+	defaultPeriod = 30 * time.Second
+	maxPeriod     = 300 * time.Second
 )
 
 // codeOrigin says where a login's one-time code came from.
@@ -46,13 +45,17 @@ func (u *upstream) code(r providers.LoginRequest) (providers.Secret, codeOrigin,
 	case u.account.TOTPSecret.Empty():
 		return providers.Secret{}, noCode, nil
 	}
-	code, err := totp.GenerateCodeCustom(u.account.TOTPSecret.Reveal(), r.CodeAt, totp.ValidateOpts{
-		Period:    uint(codePeriod(u.account) / time.Second), //nolint:gosec // Normalize keeps it from 1 to 300
-		Digits:    otp.Digits(u.account.TOTPDigits),
-		Algorithm: algorithms()[u.account.TOTPAlgorithm],
+	key, err := parseTOTP(u.account.TOTPSecret.Reveal())
+	if err != nil {
+		return providers.Secret{}, noCode, err
+	}
+	code, err := totp.GenerateCodeCustom(key.secret, r.CodeAt, totp.ValidateOpts{
+		Period:    uint(key.period / time.Second), //nolint:gosec // it is from 1 to 300
+		Digits:    otp.Digits(key.digits),
+		Algorithm: key.algorithm,
 	})
 	if err != nil {
-		return providers.Secret{}, noCode, &providers.FieldError{Field: "totp_secret", Problem: notBase32}
+		return providers.Secret{}, noCode, refuse("totp_secret", notBase32)
 	}
 	return providers.NewSecret(code), generatedCode, nil
 }
@@ -61,168 +64,142 @@ func isCode(s string) bool {
 	return (len(s) == 6 || len(s) == 8) && strings.Trim(s, "0123456789") == ""
 }
 
-// codePeriod is the length of a step: the account's, else the usual one.
+// codePeriod is the length of a step: that of the totp_secret, else the usual one.
 func codePeriod(a providers.Account) time.Duration {
-	if a.TOTPPeriod == 0 {
+	key, err := parseTOTP(a.TOTPSecret.Reveal())
+	if err != nil {
 		return defaultPeriod
 	}
-	return a.TOTPPeriod
+	return key.period
 }
 
-func algorithms() map[string]otp.Algorithm {
-	return map[string]otp.Algorithm{
-		"SHA1":   otp.AlgorithmSHA1,
-		"SHA256": otp.AlgorithmSHA256,
-		"SHA512": otp.AlgorithmSHA512,
-	}
+// totpKey is what a code is made from.
+type totpKey struct {
+	secret    string // base32 without padding
+	digits    int    // 6 or 8
+	period    time.Duration
+	algorithm otp.Algorithm
 }
 
 const notBase32 = "must be base32 (letters A to Z and digits 2 to 7) as an authenticator app takes it, or an otpauth:// URL"
 
-// normalizeTOTP checks the totp_* fields, takes an otpauth:// URL apart, and
-// fills in the defaults. Without a totp_secret the other fields are refused.
-func normalizeTOTP(a *providers.Account) error {
-	a.TOTPAlgorithm = strings.ToUpper(a.TOTPAlgorithm)
-	if a.TOTPSecret.Empty() {
-		for _, f := range givenFields(*a) {
-			if strings.HasPrefix(f.name, "totp_") && f.given {
-				return &providers.FieldError{Field: f.name, Problem: "is of use only with totp_secret; set that too, or leave this out"}
-			}
-		}
-		return nil
-	}
-	key := totpKey{secret: a.TOTPSecret.Reveal(), digits: a.TOTPDigits, period: a.TOTPPeriod, algorithm: a.TOTPAlgorithm}
-	if isOTPAuth(key.secret) {
-		fromURL, err := parseOTPAuth(key.secret)
-		if err != nil {
-			return err
-		}
-		if field := key.disagrees(fromURL); field != "" {
-			return &providers.FieldError{Field: field, Problem: "disagrees with the otpauth:// URL in totp_secret (where a URL does not say, it means 6 digits, 30 seconds and SHA1); leave this field out"}
-		}
-		key = fromURL
-	}
-	if key.digits == 0 {
-		key.digits = defaultDigits
-	}
-	if key.period == 0 {
-		key.period = defaultPeriod
-	}
-	if key.algorithm == "" {
-		key.algorithm = defaultAlgorithm
-	}
-	if err := key.check(); err != nil {
-		return err
-	}
-	secret, ok := canonicalBase32(key.secret)
-	if !ok {
-		return &providers.FieldError{Field: "totp_secret", Problem: notBase32}
-	}
-	a.TOTPSecret = providers.NewSecret(secret)
-	a.TOTPDigits, a.TOTPPeriod, a.TOTPAlgorithm = key.digits, key.period, key.algorithm
-	return nil
-}
-
-// totpKey is what a code is made from; zero values are not given.
-type totpKey struct {
-	secret    string
-	digits    int
-	period    time.Duration
-	algorithm string
-}
-
-// disagrees names the field of k that is given and differs from the other key.
-func (k totpKey) disagrees(with totpKey) string {
+// parseTOTP reads a totp_secret. The error is a *providers.FieldError for it, which
+// repeats nothing of it.
+func parseTOTP(text string) (totpKey, error) {
+	text = strings.TrimSpace(text)
+	key := totpKey{secret: text, digits: 6, period: defaultPeriod, algorithm: otp.AlgorithmSHA1}
+	scheme, _, isURL := strings.Cut(strings.ToLower(text), ":")
 	switch {
-	case k.digits != 0 && k.digits != with.digits:
-		return "totp_digits"
-	case k.period != 0 && k.period != with.period:
-		return "totp_period"
-	case k.algorithm != "" && k.algorithm != with.algorithm:
-		return "totp_algorithm"
-	default:
-		return ""
-	}
-}
-
-func (k totpKey) check() error {
-	if k.digits != 6 && k.digits != 8 {
-		return &providers.FieldError{Field: "totp_digits", Problem: "must be 6 or 8"}
-	}
-	if k.period < time.Second || k.period > maxPeriod || k.period%time.Second != 0 {
-		return &providers.FieldError{Field: "totp_period", Problem: "must be whole seconds from 1 to 300"}
-	}
-	if _, ok := algorithms()[k.algorithm]; !ok {
-		return &providers.FieldError{Field: "totp_algorithm", Problem: "must be SHA1, SHA256 or SHA512"}
-	}
-	return nil
-}
-
-func isOTPAuth(s string) bool {
-	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(s)), "otpauth:")
-}
-
-// parseOTPAuth reads the URL that a QR code for authenticator apps holds
-// (https://github.com/google/google-authenticator/wiki/Key-Uri-Format). The
-// error is a *providers.FieldError for totp_secret.
-//
-// It reads the parameters itself: otp.Key, of the library that makes our codes,
-// takes a period, digits or algorithm that it cannot read for the default, and
-// then every login would send a wrong code.
-func parseOTPAuth(text string) (totpKey, error) {
-	refuse := func(problem string) (totpKey, error) {
-		return totpKey{}, &providers.FieldError{Field: "totp_secret", Problem: "the otpauth:// URL " + problem}
-	}
-	u, err := url.Parse(strings.TrimSpace(text))
-	if err != nil {
-		return refuse("cannot be read; copy it again from the QR code, or give the base32 secret alone")
-	}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return refuse("cannot be read; copy it again from the QR code, or give the base32 secret alone")
-	}
-	if !strings.EqualFold(u.Host, "totp") {
-		return refuse("must be of type totp (otpauth://totp/…)")
-	}
-	if query.Get("secret") == "" {
-		return refuse("has no secret")
-	}
-	if query.Get("encoder") != "" {
-		return refuse("asks for an encoder; only codes of digits can be made")
-	}
-	key := totpKey{secret: query.Get("secret"), digits: defaultDigits, period: defaultPeriod, algorithm: defaultAlgorithm}
-	if v := query.Get("digits"); v != "" {
-		if v != "6" && v != "8" {
-			return refuse("has digits other than 6 or 8")
+	case isURL && scheme == "otpauth":
+		if problem := key.parseURL(text); problem != "" {
+			return totpKey{}, refuse("totp_secret", "the otpauth:// URL "+problem)
 		}
-		key.digits = int(v[0] - '0')
+	case isURL:
+		return totpKey{}, refuse("totp_secret", otherThanTOTP(scheme))
+	case isHex.MatchString(text) && strings.ContainsAny(text, "0189"):
+		return totpKey{}, refuse("totp_secret", "is hexadecimal; give the same secret in base32, as an authenticator app takes it")
 	}
-	if v := query.Get("period"); v != "" {
-		n, err := strconv.ParseUint(v, 10, 16)
-		key.period = time.Duration(n) * time.Second
-		if err != nil || n == 0 || key.period > maxPeriod {
-			return refuse("has a period that is not from 1 to 300 seconds")
-		}
-	}
-	if v := query.Get("algorithm"); v != "" {
-		key.algorithm = strings.ToUpper(v)
-		if _, ok := algorithms()[key.algorithm]; !ok {
-			return refuse("has an algorithm other than SHA1, SHA256 and SHA512")
-		}
+	var ok bool
+	if key.secret, ok = canonicalBase32(key.secret); !ok {
+		return totpKey{}, refuse("totp_secret", notBase32+"; whole, since a part of one makes no codes")
 	}
 	return key, nil
 }
 
-// canonicalBase32 returns a secret in upper case, without the spaces that apps
-// show it with and without padding. It is false for what is not base32.
+var isHex = regexp.MustCompile(`^[0-9A-Fa-f]{16,}$`)
+
+// otherThanTOTP says what an address is that is taken for an otpauth:// URL.
+func otherThanTOTP(scheme string) string {
+	switch scheme {
+	case "otpauth-migration":
+		return "is an export of an authenticator app (otpauth-migration://), which holds several accounts in a form of its own; give the base32 secret or the otpauth:// URL of this one"
+	case "steam":
+		return "is a secret of Steam, whose codes are no TOTP; none can be made"
+	case "http", "https", "data":
+		return "is the address or the data of a picture; give the otpauth:// URL that its QR code holds, or the base32 secret"
+	}
+	return notBase32
+}
+
+// parseURL reads the URL that a QR code for authenticator apps holds
+// (https://github.com/google/google-authenticator/wiki/Key-Uri-Format), and says
+// what is wrong with it.
+//
+// It reads the parameters itself: otp.Key, of the library that makes our codes,
+// takes a period, digits or algorithm that it cannot read for the default, and
+// then every login would send a wrong code.
+func (k *totpKey) parseURL(text string) (problem string) {
+	const unreadable = "cannot be read; copy it again from the QR code, or give the base32 secret alone"
+	u, err := url.Parse(text)
+	if err != nil {
+		return unreadable
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return unreadable
+	}
+	params := map[string]string{}
+	for name, values := range query {
+		name = strings.ToLower(name)
+		for _, value := range values {
+			if before, twice := params[name]; twice && before != value {
+				return fmt.Sprintf("has %q twice, with two values", name)
+			}
+			params[name] = value
+		}
+	}
+	switch {
+	case !strings.EqualFold(u.Host, "totp"):
+		return "must be of type totp (otpauth://totp/…)"
+	case params["secret"] == "":
+		return "has no secret"
+	case params["encoder"] != "":
+		return "asks for an encoder; only codes of digits can be made"
+	}
+	k.secret = params["secret"]
+	return k.parseOptions(params)
+}
+
+func (k *totpKey) parseOptions(params map[string]string) (problem string) {
+	switch params["digits"] {
+	case "", "6":
+	case "8":
+		k.digits = 8
+	default:
+		return "has digits other than 6 or 8"
+	}
+	if text := params["period"]; text != "" {
+		n, err := strconv.ParseUint(text, 10, 16)
+		k.period = time.Duration(n) * time.Second
+		if err != nil || n == 0 || k.period > maxPeriod {
+			return "has a period that is not from 1 to 300 seconds"
+		}
+	}
+	name := strings.NewReplacer("-", "", "_", "").Replace(strings.ToUpper(params["algorithm"]))
+	switch strings.TrimPrefix(name, "HMAC") {
+	case "", "SHA1":
+	case "SHA256":
+		k.algorithm = otp.AlgorithmSHA256
+	case "SHA512":
+		k.algorithm = otp.AlgorithmSHA512
+	default:
+		return "has an algorithm other than SHA1, SHA256 and SHA512"
+	}
+	return ""
+}
+
+// canonicalBase32 returns a secret in upper case, without the blanks and dashes that
+// apps show it with and without padding. It is false for what is no base32 of whole
+// bytes: Go's decoder takes a last character that makes no byte.
 func canonicalBase32(secret string) (string, bool) {
 	secret = strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) {
+		if unicode.IsSpace(r) || unicode.In(r, unicode.Pd, unicode.Cf) {
 			return -1
 		}
 		return unicode.ToUpper(r)
 	}, secret)
 	secret = strings.TrimRight(secret, "=")
 	_, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(secret)
-	return secret, err == nil && secret != ""
+	whole := map[int]bool{0: true, 2: true, 4: true, 5: true, 7: true}[len(secret)%8]
+	return secret, err == nil && whole && secret != ""
 }

@@ -2,7 +2,6 @@ package presets
 
 import (
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -12,24 +11,23 @@ import (
 // Keycloak is any realm of any Keycloak server. A server of the days of the
 // /auth prefix has it in its base_url.
 func Keycloak() oauth2.Preset {
-	endpoints := []providers.Field{required(baseURL()), required(realm())}
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Name:            "keycloak",
-		Summary:         "Any Keycloak realm.",
-		TokenEndpoint:   "{base_url}/realms/{realm}/protocol/openid-connect/token",
-		LogoutEndpoint:  "{base_url}/realms/{realm}/protocol/openid-connect/logout",
-		Logout:          oauth2.EndSession,
-		LoginPause:      keycloakLoginPause,
-		AccountEndpoint: "{base_url}/realms/{realm}/account/sessions",
-		Failures:        keycloakFailures(),
+		Name:                "keycloak",
+		Summary:             "Any Keycloak realm.",
+		TokenEndpoint:       "{base_url}/realms/{realm}/protocol/openid-connect/token",
+		LogoutEndpoint:      "{base_url}/realms/{realm}/protocol/openid-connect/logout",
+		Logout:              oauth2.EndSession,
+		LoginPause:          keycloakLoginPause,
+		AccountEndpoint:     "{base_url}/realms/{realm}/account/sessions",
+		UserNamesIgnoreCase: true,
+		Failures:            keycloakFailures(),
 		Methods: []oauth2.Method{{
 			Method: providers.Method{
 				Name:     providers.Password,
 				Mode:     providers.Dedicated,
 				Sessions: true,
-				Fields: slices.Concat(endpoints,
-					[]providers.Field{logoutURL(), required(clientID()), clientSecret(), required(username()), required(password())},
-					totp(), []providers.Field{scopes()}, connection()),
+				Fields: fields([]string{"base_url", "realm", "client_id", "username", "password"},
+					[]string{"logout_url", "totp_secret", "session_limit_message"}, anyClient(), login()),
 			},
 			OneTimeCode: true,
 			Headers:     []oauth2.Header{bearer()},
@@ -38,7 +36,7 @@ func Keycloak() oauth2.Preset {
 				Name:     providers.ClientCredentials,
 				Mode:     providers.Shared,
 				Sessions: true, // some servers open one
-				Fields:   slices.Concat(endpoints, []providers.Field{logoutURL(), required(clientID()), required(clientSecret()), scopes()}, connection()),
+				Fields:   fields([]string{"base_url", "realm", "client_id"}, []string{"logout_url"}, anyClient(), login()),
 			},
 			Headers: []oauth2.Header{bearer()},
 		}},

@@ -1,8 +1,6 @@
 package presets
 
 import (
-	"slices"
-
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
 )
@@ -10,8 +8,6 @@ import (
 // OAuth2 is any server of RFC 6749. Its sessions can be ended where it has
 // token revocation (RFC 7009), else they end by their age.
 func OAuth2() oauth2.Preset {
-	tokenURL := required(providers.Field{Name: "token_url", Help: "Token endpoint, RFC 6749 section 3.2."})
-	revocationURL := providers.Field{Name: "revocation_url", Help: "Revocation endpoint, RFC 7009. Without it sessions cannot be ended."}
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
 		Name:           "oauth2",
 		Summary:        "Any OAuth 2.0 server.",
@@ -23,9 +19,8 @@ func OAuth2() oauth2.Preset {
 				Name:     providers.Password,
 				Mode:     providers.Dedicated,
 				Sessions: true,
-				Fields: slices.Concat([]providers.Field{
-					tokenURL, revocationURL, required(clientID()), clientSecret(), required(username()), required(password()), scopes(),
-				}, connection()),
+				Fields: fields([]string{"token_url", "client_id", "username", "password"},
+					[]string{"revocation_url", "session_limit_message"}, anyClient(), login()),
 			},
 			Headers: []oauth2.Header{bearer()},
 		}, {
@@ -33,7 +28,7 @@ func OAuth2() oauth2.Preset {
 				Name:     providers.ClientCredentials,
 				Mode:     providers.Shared,
 				Sessions: true, // some servers open one
-				Fields:   slices.Concat([]providers.Field{tokenURL, revocationURL, required(clientID()), required(clientSecret()), scopes()}, connection()),
+				Fields:   fields([]string{"token_url", "client_id"}, []string{"revocation_url"}, anyClient(), login()),
 			},
 			Headers: []oauth2.Header{bearer()},
 		}},

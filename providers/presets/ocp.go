@@ -1,7 +1,6 @@
 package presets
 
 import (
-	"slices"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -15,14 +14,6 @@ import (
 // environments is taken to be in their own realm.
 func OCP() oauth2.Preset {
 	const clientAdvice = "check client_id, and leave it out for OCP's own public client `ocp`"
-	client := clientID()
-	client.Default = "ocp"
-	token := providers.Field{Name: "personal_access_token", Secret: true, Help: "Token made under Access Management, Personal Tokens."}
-	keepAlive := providers.Field{Name: "keepalive_interval", Default: "30d", Help: "How long nobody logs in as that user before the engine does, from 1h to less than 90d. With password."}
-	owner, ownerPassword := username(), password()
-	owner.Help = "Name of the user whose token it is."
-	ownerPassword.Help = "Password of that user."
-	endpoints := []providers.Field{environment("eu1, us1, us2, ca1, frankfurt"), baseURL(), realm()}
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
 		Name:    "ocp",
 		Summary: "OCP: user and one-time code, tokens of 300 seconds, five sessions per account; or a personal access token.",
@@ -33,11 +24,12 @@ func OCP() oauth2.Preset {
 			{Name: "ca1", BaseURL: "https://pub.ca1.ocp.ai", Realm: "ocp"},
 			{Name: "frankfurt", BaseURL: "https://pub.frankfurt.ocp.ai", Realm: "ocp"},
 		},
-		TokenEndpoint:   "{base_url}/auth/realms/{realm}/protocol/openid-connect/token",
-		LogoutEndpoint:  "{base_url}/auth/realms/{realm}/protocol/openid-connect/logout",
-		Logout:          oauth2.EndSession,
-		LoginPause:      keycloakLoginPause,
-		AccountEndpoint: "{base_url}/auth/realms/{realm}/account/sessions",
+		TokenEndpoint:       "{base_url}/auth/realms/{realm}/protocol/openid-connect/token",
+		LogoutEndpoint:      "{base_url}/auth/realms/{realm}/protocol/openid-connect/logout",
+		Logout:              oauth2.EndSession,
+		LoginPause:          keycloakLoginPause,
+		AccountEndpoint:     "{base_url}/auth/realms/{realm}/account/sessions",
+		UserNamesIgnoreCase: true,
 		Failures: append(keycloakFailures(),
 			oauth2.FailureRule{Code: "invalid_client", Kind: providers.BadCredentials, Advice: clientAdvice},
 			oauth2.FailureRule{Code: "unauthorized_client", Kind: providers.BadCredentials, Advice: clientAdvice},
@@ -48,9 +40,9 @@ func OCP() oauth2.Preset {
 				Mode:        providers.Shared,
 				MaxSessions: 5,
 				Sessions:    true,
-				Fields: slices.Concat(endpoints,
-					[]providers.Field{logoutURL(), client, required(username()), required(password())},
-					totp(), []providers.Field{scopes()}, connection()),
+				Fields: withDefault(fields([]string{"username", "password"}, environments(),
+					[]string{"logout_url", "client_id", "totp_secret", "session_limit_message"}, login()), "client_id", "ocp"),
+				DeactivatedAfter: 90 * 24 * time.Hour,
 			},
 			OneTimeCode: true,
 			Headers:     []oauth2.Header{bearer()},
@@ -59,11 +51,7 @@ func OCP() oauth2.Preset {
 				Name:     providers.PersonalAccessToken,
 				Mode:     providers.Shared,
 				Services: []string{"Metrics-API", "Exports-API", "miniApps spring-API", "Testing Studio", "Orchestrator", "NLU", "Environments Manager"},
-				// All but the token is for logging its owner in, without which the
-				// account is deactivated.
-				DeactivatedAfter: 90 * 24 * time.Hour,
-				Fields: slices.Concat(endpoints,
-					[]providers.Field{required(token), logoutURL(), client, owner, ownerPassword}, totp(), []providers.Field{keepAlive}, connection()),
+				Fields:   fields([]string{"personal_access_token"}, []string{"environment", "expires_at"}),
 			},
 			Headers: []oauth2.Header{{Name: "X-OCP-PERSONAL-ACCESS-TOKEN", Value: "{personal_access_token}"}},
 		}},

@@ -1,8 +1,6 @@
 package presets
 
 import (
-	"slices"
-
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
 )
@@ -10,28 +8,26 @@ import (
 // Panta is the API of Panta, as its page "Authentication" has it. It documents
 // no one-time codes, so there are none.
 func Panta() oauth2.Preset {
-	tenantID := providers.Field{Name: "tenant_id", Help: "Client or tenant id, sent to the API as X-CLIENT-ID."}
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
 		Name:    "panta",
 		Summary: "The Panta platform: user and client, tokens of 300 seconds.",
 		Environments: []providers.Environment{
 			{Name: "dmo", BaseURL: "https://login.dmo.app.pantaindex.com", Realm: "panta-technology"},
 		},
-		TokenEndpoint:   "{base_url}/realms/{realm}/protocol/openid-connect/token",
-		LogoutEndpoint:  "{base_url}/realms/{realm}/protocol/openid-connect/logout",
-		Logout:          oauth2.EndSession,
-		LoginPause:      keycloakLoginPause,
-		AccountEndpoint: "{base_url}/realms/{realm}/account/sessions",
-		Failures:        keycloakFailures(),
+		TokenEndpoint:       "{base_url}/realms/{realm}/protocol/openid-connect/token",
+		LogoutEndpoint:      "{base_url}/realms/{realm}/protocol/openid-connect/logout",
+		Logout:              oauth2.EndSession,
+		LoginPause:          keycloakLoginPause,
+		AccountEndpoint:     "{base_url}/realms/{realm}/account/sessions",
+		UserNamesIgnoreCase: true,
+		Failures:            keycloakFailures(),
 		Methods: []oauth2.Method{{
 			Method: providers.Method{
 				Name:     providers.Password,
 				Mode:     providers.Dedicated,
 				Sessions: true,
-				Fields: slices.Concat([]providers.Field{
-					environment("dmo"), baseURL(), realm(), logoutURL(),
-					required(clientID()), required(clientSecret()), required(username()), required(password()), required(tenantID), scopes(),
-				}, connection()),
+				Fields: fields([]string{"client_id", "client_secret", "username", "password", "tenant_id"},
+					environments(), []string{"logout_url", "session_limit_message"}, login()),
 			},
 			Headers: []oauth2.Header{bearer(), {Name: "X-CLIENT-ID", Value: "{tenant_id}"}},
 		}},

@@ -2,7 +2,6 @@ package presets
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers/oauth2"
@@ -20,7 +19,7 @@ func Partner() oauth2.Preset {
 			Method: providers.Method{
 				Name:   providers.ClientCredentials,
 				Mode:   providers.Shared,
-				Fields: slices.Concat([]providers.Field{required(baseURL()), required(clientID()), required(clientSecret()), scopes()}, connection()),
+				Fields: fields([]string{"base_url", "client_id", "client_secret"}, login()),
 			},
 			Encoding: oauth2.JSON,
 			Headers:  []oauth2.Header{bearer()},

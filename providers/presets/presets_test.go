@@ -50,7 +50,7 @@ func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
 }
 
 func TestEveryFieldIsDescribed(t *testing.T) {
-	secrets := map[string]bool{"client_secret": true, "password": true, "totp_secret": true, "personal_access_token": true}
+	secrets := map[string]bool{"client_secret": true, "private_key": true, "password": true, "totp_secret": true, "personal_access_token": true}
 	for _, p := range presets.All() {
 		for _, m := range p.Describe().Methods {
 			seen := map[string]bool{}

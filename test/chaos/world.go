@@ -193,7 +193,7 @@ func (w *world) configure(ctx context.Context) error {
 		w.write(ctx, "config/eu1", with(map[string]any{
 			"provider": "ocp", "environment": "eu1", "max_sessions": iam.DemoSessionLimit,
 			"username": iam.DemoOCPUser, "password": iam.DemoOCPPassword,
-			"totp_secret": iam.DemoTOTPSecret, "totp_period": otpPeriod.String(),
+			"totp_secret": fmt.Sprintf("otpauth://totp/OCP?secret=%s&period=%.0f", iam.DemoTOTPSecret, otpPeriod.Seconds()),
 		})),
 		w.write(ctx, "roles/shared-role", map[string]any{"config": "shared"}),
 		w.write(ctx, "roles/dmo-role", map[string]any{"config": "dmo"}),

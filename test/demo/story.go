@@ -91,11 +91,11 @@ func (s story) configure(ctx context.Context) error {
 		fmt.Sprintf("write panta/config/dmo provider=panta environment=dmo\n%s\nclient_id=%s client_secret=%s\nusername=%s password=%s tenant_id=%s",
 			s.upstream.panta(), iam.DemoPantaClient, iam.DemoPantaSecret, iam.DemoPantaUser, iam.DemoPantaPassword, iam.DemoPantaTenant),
 		fmt.Sprintf("write panta/config/eu1 provider=ocp environment=eu1\n%s\nusername=%s password=%s totp_secret=%s",
-			s.upstream.ocp(), iam.DemoOCPUser, iam.DemoOCPPassword, iam.DemoTOTPSecret),
+			s.upstream.ocp(), iam.DemoOCPUser, iam.DemoOCPPassword, s.upstream.totpSecret()),
 		fmt.Sprintf("write panta/config/partner provider=partner base_url=%s\nclient_id=%s client_secret=%s",
 			s.upstream.emulator.url, iam.DemoPartnerID, iam.DemoPartnerSecret),
-		fmt.Sprintf("write panta/config/eu1-pat provider=ocp environment=eu1 auth_method=pat\n%s\nusername=%s personal_access_token=%s",
-			s.upstream.ocpAddress(), iam.DemoOCPUser, iam.DemoSwarmPAT),
+		fmt.Sprintf("write panta/config/eu1-pat provider=ocp environment=eu1 auth_method=pat\npersonal_access_token=%s",
+			iam.DemoSwarmPAT),
 		"list panta/config",
 	} {
 		if _, err := s.vaultDo(ctx, command); err != nil {

@@ -65,7 +65,15 @@ func (u *upstream) ocp() string {
 	if u.keycloak == nil {
 		return u.ocpAddress()
 	}
-	return fmt.Sprintf("%s totp_period=%s scopes=openid", u.ocpAddress(), servers.TOTPPeriod)
+	return u.ocpAddress() + " scopes=openid"
+}
+
+// totpSecret is olga's: codes of a Keycloak of ours are good for a shorter time than usual.
+func (u *upstream) totpSecret() string {
+	if u.keycloak == nil {
+		return iam.DemoTOTPSecret
+	}
+	return fmt.Sprintf("otpauth://totp/OCP:olga?secret=%s&period=%.0f", iam.DemoTOTPSecret, servers.TOTPPeriod.Seconds())
 }
 
 // ocpAddress is where OCP's IAM is.

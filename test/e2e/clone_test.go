@@ -31,7 +31,7 @@ func restoreSnapshot(s *identity) {
 	s.requireLive(append(theirs, ours)...)
 
 	report := copied.mustRead("check/acc")
-	require.Equal(s, true, report.Data["ok"], "%v", report.Data["steps"])
+	require.Equal(s, true, report.Data["ok"], "%v", report.Data)
 	require.Equal(s, "4 of 5 in use (3 open, 1 stray)", report.Data["budget"])
 	require.Contains(s, report.Warnings[0], `config "acc": 1 session(s) at the server have this mount's mark, but its ledger never held them`)
 	s.requireLive(append(theirs, ours)...)

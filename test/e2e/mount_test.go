@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"testing"
 
@@ -77,7 +78,7 @@ func (m *mount) writeEU1(more map[string]any) {
 	data := map[string]any{
 		"provider": "ocp", "environment": "eu1", "base_url": m.upstream.url,
 		"username": iam.DemoOCPUser, "password": iam.DemoOCPPassword,
-		"totp_secret": iam.DemoTOTPSecret, "totp_period": m.upstream.cfg.Realms[1].OTP.Period.String(),
+		"totp_secret": fmt.Sprintf("otpauth://totp/OCP?secret=%s&period=%.0f", iam.DemoTOTPSecret, m.upstream.cfg.Realms[1].OTP.Period.Seconds()),
 	}
 	maps.Copy(data, more)
 	m.write("config/eu1", data)

@@ -13,23 +13,26 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-// Doors is the framework's backend behind what holds at every path:
+// Handler is the framework's backend behind what holds at every path:
 //   - a panic ends the request and not the process, which serves other mounts;
 //   - a field that the path does not have is refused, not ignored;
-//   - a value of the wrong type is refused without being repeated, as the
-//     framework does: it may be a secret.
-type Doors struct{ *framework.Backend }
+//   - a value of another type is refused without being repeated, as the framework
+//     does, since it may be a secret; and never turned into text, as it does too.
+type Handler struct{ *framework.Backend }
 
 // HandleRequest implements logical.Backend.
-func (d Doors) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
-	defer d.recoverPanic(string(req.Operation)+" "+req.Path, func(failed error) { resp, err = nil, failed })
+func (h Handler) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
+	defer h.recoverPanic(string(req.Operation)+" "+req.Path, func(failed error) { resp, err = nil, failed })
 
-	if problem := d.fieldProblem(req); problem != "" {
+	parsed, problem := h.parse(req)
+	if problem != "" {
 		return logical.ErrorResponse(problem), nil
 	}
-	resp, err = d.Backend.HandleRequest(ctx, req)
+	resp, err = h.Backend.HandleRequest(ctx, parsed)
 	if errors.Is(err, logical.ErrUnsupportedPath) {
 		if problem := nameProblem(req); problem != "" {
 			return logical.ErrorResponse(problem), nil
@@ -41,35 +44,35 @@ func (d Doors) HandleRequest(ctx context.Context, req *logical.Request) (resp *l
 // HandleExistenceCheck implements logical.Backend. Whether something exists is
 // a matter of its name alone. Without the data the framework cannot fail here
 // on a field's type, which Vault would log with the field's value.
-func (d Doors) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
-	defer d.recoverPanic("existence check "+req.Path, func(failed error) { checked, exists, err = false, false, failed })
+func (h Handler) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
+	defer h.recoverPanic("existence check "+req.Path, func(failed error) { checked, exists, err = false, false, failed })
 
 	named := *req
 	named.Data = nil
-	return d.Backend.HandleExistenceCheck(ctx, &named)
+	return h.Backend.HandleExistenceCheck(ctx, &named)
 }
 
 // Initialize implements logical.Backend.
-func (d Doors) Initialize(ctx context.Context, req *logical.InitializationRequest) (err error) {
-	defer d.recoverPanic("initialize", func(failed error) { err = failed })
-	return d.Backend.Initialize(ctx, req)
+func (h Handler) Initialize(ctx context.Context, req *logical.InitializationRequest) (err error) {
+	defer h.recoverPanic("initialize", func(failed error) { err = failed })
+	return h.Backend.Initialize(ctx, req)
 }
 
 // Cleanup implements logical.Backend.
-func (d Doors) Cleanup(ctx context.Context) {
-	defer d.recoverPanic("cleanup", func(error) {})
-	d.Backend.Cleanup(ctx)
+func (h Handler) Cleanup(ctx context.Context) {
+	defer h.recoverPanic("cleanup", func(error) {})
+	h.Backend.Cleanup(ctx)
 }
 
 // InvalidateKey implements logical.Backend.
-func (d Doors) InvalidateKey(ctx context.Context, key string) {
-	defer d.recoverPanic("invalidate", func(error) {})
-	d.Backend.InvalidateKey(ctx, key)
+func (h Handler) InvalidateKey(ctx context.Context, key string) {
+	defer h.recoverPanic("invalidate", func(error) {})
+	h.Backend.InvalidateKey(ctx, key)
 }
 
 // recoverPanic logs where a panic came from. What it carries may be request
 // data, unless it is the runtime's own complaint.
-func (d Doors) recoverPanic(where string, failed func(error)) {
+func (h Handler) recoverPanic(where string, failed func(error)) {
 	p := recover()
 	if p == nil {
 		return
@@ -79,31 +82,39 @@ func (d Doors) recoverPanic(where string, failed func(error)) {
 	if err, ok := p.(error); ok && errors.As(err, &fault) {
 		what = fault.Error()
 	}
-	d.Logger().Error("panic: please report this", "in", where, "panic", what, "stack", string(debug.Stack()))
+	h.Logger().Error("panic: please report this", "in", where, "panic", what, "stack", string(debug.Stack()))
 	failed(logical.CodedError(internalError,
 		"the plugin failed in this request, which is a bug; Vault's log has a line \"panic\" to report"))
 }
 
-// fieldProblem says what is wrong with the fields of a request; empty: nothing.
-func (d Doors) fieldProblem(req *logical.Request) string {
+// parse returns a request whose fields have the types of their path's, or says what is
+// wrong with one of them. A null stays: it takes a field back.
+func (h Handler) parse(req *logical.Request) (parsed *logical.Request, problem string) {
 	if len(req.Data) == 0 || !takesFields(req.Operation) {
-		return ""
+		return req, ""
 	}
-	path := d.Route(req.Path)
+	path := h.Route(req.Path)
 	if path == nil {
-		return ""
+		return req, ""
 	}
-	data := framework.FieldData{Raw: req.Data, Schema: path.Fields}
-	for _, field := range slices.Sorted(maps.Keys(req.Data)) {
-		schema, known := path.Fields[field]
+	data := maps.Clone(req.Data)
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		schema, known := path.Fields[name]
 		if !known {
-			return unknownField(field, path.Fields)
+			return nil, unknownField(name, path.Fields)
 		}
-		if _, _, err := data.GetOkErr(field); err != nil {
-			return fmt.Sprintf("field %q: must be %s", field, wanted(schema.Type))
+		if data[name] == nil {
+			continue
 		}
+		value, err := providers.Field{Name: name, Type: typeOf(schema)}.Parse(data[name])
+		if err != nil {
+			return nil, err.Error()
+		}
+		data[name] = value
 	}
-	return ""
+	own := *req
+	own.Data = data
+	return &own, ""
 }
 
 // takesFields is false where Vault fills the data with something else: of a
@@ -131,22 +142,6 @@ func unknownField(field string, known map[string]*framework.FieldSchema) string 
 		return problem + fmt.Sprintf("; did you mean %q?", near)
 	}
 	return problem + "; it has " + strings.Join(allowed, ", ")
-}
-
-func wanted(t framework.FieldType) string {
-	if t == framework.TypeBool {
-		return "true or false"
-	}
-	if t == framework.TypeInt {
-		return "a whole number"
-	}
-	if t == framework.TypeDurationSecond {
-		return "a duration that is not negative, such as 300, 90s or 5m"
-	}
-	if t == framework.TypeCommaStringSlice {
-		return "a list, or a string with commas"
-	}
-	return "a string"
 }
 
 // named matches the paths that end in a name.

@@ -1,0 +1,159 @@
+package providers
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+)
+
+// Type is what the value of a field is, and how JSON has it.
+type Type int
+
+// The types. Parse returns what stands in the comments.
+const (
+	Text     Type = iota // string
+	List                 // []string
+	Params               // map[string]string
+	Number               // int
+	Flag                 // bool
+	Duration             // int, whole seconds
+	Time                 // string, RFC 3339
+)
+
+// Field describes one field of what an operator writes.
+type Field struct {
+	Name     string
+	Type     Type
+	Required bool
+	Secret   bool
+	Default  string // as it would be written; empty: none
+	Help     string
+}
+
+// Row is a row of a Table: a field, and where a T keeps its value.
+type Row[T any] struct {
+	Field
+
+	At func(*T) any // a pointer to the value
+}
+
+// Table is the one place that says what the fields of a T are.
+type Table[T any] []Row[T]
+
+// Fields are the fields of the table.
+func (t Table[T]) Fields() []Field {
+	all := make([]Field, len(t))
+	for i, row := range t {
+		all[i] = row.Field
+	}
+	return all
+}
+
+// Lookup returns the row of a field.
+func (t Table[T]) Lookup(name string) (Row[T], bool) {
+	i := slices.IndexFunc(t, func(row Row[T]) bool { return row.Name == name })
+	if i < 0 {
+		return Row[T]{}, false
+	}
+	return t[i], true
+}
+
+// AccountFields is the table of the fields of an Account.
+func AccountFields() Table[Account] {
+	return Table[Account]{
+		{Field{Name: "provider", Required: true, Help: "What to log in to: panta, ocp, partner, keycloak or oauth2. See providers/."}, func(a *Account) any { return &a.Provider }},
+		{Field{Name: "environment", Help: "Named preset of base_url and realm: dmo of panta; eu1, us1, us2, ca1 and frankfurt of ocp."}, func(a *Account) any { return &a.Environment }},
+		{Field{Name: "auth_method", Help: "How to log in: password, client_credentials or pat. The default is the first that the provider lists."}, func(a *Account) any { return (*string)(&a.AuthMethod) }},
+		{Field{Name: "base_url", Help: "Address of the identity server, without the path of its endpoints. Wins over the environment's."}, func(a *Account) any { return &a.BaseURL }},
+		{Field{Name: "realm", Help: "Keycloak realm. Wins over the environment's."}, func(a *Account) any { return &a.Realm }},
+		{Field{Name: "token_url", Help: "Token endpoint, RFC 6749 section 3.2. It may have a query."}, func(a *Account) any { return &a.TokenURL }},
+		{Field{Name: "logout_url", Help: "Logout endpoint of a Keycloak, if it is not the realm's own."}, func(a *Account) any { return &a.LogoutURL }},
+		{Field{Name: "revocation_url", Help: "Revocation endpoint, RFC 7009. Without it sessions and tokens cannot be ended. Not a Keycloak's: up to release 26.0 one revocation there ends all sessions of that user with that client; use provider keycloak."}, func(a *Account) any { return &a.RevocationURL }},
+		{Field{Name: "client_id", Help: "OAuth 2.0 client identifier."}, func(a *Account) any { return &a.ClientID }},
+		{Field{Name: "client_auth", Default: string(ClientSecretPost), Help: "How the client proves itself: post (client_secret in the body), basic (in the Authorization header, RFC 6749 section 2.3.1) or private_key_jwt (an assertion signed with private_key, RFC 7523). It is the server's choice and is never found out by trying."}, func(a *Account) any { return (*string)(&a.ClientAuth) }},
+		{Field{Name: "client_secret", Secret: true, Help: "Secret of the client, unless it is a public one or has a private_key."}, func(a *Account) any { return &a.ClientSecret }},
+		{Field{Name: "private_key", Secret: true, Help: "Private key of the client for client_auth=private_key_jwt, in PEM: RSA of at least 2048 bits, or P-256."}, func(a *Account) any { return &a.PrivateKey }},
+		{Field{Name: "key_id", Help: "Name of private_key at the server (kid), if the server wants it."}, func(a *Account) any { return &a.KeyID }},
+		{Field{Name: "username", Help: "Name of the user who logs in."}, func(a *Account) any { return &a.Username }},
+		{Field{Name: "password", Secret: true, Help: "Password of that user."}, func(a *Account) any { return &a.Password }},
+		{Field{Name: "tenant_id", Help: "Panta's client or tenant id, sent with each API request as X-CLIENT-ID."}, func(a *Account) any { return &a.TenantID }},
+		{Field{Name: "totp_secret", Secret: true, Help: "Secret of the user's authenticator, from which one-time codes are made: base32 for codes of 6 digits each 30 s by SHA1, or the otpauth:// URL of its QR code for any. Without it a person types each code as otp."}, func(a *Account) any { return &a.TOTPSecret }},
+		{Field{Name: "personal_access_token", Secret: true, Help: "OCP's static token, made under Access Management, Personal Tokens."}, func(a *Account) any { return &a.PersonalAccessToken }},
+		{Field{Name: "expires_at", Type: Time, Help: "When the personal access token ends, as its owner chose in OCP: RFC 3339, such as 2027-06-30T00:00:00Z. No lease outlives it; reads warn from 14 days before."}, func(a *Account) any { return &a.ExpiresAt }},
+		{Field{Name: "scopes", Type: List, Help: "Scopes to ask for. offline_access is for provider oauth2 only: elsewhere its sessions would escape the list and the limit of sessions."}, func(a *Account) any { return &a.Scopes }},
+		{Field{Name: "token_params", Type: Params, Help: "Further parameters of the login request, such as audience or resource: name=value, or a JSON object of strings. Not for secrets: a read shows them."}, func(a *Account) any { return &a.TokenParams }},
+		{Field{Name: "token_ttl", Type: Duration, Help: "How long a token lives whose answer has no expires_in and which is no JWT with iat and exp."}, func(a *Account) any { return &a.TokenTTL }},
+		{Field{Name: "session_mark", Type: Flag, Default: "true", Help: "Whether logins carry a mark in their User-Agent, by which a login whose answer was lost is found in the server's list. false for servers behind a firewall that turns away whatever calls itself a bot; then such a login counts until the server must have dropped it."}, func(a *Account) any { return &a.SessionMark }},
+		{Field{Name: "session_limit_message", Help: "Part of the words with which the server refuses a login for too many sessions, where they do not speak of sessions: without regard to case."}, func(a *Account) any { return &a.SessionLimitMessage }},
+		{Field{Name: "request_timeout", Type: Duration, Default: "10s", Help: "Time limit of one call to the server, at most 60s."}, func(a *Account) any { return &a.RequestTimeout }},
+		{Field{Name: "ca_cert", Help: "Certificates, in PEM, of authorities to trust besides the system's."}, func(a *Account) any { return &a.CACert }},
+		{Field{Name: "tls_server_name", Help: "Name that the server's certificate must have, if it is not the host of its address."}, func(a *Account) any { return &a.TLSServerName }},
+		{Field{Name: "allow_http", Type: Flag, Default: "false", Help: "Allow plain http to hosts other than this one. Passwords and tokens then cross the network unencrypted."}, func(a *Account) any { return &a.AllowHTTP }},
+	}
+}
+
+// Put sets the field of t to a value that Parse returned.
+func (r Row[T]) Put(t *T, value any) {
+	switch p := r.At(t).(type) {
+	case *string:
+		*p = value.(string)
+	case *Secret:
+		*p = NewSecret(value.(string))
+	case *[]string:
+		*p = append([]string(nil), value.([]string)...)
+	case *map[string]string:
+		*p = nil
+		if params := value.(map[string]string); len(params) > 0 {
+			*p = maps.Clone(params)
+		}
+	case **int:
+		n := value.(int)
+		*p = &n
+	case *bool:
+		*p = value.(bool)
+	case **bool:
+		flag := value.(bool)
+		*p = &flag
+	case *time.Duration:
+		*p = time.Second * time.Duration(value.(int)) //nolint:durationcheck // value is a number of seconds
+	case *time.Time:
+		*p, _ = time.Parse(time.RFC3339, value.(string)) // Parse has checked it
+	}
+}
+
+// Value returns the field of t as Parse does. Of a secret it is the value all the same.
+func (r Row[T]) Value(t *T) any {
+	switch p := r.At(t).(type) {
+	case *string:
+		return *p
+	case *Secret:
+		return p.Reveal()
+	case *[]string:
+		return append([]string{}, *p...)
+	case *map[string]string:
+		params := map[string]string{}
+		maps.Copy(params, *p)
+		return params
+	case **int:
+		if *p == nil {
+			return 0
+		}
+		return **p
+	case *bool:
+		return *p
+	case **bool:
+		return *p != nil && **p
+	case *time.Duration:
+		return int(*p / time.Second)
+	case *time.Time:
+		if p.IsZero() {
+			return ""
+		}
+		return p.UTC().Format(time.RFC3339)
+	}
+	return nil
+}
+
+// Given says that the field of t has a value.
+func (r Row[T]) Given(t *T) bool { return !reflect.ValueOf(r.At(t)).Elem().IsZero() }

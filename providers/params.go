@@ -1,0 +1,30 @@
+package providers
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ownParams are parameters that logins, refreshes and logouts send themselves. OCP
+// calls the one-time code "otp (or totp)".
+func ownParams() []string {
+	return []string{
+		"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "assertion",
+		"username", "password", "otp", "totp", "scope", "refresh_token", "token", "token_type_hint",
+	}
+}
+
+// CheckTokenParams refuses further parameters of a login that it sends itself. Some
+// servers take names in any case.
+func CheckTokenParams(params map[string]string) error {
+	for name, value := range params {
+		switch {
+		case name == "" || strings.ContainsFunc(name+value, func(r rune) bool { return r < ' ' || r == 0x7f }):
+			return &FieldError{Field: "token_params", Problem: "has a name that is empty, or a control character"}
+		case slices.Contains(ownParams(), strings.ToLower(name)):
+			return &FieldError{Field: "token_params", Problem: fmt.Sprintf("%s is sent by the engine itself", strings.ToLower(name))}
+		}
+	}
+	return nil
+}
