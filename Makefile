@@ -75,6 +75,9 @@ test-keycloak: ## contract and end-to-end tests on real Keycloaks, and their tab
 test-openbao: ## the end-to-end tests on a real OpenBao
 	@scripts/with-server $(GO_TEST) ./test/e2e ./test/servers
 
+compatibility: ## the journeys on several versions of Vault and OpenBao, into docs/compatibility.md (an hour; VERSIONS="vault-1.20.4 openbao-2.7.2")
+	@scripts/compatibility $(VERSIONS)
+
 test-docs: ## type every command of README.md and docs/, on a real Vault (curl, unzip)
 	@$(SHOW_DOCUMENTS) scripts/with-server $(GO_TEST) -v -run '^TestEveryCommandIsExecuted$$' ./test/docs
 
