@@ -32,8 +32,8 @@ type document struct {
 // examples/ are in examples.
 var documents = map[string]document{
 	"README.md": {prepare: func(w *world) {
-		w.installed("v0.1.0", "v0.2.0")
-		w.quickStart()
+		w.installed("v0.1.0")
+		w.running(5 * time.Minute)
 	}},
 	"docs/clients.md": {prepare: func(w *world) {
 		w.running(5 * time.Minute)
@@ -41,6 +41,7 @@ var documents = map[string]document{
 		require.NoError(w.t, err)
 		w.shells[""].typed = onPorts(map[string]string{"127.0.0.1:8207": fmt.Sprintf("127.0.0.1:%d", proxy)})
 	}},
+	"docs/install.md":         {prepare: func(w *world) { w.installed("v0.1.0", "v0.2.0") }},
 	"docs/operations.md":      {prepare: func(w *world) { w.running(5 * time.Minute) }},
 	"docs/security.md":        {prepare: func(w *world) { w.running(5 * time.Minute) }},
 	"docs/troubleshooting.md": {prepare: func(w *world) { w.running(5 * time.Minute) }},

@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -109,22 +108,6 @@ func onPorts(ports map[string]string) func(string) string {
 		pairs = append(pairs, printed, typed)
 	}
 	return strings.NewReplacer(pairs...).Replace
-}
-
-// quickStart is a machine on which nothing runs yet.
-func (w *world) quickStart() {
-	w.t.Helper()
-	vault, err := servers.FreePort()
-	require.NoError(w.t, err)
-	emulator, err := servers.FreePort()
-	require.NoError(w.t, err)
-	env := w.environment(nil, fmt.Sprintf("VAULT_DEV_LISTEN_ADDRESS=127.0.0.1:%d", vault))
-	s := newShell(w.t, w.dir, env)
-	s.typed = onPorts(map[string]string{
-		"127.0.0.1:8200": fmt.Sprintf("127.0.0.1:%d", vault),
-		"127.0.0.1:8090": fmt.Sprintf("127.0.0.1:%d", emulator),
-	})
-	w.shells[""] = s
 }
 
 // installed is a Vault of an operator's: with a plugin directory, PLUGINS, and
