@@ -31,6 +31,9 @@ type Release struct {
 	NextStepCodes   bool   // one-time codes of the step after the present one are taken
 	OneLoginAtATime bool   // with brute-force protection, while a login of the user is under way
 
+	// CountsIdle says that a session which has been idle for too long, or is too old,
+	// goes on to be listed and to count until the server clears up.
+	CountsIdle bool
 	// SessionLimit is the denial; its zero value: the release has no limiter.
 	SessionLimit SessionLimitManner
 	// ServiceSessions says when client credentials open a session.
@@ -141,7 +144,7 @@ var (
 		RefusedGrant:  http.StatusUnauthorized,
 		UnknownClient: Answer{http.StatusBadRequest, "unauthorized_client", "INVALID_CREDENTIALS: Invalid client credentials"},
 		WrongSecret:   "Invalid client secret", MissingSecret: "Client secret not provided in request",
-		IgnoresScopes: true, CodesWorkTwice: true, LogoutAnywhere: true,
+		IgnoresScopes: true, CodesWorkTwice: true, CountsIdle: true, LogoutAnywhere: true,
 		AccountAPI: AccountAPI{Page: true},
 	}
 	keycloak16 = Release{
@@ -149,7 +152,7 @@ var (
 		RefusedGrant:  http.StatusUnauthorized,
 		UnknownClient: Answer{http.StatusBadRequest, "invalid_client", "Invalid client credentials"},
 		WrongSecret:   "Invalid client secret", MissingSecret: "Client secret not provided in request",
-		CodesWorkTwice: true, NextStepCodes: true, LogoutAnywhere: true,
+		CodesWorkTwice: true, NextStepCodes: true, CountsIdle: true, LogoutAnywhere: true,
 		ServiceSessions: ServiceSessionsIfRefresh, Reuse: ReuseEndsRefreshes, Revocation: RevokesClient,
 		AccountAPI: AccountAPI{On: true, Denied: unauthorized},
 	}
@@ -179,7 +182,7 @@ var releases = func() []Release {
 	})
 	keycloak22 := with(keycloak18, "22.0.5", func(r *Release) {
 		r.UnknownClient, r.WrongSecret, r.MissingSecret = keycloak26.UnknownClient, invalidClient, invalidClient
-		r.CodesWorkTwice = false
+		r.CodesWorkTwice, r.CountsIdle = false, false
 	})
 	keycloak24 := with(keycloak22, "24.0.5", func(r *Release) {
 		r.SessionLimit, r.LogoutAnywhere = LimitForbidden, false

@@ -51,13 +51,13 @@ func (r *realm) expires(ss *session) time.Time {
 	return oldest
 }
 
-// session returns the live session with the id, or nil.
+// session returns the session with the id, or nil.
 func (r *realm) session(id string, now time.Time) *session {
 	r.prune(now)
 	return r.sessions[id]
 }
 
-// sessionsOf returns the user's live sessions, the oldest first.
+// sessionsOf returns the user's sessions that count, the oldest first.
 func (r *realm) sessionsOf(u *user, now time.Time) []*session {
 	r.prune(now)
 	var own []*session
@@ -72,8 +72,20 @@ func (r *realm) sessionsOf(u *user, now time.Time) []*session {
 	return own
 }
 
+// clearUp is when a server with Release.CountsIdle drops what has expired: 2 to 17
+// minutes later.
+const clearUp = 10 * time.Minute
+
 func (r *realm) prune(now time.Time) {
+	if r.Release.CountsIdle {
+		now = now.Add(-clearUp)
+	}
 	maps.DeleteFunc(r.sessions, func(_ string, ss *session) bool { return !now.Before(r.expires(ss)) })
+}
+
+// live returns those of a user's sessions that have not expired.
+func (r *realm) live(u *user, now time.Time) []*session {
+	return slices.DeleteFunc(r.sessionsOf(u, now), func(ss *session) bool { return !now.Before(r.expires(ss)) })
 }
 
 func (r *realm) open(ss *session) {
@@ -102,10 +114,22 @@ func (s *Server) Sessions(realm, username string) []Session {
 		return nil
 	}
 	var list []Session
-	for _, ss := range s.realms[realm].sessionsOf(u, s.now()) {
+	for _, ss := range s.realms[realm].live(u, s.now()) {
 		list = append(list, s.realms[realm].describe(ss))
 	}
 	return list
+}
+
+// Counted is how many sessions of the user count for the server: those that it has
+// not dropped yet are among them.
+func (s *Server) Counted(realm, username string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.lookup(realm, username)
+	if u == nil {
+		return 0
+	}
+	return len(s.realms[realm].sessionsOf(u, s.now()))
 }
 
 // OpenSession opens a session as a person does in a browser, past one-time

@@ -50,7 +50,7 @@ func (s *Server) stats(realm, account string) *AccountStats {
 // notePeak is called after a session was opened.
 func (s *Server) notePeak(r *realm, u *user, now time.Time) {
 	account := s.stats(r.Name, u.account)
-	account.PeakSessions = max(account.PeakSessions, len(r.sessionsOf(u, now)))
+	account.PeakSessions = max(account.PeakSessions, len(r.live(u, now)))
 }
 
 // Stats returns all counters.
@@ -83,7 +83,7 @@ func (s *Server) snapshot(key accountKey) AccountStats {
 		u = s.lookup(key.realm, serviceAccount(key.account))
 	}
 	if u != nil {
-		account.Sessions = len(s.realms[key.realm].sessionsOf(u, s.now()))
+		account.Sessions = len(s.realms[key.realm].live(u, s.now()))
 	}
 	return account
 }

@@ -49,7 +49,7 @@ func emulated(t *testing.T, r iam.Realm) contract.Server {
 		Origin:    "http://127.0.0.1:8080",
 		Transport: server.Transport(),
 		Sessions: func(_ *testing.T, username string) int {
-			return len(server.Sessions(r.Name, username))
+			return server.Counted(r.Name, username)
 		},
 		Disable: func(t *testing.T, username string) {
 			t.Helper()

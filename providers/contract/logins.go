@@ -25,6 +25,8 @@ func logins() []scenario {
 		{sentence: "there is no Date header, and iat is the server's clock", of: withoutDate, realm: plain, try: iatClock},
 		{sentence: "Date is the server's clock, of refusals too", of: withDate, realm: plain, try: dateClock},
 		{sentence: "a user who is disabled cannot refresh, and its session can be logged out", realm: plain, try: disabledMeanwhile},
+		{sentence: "a session that was idle for too long does not count any more", of: dropsIdle, realm: idling, try: droppedIdle},
+		{sentence: "a session that was idle for too long counts for minutes more; a logout ends it", of: countsIdle, realm: idling, try: countedIdle},
 		{sentence: "refresh_expires_in shrinks towards the session's maximum, and the access token with it", realm: short, try: shrinkingLives},
 		{sentence: "after its maximum a session cannot be refreshed, and its logout is still a success", realm: short, try: afterTheMaximum},
 	}
@@ -140,6 +142,28 @@ func disabledMeanwhile(w *world) {
 	w.Disable(w.T, w.alice)
 	w.refused(up.tryRefresh(got), providers.SessionGone, "User disabled")
 	w.refused(up.tryLogin(), providers.BadCredentials, "Account disabled")
+	up.logout(got)
+	require.Zero(w, w.Sessions(w.T, w.alice))
+}
+
+// goIdle logs in and leaves the session alone until its refresh token is of no use.
+func (w *world) goIdle() (upstream, providers.TokenResponse) {
+	w.Helper()
+	up := w.ocp(w.alice)
+	got := up.login()
+	time.Sleep(2*veryShortIdle + time.Second)
+	w.refused(up.tryRefresh(got), providers.SessionGone, "Token is not active")
+	return up, got
+}
+
+func droppedIdle(w *world) {
+	w.goIdle()
+	require.Zero(w, w.Sessions(w.T, w.alice))
+}
+
+func countedIdle(w *world) {
+	up, got := w.goIdle()
+	require.Equal(w, 1, w.Sessions(w.T, w.alice))
 	up.logout(got)
 	require.Zero(w, w.Sessions(w.T, w.alice))
 }

@@ -13,6 +13,7 @@ type shape string
 const (
 	plain       shape = "plain"       // no limit, no protection, no rotation
 	short       shape = "short"       // sessions live for seconds
+	idling      shape = "idling"      // sessions may be idle for seconds only
 	limited     shape = "limited"     // five sessions, further ones denied
 	terminating shape = "terminating" // two sessions, the next one ends the oldest
 	protected   shape = "protected"   // brute-force protection
@@ -38,6 +39,8 @@ const (
 	period       = 6 * time.Second
 	shortIdle    = 12 * time.Second
 	shortMaximum = 15 * time.Second
+
+	veryShortIdle = 3 * time.Second
 )
 
 // users are those of the scenario with that number, see world.
@@ -77,6 +80,8 @@ func (s shape) realm(release iam.Release, run string, all []scenario) iam.Realm 
 	case plain, service:
 	case short:
 		r.SessionMax, r.SessionIdle = shortMaximum, shortIdle
+	case idling:
+		r.SessionIdle = veryShortIdle
 	case limited:
 		r.SessionLimit = iam.SessionLimit{Max: 5, Message: ownWords}
 		r.LoginTime = slow

@@ -33,6 +33,8 @@ var (
 	noRevocation    = releases{"9", func(r iam.Release) bool { return r.Revocation == iam.NoRevocation }}
 	revokesClient   = releases{"16 to 26.0", func(r iam.Release) bool { return r.Revocation == iam.RevokesClient }}
 	revokesSession  = releases{"from 26.4", func(r iam.Release) bool { return r.Revocation == iam.RevokesSession }}
+	countsIdle      = releases{"9 to 18", func(r iam.Release) bool { return r.CountsIdle }}
+	dropsIdle       = releases{"from 22", func(r iam.Release) bool { return !r.CountsIdle }}
 	limiter         = releases{"from 18", func(r iam.Release) bool { return r.SessionLimit != iam.NoLimiter }}
 	oneLoginAtATime = releases{"from 26", func(r iam.Release) bool { return r.OneLoginAtATime }}
 	manyAtATime     = releases{"9 to 24", func(r iam.Release) bool { return !r.OneLoginAtATime }}
