@@ -64,18 +64,19 @@ func Creds(names resolver, g granter, mount mountTTLs) []*framework.Path {
 
 func credsAnswer() fields {
 	return fields{
-		"access_token": secretText("The token. Not for a personal access token: its headers hold it."),
-		"token_type":   required(text("How the token is sent, as in \"Bearer\"; pat for a personal access token.")),
-		"expires_at":   text("When the token expires, RFC 3339 in UTC."),
-		"expires_in":   number("How long the token is valid yet, in seconds."),
-		"scope":        text("The scopes of the token, separated by spaces."),
-		"headers":      required(object("The HTTP headers to send with each API request, ready to use.")),
-		"tenant_id":    required(text("The config's tenant; empty: it has none.")),
-		"provider":     required(text("The config's provider.")),
-		"environment":  required(text("The config's environment; empty: it names its own endpoints.")),
-		"config":       required(text("The config behind the role or name that was read.")),
-		"session_id":   text("Names the session and the generation of its token; give it as rejected when an API refuses the token."),
-		"services":     texts("Where a personal access token works; otherwise left out."),
+		"access_token":          secretText("The token. Left out for a personal access token."),
+		"personal_access_token": secretText("The personal access token, where the config has one."),
+		"token_type":            required(text("How the token is sent, as in \"Bearer\"; pat for a personal access token.")),
+		"expires_at":            text("When the token expires, RFC 3339 in UTC. Of a personal access token: if that is known."),
+		"expires_in":            number("How long the token is valid yet, in seconds."),
+		"scope":                 text("The scopes of the token, separated by spaces."),
+		"headers":               required(object("The HTTP headers to send with each API request, ready to use.")),
+		"tenant_id":             required(text("The config's tenant; empty: it has none.")),
+		"provider":              required(text("The config's provider.")),
+		"environment":           required(text("The config's environment; empty: it names its own endpoints.")),
+		"config":                required(text("The config behind the role or name that was read.")),
+		"session_id":            text("Names the session and the generation of its token; give it as rejected when an API refuses the token."),
+		"services":              texts("Where a personal access token works; otherwise left out."),
 	}
 }
 
@@ -162,39 +163,85 @@ func (p credsPath) problem(target *configs.Target, r sessions.Request) string {
 // leased is the answer with a token.
 func leased(target *configs.Target, lease sessions.Lease, l leaseTTL, now time.Time) *logical.Response {
 	resp := response(internalData{lease: lease.Ref, config: target.Config}, l)
-	resp.Data = map[string]any{
-		"access_token": lease.Token.AccessToken.Reveal(),
-		"token_type":   lease.Token.TokenType,
-		"expires_at":   lease.ExpiresAt.UTC().Format(time.RFC3339),
-		"expires_in":   int(lease.ExpiresAt.Sub(now) / time.Second),
-		"scope":        lease.Token.Scope,
-		"headers":      target.Headers(lease.Token),
+	resp.Data = tokenData(target, lease.Token, lease.Ref.Session, lease.ExpiresAt, now)
+	addWarnings(resp, target, lease.Warnings)
+	return resp
+}
+
+func tokenData(target *configs.Target, token providers.TokenResponse, session string, expiresAt, now time.Time) map[string]any {
+	return map[string]any{
+		"access_token": token.AccessToken.Reveal(),
+		"token_type":   token.TokenType,
+		"expires_at":   expiresAt.UTC().Format(time.RFC3339),
+		"expires_in":   int(expiresAt.Sub(now) / time.Second),
+		"scope":        token.Scope,
+		"headers":      target.Headers(token),
 		"tenant_id":    target.TenantID,
 		"provider":     target.Provider,
 		"environment":  target.Environment,
 		"config":       target.Config,
-		"session_id":   lease.Ref.Session,
+		"session_id":   session,
 	}
-	for _, warning := range lease.Warnings {
+}
+
+func addWarnings(resp *logical.Response, target *configs.Target, warnings []string) {
+	for _, warning := range warnings {
 		resp.AddWarning(fmt.Sprintf("config %q: %s", target.Config, warning))
 	}
-	return resp
 }
 
 // personalToken is the answer with a personal access token.
 func personalToken(target *configs.Target, mount mountTTLs) *logical.Response {
-	resp := response(internalData{config: target.Config}, leaseTTLOf(target, mount, 0, 0))
-	resp.Data = map[string]any{
-		"token_type":  "pat",
-		"headers":     target.Headers(providers.TokenResponse{}),
-		"services":    target.Services,
-		"tenant_id":   target.TenantID,
-		"provider":    target.Provider,
-		"environment": target.Environment,
-		"config":      target.Config,
+	now := time.Now()
+	if problem := expired(target, now); problem != nil {
+		return problem
 	}
-	resp.AddWarning(fmt.Sprintf("config %q: the end of this lease revokes nothing: a personal access token is valid until it is deleted in OCP", target.Config))
+	resp := response(internalData{config: target.Config}, leaseTTLOf(target, mount, lifeOf(target, now), 0))
+	resp.Data = personalData(target, now)
+	addWarnings(resp, target, append(expiryWarnings(target, now),
+		"the end of this lease revokes nothing: a personal access token is valid until it ends or is deleted in OCP"))
 	return resp
+}
+
+func personalData(target *configs.Target, now time.Time) map[string]any {
+	data := map[string]any{
+		"personal_access_token": target.Token.Reveal(),
+		"token_type":            "pat",
+		"headers":               target.Headers(providers.TokenResponse{}),
+		"services":              target.Services,
+		"tenant_id":             target.TenantID,
+		"provider":              target.Provider,
+		"environment":           target.Environment,
+		"config":                target.Config,
+	}
+	if !target.ExpiresAt.IsZero() {
+		data["expires_at"] = target.ExpiresAt.UTC().Format(time.RFC3339)
+		data["expires_in"] = int(target.ExpiresAt.Sub(now) / time.Second)
+	}
+	return data
+}
+
+// expired refuses a personal access token that has ended, or is about to.
+func expired(target *configs.Target, now time.Time) *logical.Response {
+	if target.ExpiresAt.IsZero() || target.ExpiresAt.Sub(now) >= shortestLease {
+		return nil
+	}
+	return logical.ErrorResponse("%s: %s", configSubject(target.Config), configs.ExpiryWarning(target.ExpiresAt, target.ExpiresAt))
+}
+
+// lifeOf is how long a personal access token lives yet; 0: its end is not known.
+func lifeOf(target *configs.Target, now time.Time) time.Duration {
+	if target.ExpiresAt.IsZero() {
+		return 0
+	}
+	return target.ExpiresAt.Sub(now)
+}
+
+func expiryWarnings(target *configs.Target, now time.Time) []string {
+	if warning := configs.ExpiryWarning(target.ExpiresAt, now); warning != "" {
+		return []string{warning}
+	}
+	return nil
 }
 
 const (

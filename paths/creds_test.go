@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -186,18 +187,20 @@ func TestATypedCodeSaysWhoTypedIt(t *testing.T) {
 
 func TestAPersonalAccessToken(t *testing.T) {
 	h := newMount(t)
-	h.mustWrite("config/token", personal(map[string]any{"max_ttl": "1h"}))
+	h.mustWrite("config/token", personal(nil))
 	h.mustWrite("roles/nlu", map[string]any{"config": "token", "ttl": "10m"})
+	h.mustWrite("roles/day", map[string]any{"config": "token", "ttl": "24h"})
 	a := h.read("creds/nlu", nil)
 	require.Len(t, a.Data["services"], 7)
 	delete(a.Data, "services")
 	require.Equal(t, map[string]any{
-		"token_type": "pat", "headers": map[string]string{"X-OCP-PERSONAL-ACCESS-TOKEN": pat},
+		"personal_access_token": pat, "token_type": "pat", "headers": map[string]string{"X-OCP-PERSONAL-ACCESS-TOKEN": pat},
 		"tenant_id": "", "provider": "ocp", "environment": "eu1", "config": "token",
 	}, a.Data)
 	require.Equal(t, 10*time.Minute, a.Secret.TTL)
-	require.Equal(t, []string{`config "token": the end of this lease revokes nothing: a personal access token is valid until it is deleted in OCP`}, a.Warnings)
-	require.Equal(t, time.Hour, h.read("creds/token", nil).Secret.TTL)
+	require.Equal(t, []string{`config "token": the end of this lease revokes nothing: a personal access token is valid until it ends or is deleted in OCP`}, a.Warnings)
+	require.Equal(t, time.Hour, h.read("creds/token", nil).Secret.TTL, "so that a new one reaches its readers")
+	require.Equal(t, 24*time.Hour, h.read("creds/day", nil).Secret.TTL, "as the role says")
 
 	for field, value := range map[string]any{"min_ttl": 5, "otp": "123456", "rejected": "ses.1"} {
 		refused := h.read("creds/token", map[string]any{field: value})
@@ -208,4 +211,82 @@ func TestAPersonalAccessToken(t *testing.T) {
 	require.Equal(t, 204, h.revoke(a.Secret.InternalData).status)
 	require.Zero(t, h.engine.released)
 	require.Equal(t, 400, h.renew(a.Secret.InternalData).status)
+}
+
+func TestNoLeaseOutlivesAPersonalAccessToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newMount(t)
+		end := time.Now().Add(15 * 24 * time.Hour)
+		warning := `config "token": the personal access token ends at ` + end.UTC().Format(time.RFC3339) + `; make a new one in OCP and write it with its expires_at`
+		h.mustWrite("config/token", personal(map[string]any{"expires_at": end.Format(time.RFC3339)}))
+		require.Equal(t, end.UTC().Format(time.RFC3339), h.read("config/token", nil).Data["expires_at"])
+		require.Empty(t, h.read("config/token", nil).Warnings)
+		require.Len(t, h.read("creds/token", nil).Warnings, 1)
+
+		time.Sleep(25 * time.Hour)
+		require.Equal(t, []string{warning}, h.read("config/token", nil).Warnings)
+		require.Equal(t, warning, h.read("creds/token", nil).Warnings[0])
+		require.Equal(t, []string{warning}, h.read("static-creds/token", nil).Warnings)
+		require.Equal(t, warning, h.write("config/token", map[string]any{"ttl": 0}).Warnings[0])
+
+		time.Sleep(time.Until(end.Add(-time.Minute)))
+		a := h.read("creds/token", nil)
+		require.Equal(t, time.Minute, a.Secret.TTL)
+		require.Equal(t, 60, a.Data["expires_in"])
+		require.Equal(t, 60, h.read("static-creds/token", nil).Data["ttl"])
+
+		time.Sleep(time.Minute)
+		for _, path := range []string{"creds/token", "static-creds/token"} {
+			a := h.read(path, nil)
+			require.Equal(t, 400, a.status)
+			require.Equal(t, `config "token": the personal access token has ended at `+end.UTC().Format(time.RFC3339)+`; make a new one in OCP and write it with its expires_at`, a.text)
+		}
+		require.Equal(t, 200, h.write("config/token", map[string]any{"ttl": 60}).status, "it can be repaired field by field, with a warning")
+		h.mustWrite("config/token", map[string]any{"personal_access_token": "another", "expires_at": nil})
+		require.Equal(t, "another", h.read("creds/token", nil).Data["personal_access_token"])
+	})
+}
+
+func TestStaticCredsAnswerWhenToReadAgain(t *testing.T) {
+	h := newMount(t)
+	h.mustWrite("config/eu1", ocp(map[string]any{"scopes": "openid", "token_params": "audience=a"}))
+	h.mustWrite("roles/r", map[string]any{"config": "eu1", "token_params": "resource=r"})
+	h.mustWrite("config/dmo", panta(nil))
+	lease := leaseFor(300 * time.Second)
+	h.engine.static = sessions.StaticToken{
+		Token: lease.Token, ExpiresAt: lease.ExpiresAt, Session: "ses.3", TTL: 170 * time.Second, RotationPeriod: 150 * time.Second,
+		LastRotation: time.Unix(1_800_000_000, 5), Warnings: []string{"the token is old"},
+	}
+	a := h.read("static-creds/r", nil)
+	require.Equal(t, 200, a.status, a.text)
+	require.Nil(t, a.Secret, "there is no lease")
+	require.Equal(t, map[string]any{
+		"access_token": token, "token_type": "Bearer", "expires_in": 300, "scope": "email openid",
+		"expires_at": lease.ExpiresAt.UTC().Format(time.RFC3339),
+		"headers":    map[string]string{"Authorization": "Bearer " + token},
+		"tenant_id":  "", "provider": "ocp", "environment": "eu1", "config": "eu1", "session_id": "ses.3",
+		"ttl": 170, "rotation_period": 150, "last_vault_rotation": "2027-01-15T08:00:00Z",
+	}, a.Data)
+	require.Equal(t, []string{`config "eu1": the token is old`}, a.Warnings)
+	require.Equal(t, []string{"openid"}, h.engine.asked.Scopes)
+	require.Equal(t, map[string]string{"audience": "a", "resource": "r"}, h.engine.asked.Params)
+
+	h.mustWrite("roles/own", map[string]any{"config": "eu1", "session_mode": "dedicated"})
+	for name, config := range map[string]string{"dmo": "dmo", "own": "eu1"} {
+		a := h.read("static-creds/"+name, nil)
+		require.Equal(t, 400, a.status)
+		require.Equal(t, `config "`+config+`": session_mode is dedicated: each lease has a session of its own, and an answer without a lease would have none; read creds/`+name+`, or write a config with session_mode=shared`, a.text)
+	}
+	h.engine.err = upstream(providers.Unavailable, providers.DidNotHappen)
+	require.Equal(t, 503, h.read("static-creds/eu1", nil).status)
+	require.Equal(t, 400, h.read("static-creds/nobody", nil).status)
+	require.Equal(t, 400, h.read("static-creds/eu1", map[string]any{"min_ttl": 5}).status)
+
+	h.mustWrite("config/token", personal(nil))
+	a = h.read("static-creds/token", nil)
+	require.Equal(t, pat, a.Data["personal_access_token"])
+	require.Equal(t, 3600, a.Data["ttl"])
+	require.Equal(t, 3600, a.Data["rotation_period"])
+	require.Nil(t, a.Secret)
+	require.Empty(t, a.Warnings)
 }

@@ -145,7 +145,7 @@ func unknownField(field string, known map[string]*framework.FieldSchema) string 
 }
 
 // named matches the paths that end in a name.
-var named = regexp.MustCompile(`^(config|roles|creds|check|providers)/(.+)$`)
+var named = regexp.MustCompile(`^(config|roles|creds|static-creds|check|providers)/(.+)$`)
 
 // nameProblem explains a path whose name can be none; empty: it is another path.
 func nameProblem(req *logical.Request) string {

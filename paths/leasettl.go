@@ -28,6 +28,9 @@ func leaseTTLOf(target *configs.Target, mount mountTTLs, life, atLeast time.Dura
 	asked := target.TTL
 	if asked == 0 {
 		asked = mount.DefaultLeaseTTL()
+		if !target.Token.Empty() { // a new one is to reach who reads again at the end of a lease
+			asked = min(asked, time.Hour)
+		}
 	}
 	ttl := min(max(asked, atLeast), most).Truncate(time.Second)
 	// The token lasts at least this long: less is the time that passed in here.

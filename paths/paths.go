@@ -25,6 +25,7 @@ type Dependencies struct {
 // grantKeeper hands out tokens, takes them back, and tries accounts.
 type grantKeeper interface {
 	granter
+	staticReader
 	releaser
 	checker
 }
@@ -34,6 +35,7 @@ func All(d Dependencies) []*framework.Path {
 	return slices.Concat(
 		// First, since the framework tries the patterns in this order.
 		Creds(d.Names, d.Sessions, d.Mount),
+		StaticCreds(d.Names, d.Sessions, d.Mount),
 		Config(d.Configs),
 		Roles(d.Roles),
 		Check(d.Names, d.Sessions),

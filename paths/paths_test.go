@@ -55,7 +55,7 @@ func TestRule9WhatLogsInOrWritesIsForwarded(t *testing.T) {
 	for _, path := range newMount(t).handler.Paths {
 		for op, handler := range path.Operations {
 			writes := op == logical.CreateOperation || op == logical.UpdateOperation || op == logical.DeleteOperation ||
-				strings.HasPrefix(path.Pattern, "creds/") ||
+				strings.HasPrefix(path.Pattern, "creds/") || strings.HasPrefix(path.Pattern, "static-creds/") ||
 				strings.HasPrefix(path.Pattern, "check/") ||
 				strings.HasPrefix(path.Pattern, "sessions/") || path.Pattern == "metrics" // in the active node's memory
 			p := handler.Properties()
@@ -70,7 +70,7 @@ func TestHelpAndOpenAPI(t *testing.T) {
 	h := newMount(t)
 	asked := map[*framework.Path]bool{}
 	for _, path := range []string{
-		"", "config", "config/dmo", "roles", "roles/r", "creds/dmo", "check/dmo", "sessions", "sessions/dmo", "sessions/dmo/ses",
+		"", "config", "config/dmo", "roles", "roles/r", "creds/dmo", "static-creds/dmo", "check/dmo", "sessions", "sessions/dmo", "sessions/dmo/ses",
 		"providers", "providers/ocp", "info", "metrics",
 	} {
 		asked[h.handler.Route(path)] = true

@@ -73,6 +73,7 @@ func (registry) Lookup(name string) (providers.Provider, bool) { return presets.
 // engine answers what it is told, and remembers what it was asked.
 type engine struct {
 	lease    sessions.Lease
+	static   sessions.StaticToken
 	err      error
 	drainErr error
 	panics   any
@@ -94,6 +95,11 @@ func (e *engine) Acquire(_ context.Context, r sessions.Request) (sessions.Lease,
 	}
 	e.asked = r
 	return e.lease, e.err
+}
+
+func (e *engine) Static(_ context.Context, r sessions.Request) (sessions.StaticToken, error) {
+	e.asked = r
+	return e.static, e.err
 }
 
 func (e *engine) Check(_ context.Context, r sessions.CheckRequest) (sessions.CheckReport, error) {
