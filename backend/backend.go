@@ -64,6 +64,7 @@ func compose(known registry, conf *logical.BackendConfig) paths.Handler {
 		Observers: []sessions.Observer{metrics, events},
 	})
 	metrics.Watch(engine.Readings, events.Dropped)
+	metrics.WatchTokens(configured.TokenEnds)
 	configured.Serve(engine)
 	dependencies := paths.Dependencies{
 		Configs:   configured,

@@ -153,6 +153,7 @@ func (c *Configs) config(ctx context.Context, name string) (*config, bool, error
 				Err:     err,
 			}
 		}
+		c.tokens.note(name, n.account.ExpiresAt)
 		return n, true, nil
 	})
 }

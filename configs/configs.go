@@ -3,6 +3,7 @@ package configs
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -46,6 +47,7 @@ type Configs struct {
 	inForce sync.Mutex
 
 	configs store.Cache[*config]
+	tokens  tokenEnds
 	targets store.Cache[*Target] // by role or config
 }
 
@@ -78,5 +80,6 @@ func (c *Configs) Invalidate(key string) {
 // drop forgets a config and what was made from it.
 func (c *Configs) drop(name string) {
 	c.configs.Drop(name)
+	c.tokens.note(name, time.Time{})
 	c.targets.DropWhere(func(t *Target) bool { return t.Config == name })
 }

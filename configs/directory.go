@@ -32,7 +32,8 @@ func (c *Configs) Settings(ctx context.Context, id sessions.AccountID) (sessions
 }
 
 // KeptAlive implements sessions.Directory. A config that cannot be read hides no
-// other. Most have no keepalive_interval: they are not all to be connected at once.
+// other. Most have no keepalive_interval: they are not all to be connected at once. As
+// it looks at each config after a start, it also takes note of tokens that end.
 func (c *Configs) KeptAlive(ctx context.Context) ([]sessions.AccountID, error) {
 	names, err := c.entries.Configs.List(ctx)
 	if err != nil {
@@ -42,7 +43,7 @@ func (c *Configs) KeptAlive(ctx context.Context) ([]sessions.AccountID, error) {
 	var failures []error
 	for _, name := range names {
 		given, _, err := c.entries.Configs.Get(ctx, name)
-		if err == nil && given[keepAliveField] == nil {
+		if err == nil && given[keepAliveField] == nil && given["expires_at"] == nil {
 			continue
 		}
 		n, found, err := c.config(ctx, name)

@@ -97,3 +97,22 @@ func TestAConfigThatCannotBeReadHidesNoOtherFromBeingKeptAlive(t *testing.T) {
 	require.ErrorIs(t, err, errDisk)
 	require.Len(t, kept, 1)
 }
+
+func TestTheEndsOfTokensAreKnownAfterAStart(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "token", pat(configs.Change{"expires_at": "2099-01-01T00:00:00Z"}))
+	w.write(t, "endless", pat(nil))
+	want := map[string]time.Time{"token": time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)}
+	require.Equal(t, want, w.TokenEnds())
+
+	next := restarted(w.storage.Storage, 0)
+	require.Empty(t, next.TokenEnds())
+	_, err := next.KeptAlive(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want, next.TokenEnds())
+	next.write(t, "token", configs.Change{"expires_at": nil})
+	require.Empty(t, next.TokenEnds())
+	_, err = w.Delete(t.Context(), "token", false)
+	require.NoError(t, err)
+	require.Empty(t, w.TokenEnds())
+}

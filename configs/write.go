@@ -213,6 +213,7 @@ func (w *write) commit(ctx context.Context) error {
 // reason to have the client repeat the write, and with it the login.
 func (w *write) putInForce(ctx context.Context) []string {
 	w.configs.Set(w.next.name, w.next)
+	w.tokens.note(w.next.name, w.next.account.ExpiresAt)
 	if !w.next.logsIn() {
 		return nil
 	}

@@ -55,6 +55,15 @@ func busy(config string) sessions.Reading {
 	}
 }
 
+func TestAScrapeShowsWhenPersonalAccessTokensEnd(t *testing.T) {
+	m := newMetrics(&[]sessions.Reading{})
+	ends := map[string]time.Time{"eu1-pat": time.Unix(1893456000, 0)}
+	m.WatchTokens(func() map[string]time.Time { return ends })
+	require.Contains(t, scrape(t, m), `panta_personal_access_token_end_timestamp_seconds{config="eu1-pat"} 1.893456e+09`)
+	ends = nil
+	require.NotContains(t, strings.Join(scrape(t, m), "\n"), "eu1-pat")
+}
+
 func TestAScrapeShowsHowTheAccountsStand(t *testing.T) {
 	m := newMetrics(&[]sessions.Reading{busy("eu1"), {Config: "dmo"}})
 	series := scrape(t, m)

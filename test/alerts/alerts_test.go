@@ -76,6 +76,7 @@ func TestMetricsAreThoseOfTheRulesAndTheDocs(t *testing.T) {
 	m.Watch(func() []sessions.Reading {
 		return []sessions.Reading{{Config: "eu1", Status: sessions.Status{Usage: machine.Usage{Limit: 5}, Clock: machine.Clock{Known: true}, KeepAlive: machine.KeepAlive{LastLogin: time.Unix(1, 0)}}}}
 	}, func() uint64 { return 0 })
+	m.WatchTokens(func() map[string]time.Time { return map[string]time.Time{"eu1-pat": time.Unix(1, 0)} })
 	m.Called("eu1", "login", time.Second, &providers.Error{Kind: providers.Unavailable})
 	m.Refused("eu1", machine.BudgetFull)
 	values, err := m.Values()
