@@ -27,7 +27,8 @@ GO_TEST := scripts/go-test
 
 # The search of the session engine for broken rules; it prints how much it tried.
 SEARCHES := TestACrashAtEveryStep|TestRandomHistoriesKeepTheRules
-SHOW_COUNTS := SHOW='^(--- |FAIL|ok|panic)|crash points|random steps|_test\.go|Error'
+INTERLEAVINGS := TestEveryInterleavingKeepsTheRules
+SHOW_COUNTS := SHOW='^(--- |FAIL|ok|panic)|crash points|random steps|states: |_test\.go|Error'
 
 # What types the commands of the documents, and needs what they need.
 DOCUMENTS := TestEveryCommandIsExecuted|TestExamples
