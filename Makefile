@@ -67,7 +67,7 @@ test-keycloak: ## contract and end-to-end tests on real Keycloaks, and their tab
 	for release in $(KEYCLOAKS); do \
 	  case " $(JOURNEY_KEYCLOAKS) " in *" $$release "*) journeys='|TestJourneys' ;; *) journeys= ;; esac; \
 	  KEYCLOAK=$$release $(GO_TEST) ./test/contract || failed=1; \
-	  for tests in "TestIdentityServer$$journeys" $(if $(LONG),TestClocksThatDiffer); do \
+	  for tests in "TestIdentityServer|TestAKeycloakVerifiesTheAssertionsOfAClient$$journeys" $(if $(LONG),TestClocksThatDiffer); do \
 	    KEYCLOAK=$$release scripts/with-server $(GO_TEST) -run "^($$tests)$$" ./test/e2e || failed=1; \
 	  done; \
 	done; \
