@@ -69,6 +69,7 @@ const (
 	restarted     = "restarted"
 	adopted       = "adopted"
 	parameters    = "parameters"
+	replaced      = "replaced"
 	wrongSecret   = "mallory"
 	wrongPassword = "trudy"
 	guessed       = "oscar"
@@ -153,6 +154,7 @@ func TestServers(t *testing.T) {
 			s.scenario(t, "reads", "shared: ten readers at once, one login", func(t *testing.T, row *servers.Row) { s.readShared(t, m, row) })
 			s.scenario(t, "reads", "dedicated: each reader a session, each lease ends its own", func(t *testing.T, row *servers.Row) { s.readDedicated(t, m, row) })
 			s.scenario(t, "refresh", "over two lives of a token, each refresh token used once", func(t *testing.T, row *servers.Row) { s.refresh(t, m, row) })
+			s.scenario(t, "refresh", "client credentials: the token before lives as long as its leases", func(t *testing.T, row *servers.Row) { s.replace(t, m, row) })
 			s.scenario(t, "refusals", "a wrong client secret at the write", func(t *testing.T, row *servers.Row) { s.refuseSecret(t, m, row) })
 			s.scenario(t, "refusals", "a client_auth for which the client is not registered", func(t *testing.T, row *servers.Row) { s.refuseMethod(t, m, row) })
 			s.scenario(t, "parameters", "token_params say what the token is for", func(t *testing.T, row *servers.Row) { s.sendParams(t, m, row) })
@@ -181,7 +183,7 @@ func newSuite(t *testing.T, name string) *suite {
 	for _, scenario := range []string{shared, dedicated, refreshed, restarted, adopted, wrongSecret, wrongPassword, guessed} {
 		s.register(t, scenario, basic(), "password", "refresh_token")
 	}
-	for _, scenario := range []string{wrongMethod, parameters} {
+	for _, scenario := range []string{wrongMethod, parameters, replaced} {
 		s.register(t, scenario, basic(), "client_credentials")
 	}
 	clients := s.clients
@@ -356,6 +358,37 @@ func (s *suite) refresh(t *testing.T, m *mount, row *servers.Row) {
 		found += ", each ends the access token before it"
 	}
 	row.Found(found)
+}
+
+// replace reads client credentials over the life of a token, which has no refresh
+// token: at half its life another login follows.
+func (s *suite) replace(t *testing.T, m *mount, row *servers.Row) {
+	t.Helper()
+	m.write(t, "config/replaced", s.serviceAccount(replaced, basic(), map[string]any{"verify": false}))
+	var leases []*api.Secret
+	ends := map[*api.Secret]time.Time{}
+	for until := time.Now().Add(tokenLife); time.Now().Before(until); time.Sleep(2 * time.Second) {
+		lease := m.mustRead(t, "creds/replaced")
+		leases = append(leases, lease)
+		ends[lease] = time.Now().Add(time.Duration(lease.LeaseDuration) * time.Second)
+		for _, lease := range leases {
+			if time.Until(ends[lease]) > time.Second {
+				s.requireActive(t, lease, true)
+			}
+		}
+	}
+	logins := s.Calls(clientID(replaced), oauthservers.Call.Login)
+	require.Greater(t, len(logins), 1)
+	require.NoError(t, m.client.Sys().RevokePrefixWithContext(t.Context(), servers.Mount+"/creds/replaced"))
+	for _, lease := range leases {
+		eventually(t, 10*time.Second, "every token is dead", func() error {
+			if active, err := s.Active(t.Context(), lease.Data["access_token"].(string)); err != nil || active {
+				return fmt.Errorf("active: %v, %w", active, err)
+			}
+			return nil
+		})
+	}
+	row.Found(fmt.Sprintf("%d logins", len(logins)))
 }
 
 // readActive reads a token that is good at the server. One that a refresh ended
