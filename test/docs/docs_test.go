@@ -164,6 +164,11 @@ var examples = map[string]example{
 	"prometheus": {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
 	"policies":   {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
 	"curl":       {result: "run", document: document{prepare: func(w *world) { w.running(5 * time.Minute) }}},
+	"auth0":      {result: "run, at fosite", document: document{prepare: (*world).auth0}},
+	"entra-id":   {result: "run, at oidc-provider", document: document{prepare: (*world).entraID}},
+	"okta":       {result: "run, at oidc-provider", document: document{prepare: (*world).okta}},
+	"salesforce": {result: "run, at Authlib", document: document{prepare: (*world).salesforce}},
+	"hydra":      {result: "run, at fosite", document: document{prepare: (*world).hydra}},
 	"kubernetes": {result: "schema-checked only", document: document{
 		tools: []string{"kubeconform"}, prepare: (*world).kubernetes,
 	}},
@@ -193,7 +198,7 @@ func TestExamples(t *testing.T) {
 			require.NotEmpty(t, found)
 			begin := time.Now()
 			execute(t, found, e.document, dir)
-			fmt.Printf("example: %-19s %s (%d blocks, %.0f s)\n", e.result, dir, len(found), time.Since(begin).Seconds())
+			fmt.Printf("example: %-21s %s (%d blocks, %.0f s)\n", e.result, dir, len(found), time.Since(begin).Seconds())
 		})
 	}
 }
