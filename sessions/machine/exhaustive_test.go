@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,16 +21,18 @@ import (
 // the plugin, in every order, to the end. States that go on alike are merged. The
 // rules are checked in each.
 func TestEveryInterleavingKeepsTheRules(t *testing.T) {
+	var failed atomic.Bool // one is enough, the others end then
 	for _, sc := range scenes {
 		if sc.long && !*long {
 			continue
 		}
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
-			x := exploration{most: mostStates}
+			x := exploration{most: mostStates, stop: &failed}
 			x.explore(sc.begin())
 			t.Logf("states: %d, of them ends: %d; steps: %d; the longest way: %d", len(x.seen), x.ends, x.steps, x.longest)
 			if x.broken != "" {
+				failed.Store(true)
 				t.Errorf("%s\nafter %d states; it happened:\n\t%s", x.broken, len(x.seen), strings.Join(x.way, "\n\t"))
 			}
 			require.False(t, x.cut, "more than %d states; the last:\n\t%s", x.most, strings.Join(x.way, "\n\t"))
@@ -992,6 +995,7 @@ func (u *universe) checkEnd() {
 // exploration is a search through all states.
 type exploration struct {
 	most        int
+	stop        *atomic.Bool
 	seen        map[digest]bool
 	steps, ends int
 	longest     int
@@ -1034,7 +1038,7 @@ func (x *exploration) explore(first *universe) {
 	if !enter(first) {
 		return
 	}
-	for len(path) > 0 {
+	for len(path) > 0 && !x.stop.Load() {
 		top := &path[len(path)-1]
 		if len(top.moves) == 0 {
 			path = path[:len(path)-1]
