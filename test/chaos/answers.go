@@ -23,7 +23,7 @@ const keptAnswers = 4096
 // answer is what came of one read. Times are since the journal's begin.
 type answer struct {
 	asked, answered time.Duration
-	name            string // at creds/
+	name            string // the path
 	told            string
 }
 
@@ -63,7 +63,7 @@ func (a *answers) since(begin time.Duration) []string {
 	}
 	lines := make([]string, len(order))
 	for i, r := range order {
-		lines[i] = fmt.Sprintf("%.3f s to %.3f s: %d × creds/%s, the slowest in %s: %s",
+		lines[i] = fmt.Sprintf("%.3f s to %.3f s: %d × %s, the slowest in %s: %s",
 			r.first.asked.Seconds(), r.last.answered.Seconds(), r.times, r.first.name, r.slowest.Round(time.Millisecond), r.last.told)
 	}
 	return lines
@@ -77,6 +77,9 @@ func told(secret *api.Secret, err error) string {
 		return fmt.Sprintf("%d %s", refused.StatusCode, strings.Join(refused.Errors, "; "))
 	case err != nil:
 		return err.Error()
+	}
+	if secret == nil {
+		return "nothing"
 	}
 	return "a token, for " + (time.Duration(secret.LeaseDuration) * time.Second).String()
 }

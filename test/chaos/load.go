@@ -49,6 +49,14 @@ type seen struct {
 type reader struct {
 	config string // whose account it uses
 	name   string // at creds/
+	static bool   // at static-creds/: without a lease
+}
+
+func (r reader) path() string {
+	if r.static {
+		return "static-creds/" + r.name
+	}
+	return "creds/" + r.name
 }
 
 // allReaders are readers of every kind, with several of each.
@@ -59,10 +67,12 @@ func allReaders() []reader {
 			all,
 			reader{config: "shared", name: "shared"},
 			reader{config: "shared", name: "shared-role"},
+			reader{config: "shared", name: "shared", static: true},
 			reader{config: "dmo", name: "dmo"},
 			reader{config: "dmo", name: "dmo"},
 			reader{config: "dmo", name: "dmo-role"},
 			reader{config: "eu1", name: "eu1"},
+			reader{config: "eu1", name: "eu1", static: true},
 			reader{config: "eu1", name: "eu1-own"},
 		)
 	}
@@ -121,7 +131,7 @@ func (l *load) served(config string) {
 func (l *load) read(ctx context.Context, r reader, random *rand.Rand) {
 	client := l.world.clients[random.IntN(len(l.world.clients))]
 	asked := time.Now()
-	secret, err := client.Logical().ReadWithContext(ctx, servers.Mount+"/creds/"+r.name)
+	secret, err := client.Logical().ReadWithContext(ctx, servers.Mount+"/"+r.path())
 	if err == nil && secret == nil {
 		err = errors.New("an empty answer")
 	}
@@ -132,6 +142,11 @@ func (l *load) read(ctx context.Context, r reader, random *rand.Rand) {
 	}
 	lease := newHeld(r, secret, asked)
 	l.use(ctx, lease)
+	if r.static { // until the next token is there, as clients do
+		l.rest(ctx, seconds(secret.Data["ttl"]))
+		l.use(ctx, lease)
+		return
+	}
 	if random.IntN(6) == 0 { // until its end
 		l.rest(ctx, lease.left()-100*time.Millisecond)
 		l.use(ctx, lease)
@@ -154,14 +169,26 @@ type held struct {
 }
 
 func newHeld(r reader, s *api.Secret, asked time.Time) *held {
-	h := &held{name: r.name}
+	h := &held{name: r.path()}
 	for _, a := range accounts {
 		if a.config == r.config {
 			h.realm = a.realm
 		}
 	}
 	h.take(s, asked)
+	if r.static { // the server dates its tokens in whole seconds
+		h.ends = asked.Add(seconds(s.Data["expires_in"]) - time.Second)
+	}
 	return h
+}
+
+// seconds reads a number of an answer.
+func seconds(v any) time.Duration {
+	n, err := time.ParseDuration(fmt.Sprint(v) + "s")
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func (h *held) take(s *api.Secret, asked time.Time) {
@@ -179,7 +206,7 @@ func (l *load) use(ctx context.Context, h *held) {
 	if err == nil && !taken && h.left() > 0 {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.broken = append(l.broken, fmt.Sprintf("a reader of creds/%s holds a dead token at %.3f s, %s before the end of its lease %s; at the server: %s",
+		l.broken = append(l.broken, fmt.Sprintf("a reader of %s holds a dead token at %.3f s, %s before the end of its lease %s; at the server: %s",
 			h.name, time.Since(l.world.journal.begin).Seconds(), h.left().Round(time.Millisecond), h.told, l.world.journal.of(sessionOf(h.token))))
 	}
 }
@@ -189,7 +216,7 @@ func (l *load) note(r reader, asked time.Time, secret *api.Secret, err error) {
 	begin := l.world.journal.begin
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.answers.add(answer{asked: asked.Sub(begin), answered: time.Since(begin), name: r.name, told: told(secret, err)})
+	l.answers.add(answer{asked: asked.Sub(begin), answered: time.Since(begin), name: r.path(), told: told(secret, err)})
 	if r.config == "shared" {
 		l.shared.note(asked, secret, err)
 	}
