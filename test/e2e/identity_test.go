@@ -38,7 +38,9 @@ func TestIdentityServer(t *testing.T) {
 		{"lost logins", "logins of which a third lose their answer, and there is no list", hasNoList, loseAnswersWithoutList},
 		{"lost logins", "an orphan is found through another session's token", hasList, findOrphan},
 		{"lost logins", "a snapshot restored elsewhere ends no session of its original", hasList, restoreSnapshot},
-		{"session limit", "reads while people hold all sessions", nil, findLimitFull},
+		{"session limit", "reads while people hold all sessions", hasLimiter, findLimitFull},
+		{"session limit", "reads while people hold all sessions, and the limiter's words are unknown", hasNoLimiter, findUnknownLimitFull},
+		{"session limit", "reads while people hold all sessions, and the config says the limiter's words", hasNoLimiter, findSaidLimitFull},
 		{"client credentials", "50 reads and revokes leave no session", nil, useService},
 		{"brute force", "dedicated reads at once, of one user", nil, readAtOnce},
 	}
