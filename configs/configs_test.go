@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -509,5 +510,34 @@ func TestTheLeasesOfAnUnusableConfigStillEnd(t *testing.T) {
 		s, err := w.Settings(t.Context(), sessions.AccountID(id))
 		require.NoError(t, err, content)
 		require.Nil(t, s.Upstream)
+	}
+}
+
+// A role asks for a scope while its config is narrowed: one of the two is refused.
+func TestARoleIsNeverWiderThanItsConfig(t *testing.T) {
+	for range 200 {
+		w := newWorld(t)
+		w.write(t, "x", panta(configs.Change{"scopes": []string{"read", "write"}}))
+		_, err := w.Resolve(t.Context(), "x")
+		require.NoError(t, err)
+		asked, written := make(chan struct{}), make(chan error, 1)
+		began := false
+		w.storage.fail = func(op, key string) error {
+			switch {
+			case op == "get" && key == "config/r": // the last access before it waits for its turn
+				close(asked)
+			case op == "put" && key == "config/x" && !began:
+				began = true
+				go func() {
+					written <- w.WriteRole(context.Background(), "r", configs.Change{"config": "x", "scopes": "write"})
+				}()
+				<-asked
+				runtime.Gosched()
+			}
+			return nil
+		}
+		_, narrowed := w.Write(t.Context(), "x", configs.Change{"scopes": []string{"read"}}, configs.WriteOptions{Verify: new(false)})
+		role := <-written
+		require.False(t, role == nil && narrowed == nil, "both were taken")
 	}
 }

@@ -1,0 +1,185 @@
+package backend_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/internal/iam"
+)
+
+func changed(config, more map[string]any) map[string]any {
+	maps.Copy(config, more)
+	return config
+}
+
+func TestRule10AForcedDeleteWorksWhileTheServerHangs(t *testing.T) {
+	for _, n := range []int{1, 33, 300} {
+		for _, timeout := range []string{"10s", "60s"} {
+			t.Run(fmt.Sprintf("%d sessions, request_timeout %s", n, timeout), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &spy{}
+					p := startWith(t, s, &hooked{Storage: &logical.InmemStorage{}}, logical.TestSystemView())
+					p.write("config/dmo", changed(dmo(), map[string]any{"request_timeout": timeout, "verify": false}))
+					for range n {
+						p.read("creds/dmo")
+					}
+					s.logout = func(r *http.Request, _ url.Values) (*http.Response, error) {
+						<-r.Context().Done() // a black hole
+						return nil, r.Context().Err()
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second) // Vault's default_max_request_duration
+					defer cancel()
+					err := p.try(ctx, logical.DeleteOperation, "config/dmo", map[string]any{"force": true})
+					p.Cleanup(context.Background())
+					require.NoError(t, err)
+				})
+			})
+		}
+	}
+}
+
+func TestAConfigThatIsStoredIsInForceWhateverBecomesOfTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &spy{}
+		disk := &hooked{Storage: &logical.InmemStorage{}}
+		p := startWith(t, s, disk, logical.TestSystemView())
+		p.write("config/dmo", changed(dmo(), map[string]any{"verify": false}))
+		ctx, cancel := context.WithCancel(t.Context())
+		disk.after = func(op, key string) {
+			if op == "put" && key == "config/dmo" {
+				cancel() // the operator's client goes away
+			}
+		}
+		_ = p.try(ctx, logical.UpdateOperation, "config/dmo", map[string]any{"password": "rotated", "verify": false})
+		disk.after = nil
+		p.read("creds/dmo")
+		logins := s.logins()
+		require.Equal(t, "rotated", logins[len(logins)-1].form.Get("password"))
+	})
+}
+
+// A write that fails may have landed. What is stored then is in force.
+func TestAConfigThatOnlySeemsNotToBeStoredIsInForce(t *testing.T) {
+	for _, landed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &spy{}
+			disk := &hooked{Storage: &logical.InmemStorage{}}
+			p := startWith(t, s, disk, logical.TestSystemView())
+			p.write("config/dmo", changed(dmo(), map[string]any{"verify": false}))
+			disk.fail = func(op, key string) error {
+				if op != "put" || key != "config/dmo" {
+					return nil
+				}
+				if landed {
+					old, err := disk.Storage.Get(t.Context(), key)
+					require.NoError(t, err)
+					old.Value = []byte(strings.Replace(string(old.Value), iam.DemoPantaPassword, "rotated", 1))
+					require.NoError(t, disk.Storage.Put(t.Context(), old))
+				}
+				return errors.New("disk on fire")
+			}
+			err := p.try(t.Context(), logical.UpdateOperation, "config/dmo", map[string]any{"password": "rotated"})
+			require.ErrorContains(t, err, "the config could not be stored, or only seems not to be: ")
+			disk.fail = nil
+			p.read("creds/dmo") // of a session of its own
+			logins, want := s.logins(), iam.DemoPantaPassword
+			if landed {
+				want = "rotated"
+			}
+			require.Equal(t, want, logins[len(logins)-1].form.Get("password"), "landed: %v", landed)
+		})
+	}
+}
+
+// A user of a Keycloak is the same in any case, and so are its budget and its codes.
+func TestRule2OneUserIsOneAccountInAnySpelling(t *testing.T) {
+	server := iam.New(iam.Demo())
+	p := start(t, server, &logical.InmemStorage{})
+	p.write("config/one", dmo())
+	err := p.try(t.Context(), logical.UpdateOperation, "config/two", changed(dmo(), map[string]any{"username": strings.ToUpper(iam.DemoPantaUser)}))
+	require.ErrorContains(t, err, `config "one" holds this account already`)
+	require.NoError(t, p.try(t.Context(), logical.UpdateOperation, "config/one", map[string]any{"username": strings.ToUpper(iam.DemoPantaUser)}))
+
+	service := map[string]any{
+		"provider": "keycloak", "base_url": "https://iam.example.com", "realm": "internal", "auth_method": "client_credentials",
+		"client_id": "App", "client_secret": "x", "verify": false,
+	}
+	user := map[string]any{
+		"provider": "keycloak", "base_url": "https://iam.example.com", "realm": "internal", "client_id": "other", "username": "App", "password": "x", "verify": false,
+	}
+	p.write("config/service", service)
+	p.write("config/user", user) // a client and a user of one name are two
+	p.write("config/service2", changed(service, map[string]any{"client_id": "app"}))
+	elsewhere := map[string]any{
+		"provider": "oauth2", "token_url": "https://as.example.com/token", "client_id": "c", "username": "ann", "password": "x", "verify": false,
+	}
+	p.write("config/ann", elsewhere)
+	p.write("config/Ann", changed(elsewhere, map[string]any{"username": "Ann"})) // other servers tell them apart
+}
+
+func TestNothingIsLeftOfRefusedConfigs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &spy{users: map[string]string{}}
+		disk := &logical.InmemStorage{}
+		p := startWith(t, s, disk, logical.TestSystemView())
+		for i := range 50 {
+			name := fmt.Sprintf("typo-%d", i)
+			s.users[name] = "another"
+			err := p.try(t.Context(), logical.UpdateOperation, "config/dmo", changed(dmo(), map[string]any{"username": name}))
+			require.ErrorContains(t, err, "nothing was stored; no login to this account before 2000-01-01T00:00:")
+		}
+		time.Sleep(100 * 24 * time.Hour)
+		synctest.Wait()
+		keys, err := logical.CollectKeys(t.Context(), disk)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(keys), 1, "after 100 days: %v", keys)
+	})
+}
+
+// Clients of Vault repeat 5xx by themselves, so what comes after a login is none.
+func TestAFailureAfterALoginIsNotRepeatedByClients(t *testing.T) {
+	for name, test := range map[string]struct {
+		ask   func(p *plugin) error
+		fails string
+	}{
+		"read of creds":        {func(p *plugin) error { return p.try(p.t.Context(), logical.ReadOperation, "creds/dmo", nil) }, "session/"},
+		"read of static-creds": {func(p *plugin) error { return p.try(p.t.Context(), logical.ReadOperation, "static-creds/dmo", nil) }, "session/"},
+		"write of a config": {func(p *plugin) error {
+			return p.try(p.t.Context(), logical.UpdateOperation, "config/dmo", map[string]any{"password": "next"})
+		}, "config/"},
+		"a config that is verified again": {func(p *plugin) error { return p.try(p.t.Context(), logical.UpdateOperation, "config/dmo", nil) }, "session/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &spy{}
+				disk := &hooked{Storage: &logical.InmemStorage{}}
+				p := startWith(t, s, disk, logical.TestSystemView())
+				p.write("config/dmo", changed(dmo(), map[string]any{"session_mode": "shared", "verify": false}))
+				disk.fail = func(op, key string) error {
+					if op == "put" && strings.HasPrefix(key, test.fails) && len(s.logins()) > 0 {
+						return errors.New("disk on fire")
+					}
+					return nil
+				}
+				err := test.ask(p)
+				require.Error(t, err)
+				if coded, ok := errors.AsType[logical.HTTPCodedError](err); ok {
+					require.Less(t, coded.Code(), 500, err)
+				}
+				require.Len(t, s.logins(), 1)
+				disk.fail = nil
+			})
+		})
+	}
+}
