@@ -2,6 +2,7 @@ package oauthservers_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -70,6 +71,8 @@ const (
 	adopted       = "adopted"
 	parameters    = "parameters"
 	replaced      = "replaced"
+	static        = "static"
+	checked       = "checked"
 	wrongSecret   = "mallory"
 	wrongPassword = "trudy"
 	guessed       = "oscar"
@@ -153,6 +156,8 @@ func TestServers(t *testing.T) {
 			s.logins(t, m)
 			s.scenario(t, "reads", "shared: ten readers at once, one login", func(t *testing.T, row *servers.Row) { s.readShared(t, m, row) })
 			s.scenario(t, "reads", "dedicated: each reader a session, each lease ends its own", func(t *testing.T, row *servers.Row) { s.readDedicated(t, m, row) })
+			s.scenario(t, "reads", "without a lease: the next token is there when ttl has passed", func(t *testing.T, row *servers.Row) { s.readStatic(t, m, row) })
+			s.scenario(t, "check", "login, refresh, logout; without revocation_url the logout is skipped", func(t *testing.T, _ *servers.Row) { s.check(t, m) })
 			s.scenario(t, "refresh", "over two lives of a token, each refresh token used once", func(t *testing.T, row *servers.Row) { s.refresh(t, m, row) })
 			s.scenario(t, "refresh", "client credentials: the token before lives as long as its leases", func(t *testing.T, row *servers.Row) { s.replace(t, m, row) })
 			s.scenario(t, "refusals", "a wrong client secret at the write", func(t *testing.T, row *servers.Row) { s.refuseSecret(t, m, row) })
@@ -180,10 +185,10 @@ func newSuite(t *testing.T, name string) *suite {
 			s.register(t, "service, "+a.name, a, "client_credentials")
 		}
 	}
-	for _, scenario := range []string{shared, dedicated, refreshed, restarted, adopted, wrongSecret, wrongPassword, guessed} {
+	for _, scenario := range []string{shared, dedicated, refreshed, restarted, adopted, checked, wrongSecret, wrongPassword, guessed} {
 		s.register(t, scenario, basic(), "password", "refresh_token")
 	}
-	for _, scenario := range []string{wrongMethod, parameters, replaced} {
+	for _, scenario := range []string{wrongMethod, parameters, replaced, static} {
 		s.register(t, scenario, basic(), "client_credentials")
 	}
 	clients := s.clients
@@ -316,6 +321,45 @@ func (s *suite) readDedicated(t *testing.T, m *mount, row *servers.Row) {
 		}
 	}
 	row.Found(fmt.Sprintf("%d sessions", readers))
+}
+
+// readStatic reads as an agent does that is told when to come back, three times,
+// and then nobody reads any more.
+func (s *suite) readStatic(t *testing.T, m *mount, row *servers.Row) {
+	t.Helper()
+	m.write(t, "config/static", s.serviceAccount(static, basic(), map[string]any{"verify": false}))
+	seen := map[any]bool{}
+	for range 3 {
+		answer := m.mustRead(t, "static-creds/static")
+		require.Empty(t, answer.LeaseID)
+		s.requireActive(t, answer, true)
+		seen[answer.Data["access_token"]] = true
+		ttl, err := answer.Data["ttl"].(json.Number).Int64()
+		require.NoError(t, err)
+		require.Positive(t, ttl)
+		time.Sleep(time.Duration(ttl) * time.Second)
+	}
+	require.Len(t, seen, 3)
+	eventually(t, 2*tokenLife+10*time.Second, "what nobody reads is ended", func() error {
+		list, err := m.client.Logical().ListWithContext(t.Context(), servers.Mount+"/sessions/static")
+		if err != nil || list != nil {
+			return fmt.Errorf("%v, %w", list, err)
+		}
+		return nil
+	})
+	row.Found(fmt.Sprintf("%d logins", len(s.Calls(clientID(static), oauthservers.Call.Login))))
+}
+
+func (s *suite) check(t *testing.T, m *mount) {
+	t.Helper()
+	m.write(t, "config/checked", s.account(checked, basic(), map[string]any{"verify": false}))
+	report := m.mustRead(t, "check/checked").Data
+	for _, step := range []string{"login", "refresh", "logout"} {
+		require.Regexp(t, "^ok", report[step], step)
+	}
+	m.write(t, "config/checked", map[string]any{"revocation_url": nil, "verify": false})
+	report = m.mustRead(t, "check/checked").Data
+	require.Regexp(t, "^skipped", report["logout"])
 }
 
 // refresh reads as an agent does: again before a lease ends.
