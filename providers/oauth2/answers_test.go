@@ -2,7 +2,6 @@ package oauth2_test
 
 import (
 	"compress/gzip"
-	"encoding/base64"
 	"io"
 	"net/http"
 	"strings"
@@ -10,11 +9,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-// testdata/answers.json has the odd answers of real servers that can be written down.
+// The odd answers of real servers that can be written down are in
+// testdata/answers.json and servers.json.
 
 func TestAnAnswerMayBeCompressedAndItsTokenLong(t *testing.T) {
 	long := token(`{"iat":1764230400,"exp":1764234000}`) + strings.Repeat("A", 60_000)
@@ -32,15 +30,4 @@ func TestAnAnswerMayBeCompressedAndItsTokenLong(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, long, got.AccessToken.Reveal())
 	assert.EqualValues(t, 1, calls.Load())
-}
-
-func TestBasicIsEncodedAsEveryServerDecodesIt(t *testing.T) {
-	a := account("oauth2")
-	a.ClientAuth, a.ClientID, a.ClientSecret = providers.ClientSecretBasic, "a b:c", providers.NewSecret("d+e%é")
-	rt := &roundTrip{status: 200, body: granted}
-	_, err := do(t.Context(), connect(t, a, "oauth2", rt), "login")
-	require.NoError(t, err)
-	pair := base64.StdEncoding.EncodeToString([]byte("a%20b%3Ac:d%2Be%25%C3%A9"))
-	assert.Equal(t, "Basic "+pair, rt.last.Header.Get("Authorization"))
-	assert.NotContains(t, rt.posted, "client_")
 }
