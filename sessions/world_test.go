@@ -39,8 +39,13 @@ type world struct {
 	down                    bool
 	clockAhead              time.Duration
 	unknownScope            string
-	losing                  bool   // the answer to the next login gets lost
-	noSessions              bool   // client credentials
+	losing                  bool          // the answer to the next login gets lost
+	noSessions              bool          // client credentials
+	forgetsOld              bool          // a superseded refresh token does not even log out
+	storageDelay            time.Duration // of each write
+	staleCodes              int
+	hidesClock              bool   // as Keycloaks on Quarkus do
+	strictCodes             bool   // the code of the next step is refused, as up to Keycloak 15
 	noRefreshTokens         bool   // sessions live as long as their token
 	client, clientSecret    string // of the config
 	validSecret             string // at the server
@@ -504,7 +509,13 @@ func (w *world) login(u *upstream, r providers.LoginRequest) (providers.TokenRes
 	}
 	if w.codePeriod > 0 {
 		step, typed := r.CodeAt.UnixNano()/int64(w.codePeriod), r.OTP.Reveal()
+		if typed == "" && w.ahead == 0 && time.Since(r.CodeAt) > 2*w.codePeriod {
+			w.staleCodes++
+		}
+		now := time.Now().UnixNano() / int64(w.codePeriod)
 		switch {
+		case w.strictCodes && typed == "" && (step > now || step < now-1):
+			return refuse(providers.BadCredentials, "Invalid user credentials")
 		case typed != "" && w.usedTyped[typed], typed == "" && !r.CodeAt.IsZero() && w.usedSteps[step]:
 			w.codeReuses++
 			return refuse(providers.BadCredentials, "Invalid user credentials")
@@ -553,7 +564,12 @@ func (w *world) tokens(id string, s *upstreamSession) providers.TokenResponse {
 }
 
 // serverTime is what the server's answers show of its clock.
-func (w *world) serverTime() time.Time { return time.Now().Add(w.clockAhead).Truncate(time.Second) }
+func (w *world) serverTime() time.Time {
+	if w.hidesClock {
+		return time.Time{}
+	}
+	return time.Now().Add(w.clockAhead).Truncate(time.Second)
+}
 
 func (w *world) find(refresh string) (string, *upstreamSession, bool) {
 	id, number, _ := strings.Cut(strings.TrimPrefix(refresh, "rt-"), ".")
@@ -605,8 +621,8 @@ func (w *world) logout(u *upstream, t providers.SessionTokens) (providers.TokenR
 	if token == "" {
 		token = "rt-" + strings.TrimPrefix(t.Access.Reveal(), "at-")
 	}
-	id, s, _ := w.find(token)
-	if s != nil {
+	id, s, newest := w.find(token)
+	if s != nil && (newest || !w.forgetsOld) {
 		w.checkClient(u, s)
 		w.logouts++
 		delete(w.sessions, id)
@@ -802,6 +818,10 @@ func (s *faultyStorage) Get(ctx context.Context, key string) (entry *logical.Sto
 }
 
 func (s *faultyStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	s.process.mu.Lock()
+	delay := s.process.storageDelay
+	s.process.mu.Unlock()
+	time.Sleep(delay)
 	return s.cross("put", func() error {
 		if name := strings.Split(entry.Key, "/"); bytes.Contains(entry.Value, []byte(`"refresh_token"`)) {
 			s.process.markRecorded(name[len(name)-1])

@@ -52,10 +52,7 @@ func (a *Account) setConnections(known []Connection) {
 
 // refer has a session use a connection from now on.
 func (a *Account) refer(s *session, id ConnectionID) {
-	if old := a.connections[s.rec.Connection]; old != nil && s.refers {
-		old.sessions--
-		old.unusedAt = a.now
-	}
+	a.unrefer(s)
 	s.rec.Connection, s.refers = id, true
 	c := a.connections[id]
 	if c == nil { // its entry could not be read: the session ends by age
@@ -66,18 +63,22 @@ func (a *Account) refer(s *session, id ConnectionID) {
 	c.stored = c.stored || s.durable
 }
 
-// unrefer takes a session that has ended off its connection.
+// unrefer takes a session off its connection.
 func (a *Account) unrefer(s *session) {
-	if c := a.connections[s.rec.Connection]; c != nil && s.refers {
+	if s.refers {
+		c := a.connections[s.rec.Connection]
 		c.sessions--
 		c.unusedAt = a.now
 		s.refers = false
 	}
 }
 
-// connectionOf is how a session is reached.
+// connectionOf is how a session is reached; zero: that is not known.
 func (a *Account) connectionOf(s *session) Connection {
-	return a.connections[s.rec.Connection].Connection
+	if c := a.connections[s.rec.Connection]; c != nil {
+		return c.Connection
+	}
+	return Connection{}
 }
 
 // timeoutOf bounds one call for a session.

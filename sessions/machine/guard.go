@@ -26,8 +26,8 @@ const (
 	// typedMost is how many typed codes may be refused in a row before the account is
 	// closed: one after the other, people could lock its user out.
 	typedMost = 5
-	// guardMemory is how long the guard of an account without a config is kept after
-	// it holds nothing back any more.
+	// guardMemory is how long the guard of an account without a config is kept: its
+	// config may just be being written.
 	guardMemory = time.Hour
 	// keyPausesMost bounds how many scopes and parameters rest on their own.
 	keyPausesMost = 100
@@ -43,6 +43,7 @@ func growing(first time.Duration, tries int) time.Duration {
 // guardState is the guard and its writes.
 type guardState struct {
 	Guard
+	setAt   time.Time // when it was changed or read
 	saveAt  time.Time // a failed write is due again; zero: none is
 	storing int       // writes under way
 }
@@ -64,7 +65,7 @@ type personGuard struct {
 // setGuard changes the guard and stores it: rule 7 holds across restarts.
 func (a *Account) setGuard(g Guard) {
 	a.guard.Guard = g
-	a.guard.saveAt = time.Time{}
+	a.guard.setAt, a.guard.saveAt = a.now, time.Time{}
 	a.guard.storing++
 	a.emit(PutGuard{Guard: g})
 }
@@ -91,10 +92,11 @@ func (a *Account) attendGuard() {
 // guardEnds is when the guard of an account without a config is removed; zero: not
 // by time.
 func (a *Account) guardEnds() time.Time {
-	if !a.retired() || a.guard.Guard == (Guard{}) || len(a.waiters) > 0 {
+	g := a.guard
+	if !a.retired() || g.Guard == (Guard{}) {
 		return time.Time{}
 	}
-	return later(a.now, later(a.guard.ClosedUntil, a.guard.FullUntil).Add(guardMemory))
+	return later(g.setAt, later(g.ClosedUntil, g.FullUntil)).Add(guardMemory)
 }
 
 // credible takes back what began so far in the future that the clock must have been

@@ -49,11 +49,12 @@ func (a *Account) beginLogin(want Want, key string, t *Verify, opener WaiterID, 
 		Session: s.rec.ID, Scopes: want.Scopes, Params: want.Params, NoMark: limits.NoMark, OTP: c.typed, CodeAt: c.at,
 		Timeout: limits.RequestTimeout, SendBefore: earliest(a.now.Add(intentPatience), c.until),
 	}
-	a.refer(s, a.connection)
+	connection := a.connection
 	if t != nil {
 		s.request.Via = t.Via
-		a.refer(s, t.Connection.ID)
+		connection = t.Connection.ID
 	}
+	a.refer(s, connection)
 	a.spend(c.spent)
 	a.sessions[s.rec.ID] = s
 	a.enter(s, intending)

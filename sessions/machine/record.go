@@ -181,7 +181,7 @@ func Recover(st Past, boot string, newID func() SessionID, now time.Time) *Accou
 		counters:    counters{closing: map[*session]struct{}{}},
 		releasing:   map[SessionID][]WaiterID{},
 		life:        map[string]tokenLife{},
-		guard:       guardState{Guard: st.Guard.credible(now)},
+		guard:       guardState{Guard: st.Guard.credible(now), setAt: now},
 		list:        sessionList{wanted: true},
 		keep:        keepAlive{lastLogin: st.Guard.LastLogin},
 		now:         now,
@@ -200,7 +200,9 @@ func Recover(st Past, boot string, newID func() SessionID, now time.Time) *Accou
 func (a *Account) recover(r Record) {
 	s := &session{rec: r, key: shareKey(r.Scopes, r.Params), durable: true, dueIndex: notDue}
 	a.sessions[r.ID] = s
-	a.refer(s, r.Connection)
+	if r.Connection != "" {
+		a.refer(s, r.Connection)
+	}
 	a.spend(r.Code)
 	if r.Stage == Open || r.Stage == Closing {
 		s.rec.DiesAt = r.surelyDead(a.now)

@@ -1,0 +1,239 @@
+package sessions_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
+
+// rule 1: a session is refreshed and ended over the connection that opened it. The
+// world's server reports every call that comes over another one.
+
+// connections are the entries of the account's connections.
+func (w *world) connections(t *testing.T) []string {
+	t.Helper()
+	keys, err := w.storage.List(t.Context(), "connection/"+string(accountID)+"/")
+	require.NoError(t, err)
+	return keys
+}
+
+func (w *world) setClient(client, secret, host string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.client, w.clientSecret, w.host = client, secret, host
+}
+
+func (w *world) setValidSecret(secret string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.validSecret = secret
+}
+
+func TestRule1ASessionKeepsTheConnectionThatOpenedIt(t *testing.T) {
+	for name, change := range map[string]func(*testing.T, *world, *process){
+		"another client": func(t *testing.T, w *world, p *process) {
+			w.setClient("next", "", "")
+			require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		},
+		"another host": func(t *testing.T, w *world, p *process) {
+			w.setClient("", "", "other.example")
+			require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		},
+		"no config any more": func(t *testing.T, w *world, p *process) {
+			w.mu.Lock()
+			w.isConfig = false
+			w.mu.Unlock()
+			require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), false))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+				one, err := p.Acquire(t.Context(), shared)
+				require.NoError(t, err)
+				two, err := p.Acquire(t.Context(), dedicated)
+				require.NoError(t, err)
+				change(t, w, p)
+				p.restart()
+				require.NoError(t, p.Release(t.Context(), two.Ref))
+				time.Sleep(2 * time.Minute)
+				if name != "no config any more" {
+					_, err := p.Acquire(t.Context(), shared) // adopts it by a refresh
+					require.NoError(t, err)
+					require.Equal(t, 1, w.count(&w.refreshes))
+				}
+				require.NoError(t, p.Release(t.Context(), one.Ref))
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				require.Zero(t, w.openNow())
+				require.Empty(t, w.records())
+				require.Empty(t, w.connections(t), "they go with their last session")
+			})
+		})
+	}
+}
+
+func TestRule1ConnectionsAreStoredOnceEachAndBeforeTheirSessions(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		w.setClient("one", "s", "")
+		w.setValidSecret("s")
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		require.Empty(t, w.connections(t), "none without a session")
+		for range 3 {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		}
+		require.Len(t, w.connections(t), 1)
+		w.setClient("two", "s", "")
+		require.NoError(t, p.Verify(t.Context(), p.trial(), shared))
+		require.Len(t, w.connections(t), 2)
+		p.faults.set(only("put", failBefore))
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		require.Equal(t, 4, w.count(&w.logins), "no login whose connection could not be stored")
+	})
+}
+
+func TestRule1WhereOnlyTheClientSecretChangedTheNewestIsTriedToo(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		two, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		w.setValidSecret("rotated")
+		w.setClient("", "rotated", "")
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		time.Sleep(w.tokenLife/2 + time.Second)
+		require.Equal(t, 1, w.count(&w.refreshes))
+		require.Len(t, w.connections(t), 2)
+		require.NoError(t, p.Release(t.Context(), two.Ref))
+		time.Sleep(time.Minute)
+		require.Len(t, w.connections(t), 1, "the refreshed session has taken the newest over")
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		require.Zero(t, w.openNow())
+	})
+}
+
+func TestRule1ACloseWaitsForTheRefreshUnderWayAndEndsWhatItGave(t *testing.T) {
+	inWorld(t, func(w *world) { w.rotate, w.latency = true, time.Second }, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		w.mu.Lock()
+		w.forgetsOld = true
+		w.mu.Unlock()
+		time.Sleep(w.tokenLife/2 + 500*time.Millisecond) // the background refresh is under way
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		time.Sleep(5 * time.Second)
+		require.Equal(t, 1, w.count(&w.refreshes))
+		require.Zero(t, w.openNow())
+
+		l, err = p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		time.Sleep(w.tokenLife/2 + 500*time.Millisecond)
+		id, _, _ := splitRef(l.Ref.Session)
+		_, _, _, err = p.CloseSession(t.Context(), accountID, machine.SessionID(id))
+		require.NoError(t, err)
+		require.Equal(t, 2, w.count(&w.refreshes))
+		require.Zero(t, w.openNow())
+	})
+}
+
+// withoutRefreshTokens is a server of RFC 6749 that gives none.
+func withoutRefreshTokens(revokes bool) func(*world) {
+	return func(w *world) {
+		w.noRefreshTokens = true
+		w.limits.Capabilities = providers.Capabilities{Sessions: true, Logout: revokes, RevokesAccess: revokes}
+	}
+}
+
+func TestRule1WhatHasNoRefreshTokenIsEndedByItsAccessToken(t *testing.T) {
+	inWorld(t, withoutRefreshTokens(true), func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		require.Equal(t, 1, w.count(&w.logouts))
+		require.Zero(t, w.openNow())
+
+		l, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		p.restart()
+		require.NoError(t, p.Release(t.Context(), l.Ref), "also after a restart")
+		require.Equal(t, 2, w.count(&w.logouts))
+	})
+}
+
+func TestRule1WhatNothingCanEndCountsUntilItsTokenHasExpiredNoLonger(t *testing.T) {
+	setup := func(w *world) {
+		withoutRefreshTokens(false)(w)
+		w.limit, w.limits.MaxSessions, w.tokenLife = 1, 1, 20*time.Second
+	}
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		time.Sleep(w.tokenLife + time.Second)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		require.Empty(t, w.records())
+	})
+}
+
+func TestACheckCallsALogoutThatSendsNothingSkipped(t *testing.T) {
+	for revokes, want := range map[bool]sessions.StepOutcome{true: sessions.StepOK, false: sessions.StepSkipped} {
+		inWorld(t, withoutRefreshTokens(revokes), func(t *testing.T, _ *world, p *process) {
+			report, err := p.Check(t.Context(), sessions.CheckRequest{Account: accountID})
+			require.NoError(t, err)
+			outcomes := map[string]sessions.StepOutcome{}
+			for _, s := range report.Steps {
+				outcomes[s.Name] = s.Outcome
+			}
+			require.Equal(t, sessions.StepSkipped, outcomes[sessions.RefreshStep])
+			require.Equal(t, want, outcomes[sessions.LogoutStep])
+		})
+	}
+}
+
+func TestRule10ADrainHasABoundOfItsOwn(t *testing.T) {
+	setup := func(w *world) { w.limits.RequestTimeout = time.Minute }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		for range 300 {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+		}
+		w.mu.Lock()
+		w.latency = time.Hour
+		w.mu.Unlock()
+		began := time.Now()
+		require.Error(t, p.Drain(t.Context(), accountID))
+		require.Less(t, time.Since(began), 30*time.Second)
+		w.mu.Lock()
+		w.isConfig = false
+		w.latency = 50 * time.Millisecond
+		w.mu.Unlock()
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), false))
+		time.Sleep(15 * time.Minute)
+		require.Zero(t, w.openNow())
+	})
+}
+
+func TestRule1ALoginIsNotSentLongAfterItsIntent(t *testing.T) {
+	inWorld(t, withTOTP, func(t *testing.T, w *world, p *process) {
+		w.mu.Lock()
+		w.storageDelay = 25 * time.Second
+		w.mu.Unlock()
+		go func() { _, _ = p.Acquire(t.Context(), dedicated) }()
+		time.Sleep(4 * time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		require.Zero(t, w.staleCodes, "codes that the server would not take any more")
+	})
+}
