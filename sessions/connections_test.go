@@ -29,10 +29,15 @@ func (w *world) setClient(client, secret, host string) {
 	w.client, w.clientSecret, w.host = client, secret, host
 }
 
-func (w *world) setValidSecret(secret string) {
+// rotateSecret gives a client another secret at the server.
+func (w *world) rotateSecret(client, secret string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.validSecret = secret
+	w.expire()
+	w.secrets[client] = secret
+	for _, s := range w.sessions {
+		s.oldSecret = s.oldSecret || s.client == client
+	}
 }
 
 func TestRule1ASessionKeepsTheConnectionThatOpenedIt(t *testing.T) {
@@ -81,7 +86,8 @@ func TestRule1ASessionKeepsTheConnectionThatOpenedIt(t *testing.T) {
 func TestRule1ConnectionsAreStoredOnceEachAndBeforeTheirSessions(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		w.setClient("one", "s", "")
-		w.setValidSecret("s")
+		w.rotateSecret("one", "s")
+		w.rotateSecret("two", "s")
 		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
 		require.Empty(t, w.connections(t), "none without a session")
 		for range 3 {
@@ -106,7 +112,7 @@ func TestRule1WhereOnlyTheClientSecretChangedTheNewestIsTriedToo(t *testing.T) {
 		require.NoError(t, err)
 		two, err := p.Acquire(t.Context(), dedicated)
 		require.NoError(t, err)
-		w.setValidSecret("rotated")
+		w.rotateSecret("", "rotated")
 		w.setClient("", "rotated", "")
 		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
 		time.Sleep(w.tokenLife/2 + time.Second)

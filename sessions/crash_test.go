@@ -261,7 +261,7 @@ func (v *vault) afterStory(p *process) *process {
 func (v *vault) finish(p *process) {
 	defer func() { p.Stop() }()
 	v.world.mu.Lock()
-	v.world.down, v.world.losing = false, false
+	v.world.down, v.world.losing, v.world.storageDelay = false, false, 0
 	v.world.mu.Unlock()
 	for try := 0; len(v.leases) > 0; try++ {
 		require.Less(v.t, try, 6, "rule 5: Vault would give the lease up as irrevocable")
@@ -282,6 +282,9 @@ func (v *vault) finish(p *process) {
 	}
 	require.Zero(v.t, v.world.openNow())
 	require.Empty(v.t, v.world.records())
+	left, err := v.world.storage.List(context.Background(), "connection/"+string(accountID)+"/")
+	require.NoError(v.t, err)
+	require.Empty(v.t, left, "connections")
 	v.checkCounts()
 	v.checkKeptAlive()
 }

@@ -3,9 +3,11 @@ package sessions_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +16,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 )
 
@@ -66,6 +69,13 @@ var kinds = []accountKind{
 	{"slow server", func(w *world) { w.latency = 9 * time.Second }},
 	{"a list, no limit", func(w *world) { withList(0)(w); w.limit = 0 }},
 	{"a list, people, one-time codes", func(w *world) { withList(4)(w); withTOTP(w); w.sharedWithPeople = true }},
+	{"typed codes of several people", func(w *world) { withTypedCodes(w); w.limit, w.limits.MaxSessions = 3, 3 }},
+	{"a clock that was an hour ahead, one-time codes", func(w *world) {
+		w.limit, w.limits.MaxSessions, w.ahead = 3, 3, time.Hour
+		withTOTP(w)
+	}},
+	{"no refresh tokens, revocation", withoutRefreshTokens(true)},
+	{"no refresh tokens, nothing ends them", withoutRefreshTokens(false)},
 	{"a list, people, a slow server", func(w *world) {
 		withList(3)(w)
 		w.latency, w.listDelay, w.sharedWithPeople = 4*time.Second, 4*time.Second, true
@@ -108,6 +118,15 @@ const (
 	personLogsIn   action = "a person logs in"
 	personLogsOut  action = "a person logs out"
 	checkTheConfig action = "check"
+	readLongLife   action = "read with a min_ttl"
+	readStatic     action = "read without a lease"
+	readTyped      action = "read with a typed code"
+	changeClient   action = "the config gets another client"
+	changeHost     action = "the config gets another host"
+	changeSecret   action = "the client gets another secret"
+	deleteConfig   action = "the config is deleted, and written again"
+	slowStorage    action = "the storage is slow"
+	fastStorage    action = "the storage is fast"
 )
 
 var actions = []action{
@@ -115,6 +134,7 @@ var actions = []action{
 	revokeLease, revokeLease, revokeLease, revokeLease, verifyConfig, goDown, comeUp, comeUp, killSessions,
 	breakPassword, correctConfig, correctConfig, faultyWeather, goodWeather, goodWeather, restartPlugin, killPlugin,
 	justWait, waitVeryLong, closeByHand, drainTheConfig, stepTheClock, loseALogin, personLogsIn, personLogsIn, personLogsOut, checkTheConfig,
+	readLongLife, readStatic, readStatic, readTyped, readTyped, changeClient, changeHost, changeSecret, deleteConfig, slowStorage, fastStorage, fastStorage,
 }
 
 func drawStep(t *rapid.T) step {
@@ -143,7 +163,7 @@ func (h history) play(t *testing.T) []string {
 func (h history) run(j *jury) {
 	w := newWorld(j)
 	h.Kind.setup(w)
-	m := &model{vault: newVault(j, w), random: rand.New(rand.NewPCG(h.Seed, h.Seed)), excused: map[string]bool{}}
+	m := &model{vault: newVault(j, w), random: rand.New(rand.NewPCG(h.Seed, h.Seed)), excused: map[string]bool{}, static: map[string]sessions.StaticToken{}}
 	m.process = w.startWith(m.newFaults())
 	defer func() { m.process.Stop() }()
 	for i, s := range h.Steps {
@@ -161,6 +181,7 @@ func (h history) run(j *jury) {
 	}
 	m.weather.Store(false)
 	w.setDown(false)
+	w.setStorageDelay(0)
 	w.setConfig("right")
 	w.setPassword("right")
 	_ = m.process.Configure(j.ctx, accountID, m.process.settings(), true)
@@ -174,8 +195,10 @@ type model struct {
 	process *process
 	random  *rand.Rand
 	mu      sync.Mutex
-	weather atomic.Bool     // faults happen
-	excused map[string]bool // sessions that somebody asked to close
+	weather atomic.Bool                     // faults happen
+	excused map[string]bool                 // sessions that somebody asked to close
+	static  map[string]sessions.StaticToken // the tokens without a lease, by their session and generation
+	typed   int
 }
 
 func (m *model) newFaults() *faults {
@@ -224,10 +247,31 @@ func (m *model) do(s step) {
 		_, _ = m.take(p, l, err)
 	case readRejected:
 		if l, ok := m.pick(s.Pick); ok {
-			m.excused[l.Ref.Session] = true
+			m.excuseSession(l)
 			r := sessions.Request{Account: accountID, Mode: l.Ref.Mode, Rejected: l.Ref.Session}
 			_, _ = m.read(p, r)
 		}
+	case readLongLife:
+		r := shared
+		r.MinTTL = m.world.tokenLife - time.Duration(6+s.Pick)*time.Second
+		_, _ = m.read(p, r)
+	case readStatic:
+		m.readStatic(p)
+	case readTyped:
+		m.readTyped(p, s.Pick)
+	case changeClient:
+		m.reconfigure(p, func(w *world) { w.client = "client-" + strconv.Itoa(s.Pick%3) })
+	case changeHost:
+		m.reconfigure(p, func(w *world) { w.host = "host-" + strconv.Itoa(s.Pick%3) })
+	case changeSecret:
+		m.world.rotateSecret(m.world.client, "secret-"+strconv.Itoa(s.Pick))
+		m.reconfigure(p, func(*world) {})
+	case deleteConfig:
+		m.deleteConfig(p, s.Wait)
+	case slowStorage:
+		m.world.setStorageDelay(time.Duration(s.Pick) * time.Second)
+	case fastStorage:
+		m.world.setStorageDelay(0)
 	case revokeLease:
 		if l, ok := m.pick(s.Pick); ok {
 			m.revoke(p, l)
@@ -251,7 +295,7 @@ func (m *model) do(s step) {
 		p.faults.kill()
 	case stepTheClock:
 		p.Stop()                                                        // within one life of the plugin clocks are monotonic
-		m.world.stepClock(time.Duration(s.Pick) * 25 * time.Second / 9) // less than a code's look-around
+		m.world.stepClock(time.Duration(s.Pick) * clockSteps / 9) // less than a code's look-around
 		p.restart()
 	case loseALogin:
 		m.world.loseNextLogin()
@@ -281,6 +325,65 @@ func (m *model) do(s step) {
 	m.expireLeases(p)
 }
 
+// reconfigure writes the config with something changed.
+func (m *model) reconfigure(p *process, change func(*world)) {
+	m.world.mu.Lock()
+	change(m.world)
+	m.world.clientSecret = m.world.secrets[m.world.client]
+	m.world.mu.Unlock()
+	_ = p.Configure(m.t.Context(), accountID, p.settings(), false)
+}
+
+// deleteConfig deletes the config, if need be with force, and writes it again.
+func (m *model) deleteConfig(p *process, wait time.Duration) {
+	m.excuseAll()
+	ctx, cancel := m.request()
+	defer cancel()
+	_ = p.Drain(ctx, accountID)
+	m.setConfigured(p, false)
+	m.pass(p, wait)
+	m.setConfigured(p, true)
+}
+
+func (m *model) setConfigured(p *process, isConfig bool) {
+	m.world.mu.Lock()
+	m.world.isConfig = isConfig
+	m.world.mu.Unlock()
+	_ = p.Configure(m.t.Context(), accountID, p.settings(), false)
+}
+
+// readStatic reads the shared session's token without a lease.
+func (m *model) readStatic(p *process) {
+	ctx, cancel := m.request()
+	defer cancel()
+	st, err := p.Static(ctx, shared)
+	if err != nil || p.faults.isDead() {
+		return
+	}
+	if !m.world.live(st.Token.AccessToken) && !m.world.isBroken(st.Token.AccessToken) {
+		m.t.Errorf("a dead token was read: %s", st.Session)
+	}
+	if st.TTL < time.Second {
+		m.t.Errorf("a ttl of %s", st.TTL)
+	}
+	m.static[st.Session] = st
+}
+
+// readTyped reads with a right or a wrong code of one of three people.
+func (m *model) readTyped(p *process, pick int) {
+	m.typed++
+	r := dedicated
+	r.Person = "person-" + strconv.Itoa(pick%3)
+	r.OTP = providers.NewSecret(fmt.Sprintf("%d%05d", pick%2*9, m.typed%100_000)) // one that begins with 0 is wrong
+	_, _ = m.read(p, r)
+}
+
+func (w *world) setStorageDelay(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.storageDelay = d
+}
+
 // now is the time on Vault's host.
 func (m *model) now() time.Time { return m.world.hostClock()() }
 
@@ -307,6 +410,7 @@ func (m *model) excuseAll() {
 	for _, l := range m.leases {
 		m.excused[l.Ref.Session] = true
 	}
+	clear(m.static)
 }
 
 // excuseSession excuses every lease of a session.
@@ -314,6 +418,7 @@ func (m *model) excuseSession(closed sessions.Lease) {
 	m.vault.mu.Lock()
 	defer m.vault.mu.Unlock()
 	id, _, _ := splitRef(closed.Ref.Session)
+	maps.DeleteFunc(m.static, func(ref string, _ sessions.StaticToken) bool { return strings.HasPrefix(ref, id+".") })
 	for _, l := range m.leases {
 		if other, _, _ := splitRef(l.Ref.Session); other == id {
 			m.excused[l.Ref.Session] = true
@@ -346,6 +451,14 @@ func (m *model) checkLeases() {
 		if m.now().Before(l.Until) && !m.excused[l.Ref.Session] && !m.revoking[l.Ref] && !m.world.live(token) && !m.world.isBroken(token) {
 			m.t.Errorf("a lease's session was closed under it: %+v, %s, until %s, now %s; the last calls: %v",
 				l.Ref, token.Reveal(), l.Until, m.now(), m.world.trail[max(0, len(m.world.trail)-15):])
+		}
+	}
+	for ref, st := range m.static {
+		token := st.Token.AccessToken
+		if !m.now().Before(st.ExpiresAt) || m.world.isBroken(token) {
+			delete(m.static, ref)
+		} else if !m.world.live(token) {
+			m.t.Errorf("a static reader's session was closed: %s until %s, now %s; the last calls: %v", ref, st.ExpiresAt, m.now(), m.world.trail[max(0, len(m.world.trail)-15):])
 		}
 	}
 }

@@ -44,11 +44,11 @@ type world struct {
 	forgetsOld              bool          // a superseded refresh token does not even log out
 	storageDelay            time.Duration // of each write
 	staleCodes              int
-	hidesClock              bool   // as Keycloaks on Quarkus do
-	strictCodes             bool   // the code of the next step is refused, as up to Keycloak 15
-	noRefreshTokens         bool   // sessions live as long as their token
-	client, clientSecret    string // of the config
-	validSecret             string // at the server
+	hidesClock              bool              // as Keycloaks on Quarkus do
+	strictCodes             bool              // the code of the next step is refused, as up to Keycloak 15
+	noRefreshTokens         bool              // sessions live as long as their token
+	client, clientSecret    string            // of the config
+	secrets                 map[string]string // of clients, at the server
 	host                    string
 	emptyLists              bool
 	noRoles                 bool          // the account may not list its sessions
@@ -96,6 +96,7 @@ type upstreamSession struct {
 	expires    time.Time // of the newest access token
 	client     string    // that opened it, and no other can refresh or end it
 	host       string
+	oldSecret  bool // of its client: perhaps nobody knows the new one
 	dead       bool // refresh token reused: counts until logged out
 	lost       bool // the answer to its login never arrived
 }
@@ -131,6 +132,7 @@ func newWorld(t judge) *world {
 		usedTyped: map[string]bool{},
 		recorded:  map[string]bool{},
 		broken:    map[string]bool{},
+		secrets:   map[string]string{},
 		storage:   &logical.InmemStorage{},
 		limits: sessions.Limits{
 			RequestTimeout: 10 * time.Second,
@@ -307,7 +309,7 @@ func (w *world) expire() {
 		// The token of a lease was good up to the very end of the session; on a
 		// host whose clock was set back, by that much longer.
 		leased := !s.expires.Add(w.setBack).Before(end)
-		unclosable := s.lost || troubled || leased || w.deaths > 0 && !w.recorded[s.attempt]
+		unclosable := s.lost || s.oldSecret || troubled || leased || w.deaths > 0 && !w.recorded[s.attempt]
 		if gone && !unclosable {
 			w.agedOut++
 			w.t.Errorf("rule 1: left to die of age: %+v at %s, now %s, trouble %s", *s, end, now, w.trouble)
@@ -316,6 +318,10 @@ func (w *world) expire() {
 		return gone
 	})
 }
+
+// clockSteps is how far the host's clock is stepped at most, but for one that was an
+// hour ahead.
+const clockSteps = 25 * time.Second
 
 // unlisted returns the attempts of sessions at the server that the ledger does
 // not know (rule 1).
@@ -326,7 +332,9 @@ func (w *world) unlisted() []string {
 	w.expire()
 	var missing []string
 	for _, s := range w.sessions {
-		if !known[s.attempt] {
+		// Without a refresh token it is gone when its token expires by the host's clock.
+		expired := w.noRefreshTokens && time.Until(s.expires) < clockSteps
+		if !known[s.attempt] && !expired {
 			missing = append(missing, s.attempt)
 		}
 	}
@@ -514,7 +522,9 @@ func (w *world) login(u *upstream, r providers.LoginRequest) (providers.TokenRes
 		}
 		now := time.Now().UnixNano() / int64(w.codePeriod)
 		switch {
-		case w.strictCodes && typed == "" && (step > now || step < now-1):
+		case typed == "" && !r.CodeAt.IsZero() && (step > now+1 || step < now-1 || w.strictCodes && step > now):
+			return refuse(providers.BadCredentials, "Invalid user credentials")
+		case strings.HasPrefix(typed, "0"): // a wrong one
 			return refuse(providers.BadCredentials, "Invalid user credentials")
 		case typed != "" && w.usedTyped[typed], typed == "" && !r.CodeAt.IsZero() && w.usedSteps[step]:
 			w.codeReuses++
@@ -580,7 +590,7 @@ func (w *world) find(refresh string) (string, *upstreamSession, bool) {
 
 // refuseClient is the server's answer to a client secret that is not valid any more.
 func (w *world) refuseClient(u *upstream, op string) *providers.Error {
-	if u.connection.ClientSecret.Reveal() == w.validSecret {
+	if u.connection.ClientSecret.Reveal() == w.secrets[u.connection.ClientID] {
 		return nil
 	}
 	return &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen, Op: op, Message: "Invalid client credentials"}
