@@ -148,8 +148,8 @@ func stepSentence(s sessions.CheckStep) string {
 
 func listedSession(l machine.Listing) map[string]any {
 	answer := map[string]any{
-		"owner":      l.Owner.String(),
-		"standing":   l.Standing.String(),
+		"owner":      string(l.Owner),
+		"standing":   string(l.Standing),
 		"session":    string(l.Attempt),
 		"mount":      l.Mount,
 		"clients":    l.Clients,

@@ -32,7 +32,7 @@ func TestACheckReportsEachStep(t *testing.T) {
 		Clock:   machine.Clock{Known: true, Drift: -2 * time.Minute},
 		Listing: machine.AccessGranted,
 		Listed: []machine.Listing{
-			{ServerSession: providers.ServerSession{ID: "x", StartedAt: time.Unix(1, 0), Clients: []string{"ocp"}, IPAddress: "10.0.0.1"}, Owner: machine.People},
+			{ServerSession: providers.ServerSession{ID: "x", StartedAt: time.Unix(1, 0), Clients: []string{"ocp"}, IPAddress: "10.0.0.1"}, Owner: machine.People, Standing: machine.Foreign},
 			{Owner: machine.ThisMount, Standing: machine.Stray, Mount: "mnt", Attempt: "abc"},
 		},
 		Usage: machine.Usage{Limit: 5, Open: 1, Unknown: 1, People: 1, Strays: 1},

@@ -38,7 +38,7 @@ func describeUse(answer map[string]any, u machine.Usage, listing machine.Access,
 	answer["people"] = u.People
 	answer["strays"] = u.Strays
 	setTime(answer, "listed_at", u.ListedAt)
-	answer["account_api"] = listing.String()
+	answer["account_api"] = string(listing)
 	answer["clock"] = clock.String()
 	if clock.Known {
 		answer["clock_drift"] = int(clock.Drift / time.Second)

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
@@ -21,10 +20,9 @@ type account struct {
 	ready   chan struct{}
 	loadErr error
 
-	mu       sync.Mutex
-	machine  *machine.Account
-	upstream providers.Upstream // of the config in force; nil: there is none
-	config   string             // its name; empty: there is none any more
+	mu      sync.Mutex
+	machine *machine.Account
+	config  string // its name; empty: there is none any more
 	// connections are those of the config in force (inForce; empty: there is none), of
 	// all sessions, and of verifications under way.
 	connections map[machine.ConnectionID]*connection
@@ -221,19 +219,12 @@ func (a *account) nameFor(config string) {
 	}
 }
 
-// currentUpstream logs in for the config in force; nil: there is none.
-func (a *account) currentUpstream() providers.Upstream {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.upstream
-}
-
 // putInForce has the next logins use other settings.
 func (a *account) putInForce(s Settings) {
 	if s.Limits.Retired {
 		s.Upstream = nil
 	}
-	a.upstream, a.config, a.inForce = s.Upstream, s.Config, ""
+	a.config, a.inForce = s.Config, ""
 	if s.Upstream != nil {
 		a.inForce = a.connectionTo(s.Upstream)
 	}

@@ -3,7 +3,6 @@ package sessions
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
@@ -130,39 +129,20 @@ func (e *Engine) client(c providers.Connection) (providers.Client, error) {
 	return p.Client(c)
 }
 
-// connectionEntry is providers.Connection as it is stored.
+// connectionEntry is providers.Connection as it is stored: by the names of its fields,
+// of which the secret ones are hidden by those below.
 type connectionEntry struct {
-	Provider       string               `json:"provider"`
-	AuthMethod     providers.AuthMethod `json:"auth_method"`
-	TokenURL       string               `json:"token_url"`
-	LogoutURL      string               `json:"logout_url,omitempty"`
-	RevocationURL  string               `json:"revocation_url,omitempty"`
-	SessionsURL    string               `json:"sessions_url,omitempty"`
-	ClientID       string               `json:"client_id,omitempty"`
-	ClientAuth     providers.ClientAuth `json:"client_auth,omitempty"`
-	ClientSecret   string               `json:"client_secret,omitempty"`
-	PrivateKey     string               `json:"private_key,omitempty"`
-	KeyID          string               `json:"key_id,omitempty"`
-	TokenTTL       time.Duration        `json:"token_ttl,omitempty"`
-	RequestTimeout time.Duration        `json:"request_timeout,omitempty"`
-	CACert         string               `json:"ca_cert,omitempty"`
-	TLSServerName  string               `json:"tls_server_name,omitempty"`
+	providers.Connection
+
+	ClientSecret, PrivateKey string
 }
 
 func newConnectionEntry(c providers.Connection) connectionEntry {
-	return connectionEntry{
-		Provider: c.Provider, AuthMethod: c.AuthMethod,
-		TokenURL: c.TokenURL, LogoutURL: c.LogoutURL, RevocationURL: c.RevocationURL, SessionsURL: c.SessionsURL,
-		ClientID: c.ClientID, ClientAuth: c.ClientAuth, ClientSecret: c.ClientSecret.Reveal(), PrivateKey: c.PrivateKey.Reveal(), KeyID: c.KeyID,
-		TokenTTL: c.TokenTTL, RequestTimeout: c.RequestTimeout, CACert: c.CACert, TLSServerName: c.TLSServerName,
-	}
+	return connectionEntry{Connection: c, ClientSecret: c.ClientSecret.Reveal(), PrivateKey: c.PrivateKey.Reveal()}
 }
 
 func (e connectionEntry) connection() providers.Connection {
-	return providers.Connection{
-		Provider: e.Provider, AuthMethod: e.AuthMethod,
-		TokenURL: e.TokenURL, LogoutURL: e.LogoutURL, RevocationURL: e.RevocationURL, SessionsURL: e.SessionsURL,
-		ClientID: e.ClientID, ClientAuth: e.ClientAuth, ClientSecret: providers.NewSecret(e.ClientSecret), PrivateKey: providers.NewSecret(e.PrivateKey), KeyID: e.KeyID,
-		TokenTTL: e.TokenTTL, RequestTimeout: e.RequestTimeout, CACert: e.CACert, TLSServerName: e.TLSServerName,
-	}
+	c := e.Connection
+	c.ClientSecret, c.PrivateKey = providers.NewSecret(e.ClientSecret), providers.NewSecret(e.PrivateKey)
+	return c
 }

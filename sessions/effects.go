@@ -77,7 +77,9 @@ func (a *account) login(ctx context.Context, e machine.Login) {
 	}
 	upstream := e.Via
 	if upstream == nil {
-		upstream = a.currentUpstream()
+		// The connection was that of the config in force when the intent was stored: the
+		// login goes there, whatever is in force by now.
+		upstream, _ = a.clientOf(e.Connection).(providers.Upstream)
 	}
 	request := providers.LoginRequest{
 		Scopes:    e.Scopes,

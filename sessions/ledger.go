@@ -28,7 +28,7 @@ const (
 type ledger struct {
 	storage logical.Storage
 	byID    store.Collection[sessionEntry]
-	guards  store.Collection[guardEntry]
+	guards  store.Collection[machine.Guard]
 	mounts  store.Collection[mountEntry]
 	reached store.Collection[connectionEntry]
 }
@@ -37,7 +37,7 @@ func newLedger(s logical.Storage) *ledger {
 	return &ledger{
 		storage: s,
 		byID:    store.NewCollection[sessionEntry](s, SessionPrefix, 1),
-		guards:  store.NewCollection[guardEntry](s, GuardPrefix, 1),
+		guards:  store.NewCollection[machine.Guard](s, GuardPrefix, 1),
 		mounts:  store.NewCollection[mountEntry](s, MountPrefix, 1),
 		reached: store.NewCollection[connectionEntry](s, ConnectionPrefix, 1),
 	}
@@ -45,40 +45,10 @@ func newLedger(s logical.Storage) *ledger {
 
 // sessionEntry is machine.Record as it is stored.
 type sessionEntry struct {
-	Stage        machine.Stage        `json:"stage"`
-	Mode         providers.Mode       `json:"mode"`
-	Scopes       []string             `json:"scopes,omitempty"`
-	Params       map[string]string    `json:"params,omitempty"`
-	Connection   machine.ConnectionID `json:"connection"`
-	RefreshToken string               `json:"refresh_token,omitempty"`
-	AccessToken  string               `json:"access_token,omitempty"`
-	ServerID     string               `json:"server_id,omitempty"`
-	Generation   int                  `json:"generation,omitempty"`
-	OpenedAt     time.Time            `json:"opened_at"`
-	RefreshedAt  time.Time            `json:"refreshed_at,omitzero"`
-	Horizon      time.Time            `json:"horizon,omitzero"`
-	Idle         time.Duration        `json:"idle"`
-	DiesAt       time.Time            `json:"dies_at"`
+	machine.Record
 
-	Code   *machine.SpentCode     `json:"code,omitempty"`
-	Logout *machine.PendingLogout `json:"logout,omitempty"`
-}
-
-// guardEntry is machine.Guard as it is stored.
-type guardEntry struct {
-	ClosedAt     time.Time     `json:"closed_at,omitzero"`
-	ClosedUntil  time.Time     `json:"closed_until,omitzero"`
-	Reason       string        `json:"reason,omitempty"`
-	Strikes      int           `json:"strikes,omitempty"`
-	FullAt       time.Time     `json:"full_at,omitzero"`
-	FullUntil    time.Time     `json:"full_until,omitzero"`
-	FullReason   string        `json:"full_reason,omitempty"`
-	FullStrikes  int           `json:"full_strikes,omitempty"`
-	TypedStrikes int           `json:"typed_strikes,omitempty"`
-	AsksForCode  bool          `json:"asks_for_code,omitempty"`
-	Codeless     bool          `json:"codeless,omitempty"`
-	Idle         time.Duration `json:"idle,omitempty"`
-	LastLogin    time.Time     `json:"last_login,omitzero"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	AccessToken  string `json:"access_token,omitempty"`
 }
 
 // mountEntry is the id that marks this mount's logins.
@@ -89,24 +59,7 @@ type mountEntry struct {
 func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, storagePatience)
 	defer cancel()
-	return l.byID.Put(ctx, key(id, r.ID), sessionEntry{
-		Stage:        r.Stage,
-		Mode:         r.Mode,
-		Scopes:       r.Scopes,
-		Params:       r.Params,
-		Connection:   r.Connection,
-		RefreshToken: r.Refresh.Reveal(),
-		AccessToken:  r.Access.Reveal(),
-		ServerID:     r.ServerID,
-		Generation:   r.Generation,
-		OpenedAt:     r.OpenedAt,
-		RefreshedAt:  r.RefreshedAt,
-		Horizon:      r.Horizon,
-		Idle:         r.Idle,
-		DiesAt:       r.DiesAt,
-		Code:         r.Code,
-		Logout:       r.Logout,
-	})
+	return l.byID.Put(ctx, key(id, r.ID), sessionEntry{Record: r, RefreshToken: r.Refresh.Reveal(), AccessToken: r.Access.Reveal()})
 }
 
 func (l *ledger) remove(ctx context.Context, id AccountID, s machine.SessionID) error {
@@ -227,25 +180,9 @@ func (l *ledger) load(ctx context.Context, id AccountID, now time.Time, logger h
 }
 
 func (e sessionEntry) record(id machine.SessionID) machine.Record {
-	return machine.Record{
-		ID:          id,
-		Stage:       e.Stage,
-		Mode:        e.Mode,
-		Scopes:      e.Scopes,
-		Params:      e.Params,
-		Connection:  e.Connection,
-		Refresh:     providers.NewSecret(e.RefreshToken),
-		Access:      providers.NewSecret(e.AccessToken),
-		ServerID:    e.ServerID,
-		Generation:  e.Generation,
-		OpenedAt:    e.OpenedAt,
-		RefreshedAt: e.RefreshedAt,
-		Horizon:     e.Horizon,
-		Idle:        e.Idle,
-		DiesAt:      e.DiesAt,
-		Code:        e.Code,
-		Logout:      e.Logout,
-	}
+	r := e.Record
+	r.ID, r.Refresh, r.Access = id, providers.NewSecret(e.RefreshToken), providers.NewSecret(e.AccessToken)
+	return r
 }
 
 // guard reads an account's guard; one that cannot be read is an open account.
@@ -257,7 +194,7 @@ func (l *ledger) guard(ctx context.Context, id AccountID) (machine.Guard, error)
 	if err != nil {
 		return machine.Guard{}, err
 	}
-	return machine.Guard(e), nil
+	return e, nil
 }
 
 // putGuard stores a guard; an open account needs none.
@@ -267,7 +204,7 @@ func (l *ledger) putGuard(ctx context.Context, id AccountID, g machine.Guard) er
 	if g == (machine.Guard{}) {
 		return l.guards.Delete(ctx, string(id))
 	}
-	return l.guards.Put(ctx, string(id), guardEntry(g))
+	return l.guards.Put(ctx, string(id), g)
 }
 
 // mountID reads the mount's id, or makes it.

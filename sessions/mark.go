@@ -41,7 +41,7 @@ var marked = regexp.MustCompile(`^` + markName + `-([a-z2-7]+)-([a-z2-7]+)-bot(/
 func listings(mount string, listed []providers.ServerSession) []machine.Listing {
 	all := make([]machine.Listing, len(listed))
 	for i, s := range listed {
-		l := machine.Listing{ServerSession: s}
+		l := machine.Listing{ServerSession: s, Owner: machine.People}
 		if parts := marked.FindStringSubmatch(s.UserAgent); parts != nil {
 			l.Mount, l.Attempt = parts[1], machine.SessionID(parts[2])
 			l.Owner = machine.OtherMount

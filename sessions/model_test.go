@@ -294,7 +294,7 @@ func (m *model) do(s step) {
 	case killPlugin:
 		p.faults.kill()
 	case stepTheClock:
-		p.Stop()                                                        // within one life of the plugin clocks are monotonic
+		p.Stop()                                                  // within one life of the plugin clocks are monotonic
 		m.world.stepClock(time.Duration(s.Pick) * clockSteps / 9) // less than a code's look-around
 		p.restart()
 	case loseALogin:

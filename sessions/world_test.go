@@ -333,7 +333,7 @@ func (w *world) unlisted() []string {
 	var missing []string
 	for _, s := range w.sessions {
 		// Without a refresh token it is gone when its token expires by the host's clock.
-		expired := w.noRefreshTokens && time.Until(s.expires) < clockSteps
+		expired := w.noRefreshTokens && time.Until(s.expires) < clockSteps+time.Second
 		if !known[s.attempt] && !expired {
 			missing = append(missing, s.attempt)
 		}

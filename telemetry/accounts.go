@@ -36,7 +36,7 @@ func newAccounts(readings func() []sessions.Reading, now func() time.Time) *acco
 	c.waiting = desc("panta_readers_waiting", "Readers and verifications that wait for a token.")
 	c.heldUntil = desc("panta_logins_held_until_timestamp_seconds", "No login before this time, by the cause: credentials (they were refused), limit (the server reported its session limit), pause (another failure). 0 where it holds none back.", "cause")
 	c.refusedLogins = desc("panta_logins_refused_in_a_row", "Logins in a row that were refused for their credentials.")
-	c.reads = desc("panta_creds_reads_total", "Reads of creds, renewals included: hit where memory had the answer at once, else miss.", "cache")
+	c.reads = desc("panta_creds_reads_total", "Reads of tokens, by the path (creds, static): hit where memory had the answer at once, else miss.", "kind", "cache")
 	return c
 }
 
@@ -94,8 +94,10 @@ func (c *accounts) collect(ch chan<- prometheus.Metric, config string, r session
 	gauge(c.heldUntil, toCome(st.Guard.FullUntil, now), "limit")
 	gauge(c.heldUntil, toCome(st.PausedUntil, now), "pause")
 	gauge(c.refusedLogins, float64(st.Guard.Strikes))
-	tell(c.reads, prometheus.CounterValue, float64(r.Hits), "hit")
-	tell(c.reads, prometheus.CounterValue, float64(r.Misses), "miss")
+	tell(c.reads, prometheus.CounterValue, float64(r.Hits), "creds", "hit")
+	tell(c.reads, prometheus.CounterValue, float64(r.Misses), "creds", "miss")
+	tell(c.reads, prometheus.CounterValue, float64(r.StaticHits), "static", "hit")
+	tell(c.reads, prometheus.CounterValue, float64(r.StaticMisses), "static", "miss")
 }
 
 // age is how long ago a time was, in seconds; 0: there is none.
@@ -132,7 +134,7 @@ func joined(a, b sessions.Reading) sessions.Reading {
 		OldestLogout: earlier(a.Status.OldestLogout, b.Status.OldestLogout),
 		Waiting:      a.Status.Waiting + b.Status.Waiting,
 	}
-	return sessions.Reading{Config: a.Config, Status: st, Hits: a.Hits + b.Hits, Misses: a.Misses + b.Misses}
+	return sessions.Reading{Config: a.Config, Status: st, Hits: a.Hits + b.Hits, Misses: a.Misses + b.Misses, StaticHits: a.StaticHits + b.StaticHits, StaticMisses: a.StaticMisses + b.StaticMisses}
 }
 
 // earlier returns the first of two times, of which a zero one is none.

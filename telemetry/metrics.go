@@ -95,7 +95,7 @@ func (m *Metrics) Noted(config string, n machine.Note) {
 
 // Refused implements sessions.Observer.
 func (m *Metrics) Refused(config string, r machine.Reason) {
-	m.refused.WithLabelValues(config, r.String()).Inc()
+	m.refused.WithLabelValues(config, string(r)).Inc()
 }
 
 // Text returns all metrics in Prometheus' text format, and its content type.

@@ -85,8 +85,8 @@ func TestAScrapeShowsHowTheAccountsStand(t *testing.T) {
 		`panta_logins_held_until_timestamp_seconds{cause="limit",config="eu1"} 4.0000000005e+09`,
 		`panta_logins_held_until_timestamp_seconds{cause="pause",config="eu1"} 4.0000000005e+09`,
 		`panta_logins_refused_in_a_row{config="eu1"} 2`,
-		`panta_creds_reads_total{cache="hit",config="eu1"} 7`,
-		`panta_creds_reads_total{cache="miss",config="eu1"} 2`,
+		`panta_creds_reads_total{cache="hit",config="eu1",kind="creds"} 7`,
+		`panta_creds_reads_total{cache="miss",config="eu1",kind="creds"} 2`,
 		`panta_events_total{config="eu1",event="session-opened"} 0`,
 		`panta_sessions_in_use{config="dmo"} 0`,
 		`panta_logout_pending_seconds{config="dmo"} 0`,
@@ -139,7 +139,7 @@ func TestAccountsWithoutConfigAreToldAsOne(t *testing.T) {
 	series := scrape(t, newMetrics(&[]sessions.Reading{busy(""), busy("eu1"), busy("")}))
 	require.Contains(t, series, `panta_sessions_in_use{config=""} 6`)
 	require.Contains(t, series, `panta_sessions{config="",state="waiting for logout"} 4`)
-	require.Contains(t, series, `panta_creds_reads_total{cache="hit",config=""} 14`)
+	require.Contains(t, series, `panta_creds_reads_total{cache="hit",config="",kind="creds"} 14`)
 	require.Contains(t, series, `panta_sessions_in_use{config="eu1"} 3`)
 }
 

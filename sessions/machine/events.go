@@ -168,14 +168,15 @@ type (
 	// other calls counts from when the call is begun: it may wait its turn behind
 	// writes.
 	Login struct {
-		Session SessionID
-		Scopes  []string
-		Params  map[string]string
-		NoMark  bool
-		OTP     providers.Secret
-		CodeAt  time.Time
-		Via     providers.Upstream // nil: the account's own
-		Timeout time.Duration
+		Session    SessionID
+		Connection ConnectionID
+		Scopes     []string
+		Params     map[string]string
+		NoMark     bool
+		OTP        providers.Secret
+		CodeAt     time.Time
+		Via        providers.Upstream // of a verification; nil: who logs in over Connection
+		Timeout    time.Duration
 		// SendBefore: after it the login must not be sent any more. Its code would be
 		// too old, or the time that the ledger has for its session too early.
 		SendBefore time.Time

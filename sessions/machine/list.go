@@ -22,31 +22,20 @@ const (
 	deniedFor = time.Hour
 )
 
-// Access says whether an account may list its sessions at the server.
-type Access int
+// Access says whether an account may list its sessions at the server, as check/ and
+// metrics print it.
+type Access string
 
 // The answers to that.
 const (
 	// AccessUnknown: nobody has asked yet.
-	AccessUnknown Access = iota
+	AccessUnknown Access = "not known yet"
 	// AccessNone: there is no list, or the server does not let this account see it.
 	// The ledger alone counts, as an upper bound.
-	AccessNone
+	AccessNone Access = "not available"
 	// AccessGranted: the last list came.
-	AccessGranted
+	AccessGranted Access = "allowed"
 )
-
-// String names the answer, as check/ and metrics do.
-func (a Access) String() string {
-	switch a {
-	case AccessNone:
-		return "not available"
-	case AccessGranted:
-		return "allowed"
-	case AccessUnknown:
-	}
-	return "not known yet"
-}
 
 // sessionList is what is known from the server's lists.
 type sessionList struct {

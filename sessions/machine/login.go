@@ -55,6 +55,7 @@ func (a *Account) beginLogin(want Want, key string, t *Verify, opener WaiterID, 
 		connection = t.Connection.ID
 	}
 	a.refer(s, connection)
+	s.request.Connection = connection
 	a.spend(c.spent)
 	a.sessions[s.rec.ID] = s
 	a.enter(s, intending)

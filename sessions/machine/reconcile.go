@@ -7,61 +7,35 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-// Owner says whose a listed session is.
-type Owner int
+// Owner says whose a listed session is, as check/ prints it.
+type Owner string
 
 // The owners.
 const (
 	// People: there is no mark of this plugin on it.
-	People Owner = iota
+	People Owner = "people"
 	// OtherMount: it has the mark of another mount. To each other mounts are people.
-	OtherMount
+	OtherMount Owner = "another mount"
 	// ThisMount: it has our mark, or the id that our token has.
-	ThisMount
+	ThisMount Owner = "this mount"
 )
 
-// String names the owner, as check/ does.
-func (o Owner) String() string {
-	switch o {
-	case OtherMount:
-		return "another mount"
-	case ThisMount:
-		return "this mount"
-	case People:
-	}
-	return "people"
-}
-
-// Standing is what the ledger says of a listed session.
-type Standing int
+// Standing is what the ledger says of a listed session, as check/ prints it.
+type Standing string
 
 // The standings.
 const (
 	// Foreign: it is not ours, is counted, and is never touched.
-	Foreign Standing = iota
+	Foreign Standing = "foreign"
 	// Known: the ledger holds it.
-	Known
+	Known Standing = "known"
 	// Orphan: its login had no answer. It is ended.
-	Orphan
-	// Stray: it has our mark, and the ledger never held its attempt: this storage
-	// went back in time, or is a copy of another's. It is reported, and ended only
-	// where an operator asks for it.
-	Stray
+	Orphan Standing = "orphan"
+	// Stray: it has our mark, and the mount's ledger never held its attempt: this
+	// storage went back in time, or is a copy of another's. It is reported, and ended
+	// only where an operator asks for it.
+	Stray Standing = "stray"
 )
-
-// String names the standing, as check/ does.
-func (s Standing) String() string {
-	switch s {
-	case Known:
-		return "known"
-	case Orphan:
-		return "orphan"
-	case Stray:
-		return "stray"
-	case Foreign:
-	}
-	return "foreign"
-}
 
 // Listing is a session as the server lists it.
 type Listing struct {

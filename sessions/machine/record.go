@@ -33,42 +33,42 @@ const (
 // Record is the durable form of a session, one storage entry. Every transition
 // that must survive a crash is one write of it.
 type Record struct {
-	ID     SessionID
-	Stage  Stage
-	Mode   providers.Mode
-	Scopes []string
-	Params map[string]string // token_params of its login
+	ID     SessionID         `json:"-"` // part of the entry's key
+	Stage  Stage             `json:"stage"`
+	Mode   providers.Mode    `json:"mode"`
+	Scopes []string          `json:"scopes,omitempty"`
+	Params map[string]string `json:"params,omitempty"` // token_params of its login
 	// Connection is how it is reached.
-	Connection ConnectionID
+	Connection ConnectionID `json:"connection,omitempty"`
 
 	// Refresh is the newest refresh token that was stored. A superseded one
 	// still logs out at Keycloak, so it is always good enough to close.
-	Refresh providers.Secret
+	Refresh providers.Secret `json:"-"`
 	// Access is the newest access token of a session that has no refresh token, where
 	// the server ends it by that one.
-	Access providers.Secret
+	Access providers.Secret `json:"-"`
 	// ServerID is the server's id of it, to find it in the server's list; empty:
 	// not known.
-	ServerID string
+	ServerID string `json:"server_id,omitempty"`
 	// Generation counts the tokens of this session: 1 from the login, one more
 	// from each refresh.
-	Generation int
+	Generation int `json:"generation,omitempty"`
 
-	OpenedAt time.Time
+	OpenedAt time.Time `json:"opened_at"`
 	// RefreshedAt is when its newest token came by a refresh; zero: none did.
-	RefreshedAt time.Time
+	RefreshedAt time.Time `json:"refreshed_at,omitzero"`
 	// Horizon is when the newest access token expires. No lease outlives it.
-	Horizon time.Time
+	Horizon time.Time `json:"horizon,omitzero"`
 	// Idle is how long the server keeps a new session that is left alone; DiesAt
 	// is when it has surely dropped this one.
-	Idle   time.Duration
-	DiesAt time.Time
+	Idle   time.Duration `json:"idle"`
+	DiesAt time.Time     `json:"dies_at"`
 
 	// Code is the one-time code that its login spent; nil: it sent none.
-	Code *SpentCode
+	Code *SpentCode `json:"code,omitempty"`
 
 	// Logout is how its logout stands; nil: it never waited for one.
-	Logout *PendingLogout
+	Logout *PendingLogout `json:"logout,omitempty"`
 }
 
 // PendingLogout is the logout that a session waits for. It is immutable: a write
@@ -110,28 +110,30 @@ func (c *SpentCode) remembered(now time.Time) bool { return c != nil && now.Befo
 type Guard struct {
 	// ClosedUntil: no login before it, after refused ones, the last at ClosedAt.
 	// Reason says why, for people; Strikes counts those refused in a row.
-	ClosedAt, ClosedUntil time.Time
-	Reason                string
-	Strikes               int
+	ClosedAt    time.Time `json:"closed_at,omitzero"`
+	ClosedUntil time.Time `json:"closed_until,omitzero"`
+	Reason      string    `json:"reason,omitempty"`
+	Strikes     int       `json:"strikes,omitempty"`
 	// FullUntil: no login before it, since the server reported its session limit, the
 	// last of FullStrikes times in a row at FullAt. FullReason says how.
-	FullAt, FullUntil time.Time
-	FullReason        string
-	FullStrikes       int
+	FullAt      time.Time `json:"full_at,omitzero"`
+	FullUntil   time.Time `json:"full_until,omitzero"`
+	FullReason  string    `json:"full_reason,omitempty"`
+	FullStrikes int       `json:"full_strikes,omitempty"`
 	// TypedStrikes counts the codes typed by people that were refused in a row.
-	TypedStrikes int
+	TypedStrikes int `json:"typed_strikes,omitempty"`
 	// AsksForCode: a login without a one-time code was refused, so the next one
 	// needs a code (rule 6).
-	AsksForCode bool
+	AsksForCode bool `json:"asks_for_code,omitempty"`
 	// Codeless: a login without a code has succeeded where the server may ask for
 	// one, so the account has no second factor.
-	Codeless bool
+	Codeless bool `json:"codeless,omitempty"`
 	// Idle is how long the server keeps a new session that is left alone, if
 	// that is not Keycloak's default; 0: as far as we know it is.
-	Idle time.Duration
+	Idle time.Duration `json:"idle,omitempty"`
 	// LastLogin is when somebody logged in, where the account is kept alive: at
 	// most a tenth of that interval before the last time; zero: not known.
-	LastLogin time.Time
+	LastLogin time.Time `json:"last_login,omitzero"`
 }
 
 // Limits is what a config says about the use of its account.
@@ -182,7 +184,7 @@ func Recover(st Past, boot string, newID func() SessionID, now time.Time) *Accou
 		releasing:   map[SessionID][]WaiterID{},
 		life:        map[string]tokenLife{},
 		guard:       guardState{Guard: st.Guard.credible(now), setAt: now},
-		list:        sessionList{wanted: true},
+		list:        sessionList{access: AccessUnknown, wanted: true},
 		keep:        keepAlive{lastLogin: st.Guard.LastLogin},
 		now:         now,
 	}

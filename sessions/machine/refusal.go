@@ -1,68 +1,36 @@
 package machine
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Reason says why the machine refused, and what a client may do about it.
-type Reason int
+type Reason string
 
 // The reasons of a refusal.
 const (
 	// Upstream: the server refused or failed; Err is a *providers.Error.
-	Upstream Reason = iota
+	Upstream Reason = "upstream"
 	// Guarded: the account is closed to logins after refused ones (rule 7).
-	Guarded
+	Guarded Reason = "guarded"
 	// CodeNeeded: the account asks for a one-time code (rule 6).
-	CodeNeeded
+	CodeNeeded Reason = "code needed"
 	// CodeSpent: the one-time code of this step is used; RetryAt says when the
 	// next one begins (rule 6).
-	CodeSpent
+	CodeSpent Reason = "code spent"
 	// BudgetFull: no room for another session (rule 2).
-	BudgetFull
+	BudgetFull Reason = "budget full"
 	// TooShort: no token of this server lives as long as min_ttl asks.
-	TooShort
+	TooShort Reason = "too short"
 	// TooSoon: another token cannot be forced yet; RetryAt says when (rule 12).
-	TooSoon
+	TooSoon Reason = "too soon"
 	// Closed: the account has no config any more, or it is being deleted.
-	Closed
+	Closed Reason = "closed"
 	// Storage: Vault's storage failed.
-	Storage
+	Storage Reason = "storage"
 	// Invalid: the request asks for what cannot be.
-	Invalid
+	Invalid Reason = "invalid"
 	// Canceled: the request ended before there was an answer.
-	Canceled
+	Canceled Reason = "canceled"
 )
-
-// String names the reason.
-func (r Reason) String() string {
-	switch r {
-	case Upstream:
-		return "upstream"
-	case Guarded:
-		return "guarded"
-	case CodeNeeded:
-		return "code needed"
-	case CodeSpent:
-		return "code spent"
-	case BudgetFull:
-		return "budget full"
-	case TooShort:
-		return "too short"
-	case TooSoon:
-		return "too soon"
-	case Closed:
-		return "closed"
-	case Storage:
-		return "storage"
-	case Invalid:
-		return "invalid"
-	case Canceled:
-		return "canceled"
-	}
-	return fmt.Sprintf("reason %d", int(r))
-}
 
 // Refusal is an error of the machine: what happened and what to do next, as two
 // fields, so that a handler can lay them out.
