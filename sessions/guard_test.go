@@ -59,7 +59,7 @@ func (c *steppedClock) now() time.Time { return time.Now().Round(0).Add(c.ahead)
 
 func withSteppedClock(t *testing.T, server *codeServer, test func(*steppedClock)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	synctest.Test(t, func(*testing.T) {
 		c := &steppedClock{ahead: time.Hour}
 		c.engine = sessions.New(sessions.Options{
 			Storage: &logical.InmemStorage{}, Logger: hclog.NewNullLogger(), Directory: fixed{server}, Now: c.now,
@@ -157,7 +157,7 @@ func TestRule7AWrongTypedCodeCostsTheOneWhoTypedIt(t *testing.T) {
 }
 
 func TestRule7FiveRefusedCodesInARowCloseTheAccount(t *testing.T) {
-	inWorld(t, withTypedCodes, func(t *testing.T, w *world, p *process) {
+	inWorld(t, withTypedCodes, func(t *testing.T, _ *world, p *process) {
 		refused := 0
 		for i := range 10 {
 			bad := dedicated

@@ -174,7 +174,7 @@ func TestStaticReadersAndLeasesShareOneSession(t *testing.T) {
 }
 
 func TestSessionsAreSharedPerScopesAndParameters(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
 		sessionIDs := map[string]bool{}
 		for _, params := range []map[string]string{nil, {"audience": "a"}, {"audience": "b"}, {"audience": "a", "resource": "b"}, {"resource": "b", "audience": "a"}} {
 			r := shared

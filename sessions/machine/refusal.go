@@ -32,6 +32,11 @@ const (
 	Canceled Reason = "canceled"
 )
 
+// Reasons returns them all.
+func Reasons() []Reason {
+	return []Reason{Upstream, Guarded, CodeNeeded, CodeSpent, BudgetFull, TooShort, TooSoon, Closed, Storage, Invalid, Canceled}
+}
+
 // Refusal is an error of the machine: what happened and what to do next, as two
 // fields, so that a handler can lay them out.
 type Refusal struct { //nolint:errname // it is a decision as much as an error

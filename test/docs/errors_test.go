@@ -71,8 +71,8 @@ func TestEveryKindOfErrorHasItsPlace(t *testing.T) {
 	for kind := providers.Kind(0); !strings.HasPrefix(kind.String(), "kind "); kind++ {
 		require.Contains(t, string(content), "**"+kind.String()+"**")
 	}
-	for reason := machine.Reason(0); !strings.HasPrefix(reason.String(), "reason "); reason++ {
-		require.Contains(t, string(content), "**"+reason.String()+"**")
+	for _, reason := range machine.Reasons() {
+		require.Contains(t, string(content), "**"+string(reason)+"**")
 	}
 }
 
