@@ -114,6 +114,7 @@ func (e *Engine) loadConnections(ctx context.Context, id AccountID) (map[machine
 	for name, c := range stored {
 		client, err := e.client(c)
 		if err != nil {
+			client = nil // not a nil of the provider's type
 			e.logger.Error("a stored connection cannot be used; the sessions that it opened end by age", "account", string(id), "connection", string(name), "error", err)
 		}
 		all[name] = &connection{Connection: c, client: client, stored: true}
