@@ -147,6 +147,29 @@ func TestNothingIsLeftOfRefusedConfigs(t *testing.T) {
 	})
 }
 
+func TestAScopeThatIsNotGrantedIsWarnedOf(t *testing.T) {
+	for scope, want := range map[string]string{
+		"email":         `config "ann": the server did not grant reports of the scopes that were asked for; tokens have: email`,
+		"Reports email": "",
+		"":              "",
+	} {
+		s := &spy{login: func(*http.Request, url.Values) (*http.Response, error) {
+			return reply(http.StatusOK, `{"access_token":"a","refresh_token":"r","expires_in":300,"scope":"`+scope+`"}`), nil
+		}}
+		p := startWith(t, s, &logical.InmemStorage{}, logical.TestSystemView())
+		resp, err := p.do(logical.UpdateOperation, "config/ann", map[string]any{
+			"provider": "oauth2", "token_url": "https://as.example.com/token", "client_id": "c", "username": "ann", "password": "x",
+			"scopes": "offline_access,reports,email",
+		})
+		require.NoError(t, err)
+		if want == "" {
+			require.Nil(t, resp, "%v", resp)
+			continue
+		}
+		require.Equal(t, []string{want}, resp.Warnings)
+	}
+}
+
 // Clients of Vault repeat 5xx by themselves, so what comes after a login is none.
 func TestAFailureAfterALoginIsNotRepeatedByClients(t *testing.T) {
 	for name, test := range map[string]struct {

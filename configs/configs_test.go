@@ -305,6 +305,13 @@ func TestWarnings(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{`config "dmo": allow_http=true: credentials and tokens may cross the network unencrypted`}, warnings)
 
+	warnings, err = w.Write(t.Context(), "kc", configs.Change{
+		"provider": "oauth2", "token_url": "https://login.example.com/realms/r/protocol/openid-connect/token", "client_id": "app", "client_secret": "x",
+		"auth_method": "client_credentials", "revocation_url": "https://login.example.com/realms/r/protocol/openid-connect/revoke",
+	}, configs.WriteOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []string{`config "kc": revocation_url is a Keycloak's: up to release 26.0 one revocation there ends every session of that user with that client, those of other leases too; use provider=keycloak, which logs out single sessions`}, warnings)
+
 	warnings, err = w.Write(t.Context(), "token", pat(nil), configs.WriteOptions{Verify: new(true)})
 	require.NoError(t, err)
 	require.Equal(t, []string{

@@ -3,7 +3,6 @@ package configs
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,8 +67,7 @@ type write struct {
 	change  Change
 	options WriteOptions
 
-	verified bool
-	granted  string // the scopes that the verification's login was granted
+	login *granting // the one that verifies; nil: none does
 }
 
 // newWrite checks all that can be checked without a login.
@@ -146,12 +144,13 @@ func (w *write) verify(ctx context.Context) error {
 	if !w.verifies() {
 		return nil
 	}
-	err := w.engine.Verify(ctx, w.next.inForce(), sessions.Request{
+	w.login = &granting{Upstream: w.next.upstream}
+	trial := w.next.inForce()
+	trial.Upstream = w.login
+	return w.engine.Verify(ctx, trial, sessions.Request{
 		Account: w.next.id, Mode: w.next.mode, Scopes: w.next.account.Scopes, Params: w.next.account.TokenParams,
 		OTP: w.options.OTP, Person: w.options.Person,
 	})
-	w.verified = err == nil
-	return err
 }
 
 // verifies does not ask whether a value is another than before: whoever may write
@@ -235,8 +234,10 @@ func (w *write) warnings(all []string) []string {
 	if strings.HasSuffix(a.RevocationURL, "/protocol/openid-connect/revoke") {
 		warn("revocation_url is a Keycloak's: up to release 26.0 one revocation there ends every session of that user with that client, those of other leases too; use provider=keycloak, which logs out single sessions")
 	}
-	if missing := w.notGranted(); len(missing) > 0 {
-		warn("the server did not grant the scopes %s, and said nothing of it; tokens have: %s", strings.Join(missing, ", "), w.granted)
+	if w.login != nil {
+		if missing := w.login.missing(a.Scopes); len(missing) > 0 {
+			warn("the server did not grant %s of the scopes that were asked for; tokens have: %s", strings.Join(missing, ", "), *w.login.scope.Load())
+		}
 	}
 	if verify := w.options.Verify; verify != nil && *verify && !w.next.logsIn() {
 		warn("it was stored without a check: nothing logs in with a personal access token")
@@ -248,15 +249,6 @@ func (w *write) warnings(all []string) []string {
 		warn("the engine cannot type a one-time code, so it may not be able to keep the account alive: set totp_secret, or write the config with otp=… in time")
 	}
 	return all
-}
-
-// notGranted are the scopes that were asked for and not granted.
-func (w *write) notGranted() []string {
-	if !w.verified || w.granted == "" {
-		return nil
-	}
-	granted := strings.Fields(w.granted)
-	return slices.DeleteFunc(slices.Clone(w.next.account.Scopes), func(s string) bool { return slices.Contains(granted, s) })
 }
 
 func quoted(fields []string) string {
