@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -63,19 +65,23 @@ func TestAKeycloakVerifiesTheAssertionsOfAClient(t *testing.T) {
 			person := maps.Clone(config)
 			person["username"], person["password"] = user.Username, user.Password
 			m.write("config/"+user.Username, person)
-			sessions := func() int {
-				n, err := k.Sessions(t.Context(), realm.Name, user.Username)
-				require.NoError(t, err)
-				return n
+			hasSessions := func(want int) {
+				eventually(t, 10*time.Second, "sessions at the server", func() error {
+					n, err := k.Sessions(t.Context(), realm.Name, user.Username)
+					if err == nil && n != want {
+						err = fmt.Errorf("%d, want %d", n, want)
+					}
+					return err
+				})
 			}
-			require.Zero(t, sessions(), "the verifying login is logged out")
+			hasSessions(0) // the verifying login is logged out
 			lease := m.mustRead("creds/" + user.Username)
-			require.Equal(t, 1, sessions())
+			hasSessions(1)
 			m.revoke(lease)
-			require.Zero(t, sessions())
+			hasSessions(0)
 			check := m.mustRead("check/" + user.Username)
 			require.Contains(t, check.Data["refresh"], "ok")
-			require.Zero(t, sessions())
+			hasSessions(0)
 
 			service := maps.Clone(config)
 			service["auth_method"] = "client_credentials"
