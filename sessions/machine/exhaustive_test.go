@@ -23,7 +23,7 @@ import (
 func TestEveryInterleavingKeepsTheRules(t *testing.T) {
 	var failed atomic.Bool // one is enough, the others end then
 	for _, sc := range scenes {
-		if sc.long && !*long {
+		if sc.size > *size {
 			continue
 		}
 		t.Run(sc.name, func(t *testing.T) {
@@ -40,8 +40,14 @@ func TestEveryInterleavingKeepsTheRules(t *testing.T) {
 	}
 }
 
-// long has the larger scenes tried, too: minutes instead of seconds.
-var long = flag.Bool("long", false, "try the larger scenes, too")
+// size is how large the scenes may be that are tried.
+var size = flag.Int("size", seconds, "try scenes that take seconds (1), minutes altogether (2), or longer (3)")
+
+const (
+	seconds = iota + 1
+	minutes
+	longer
+)
 
 // mostStates bounds a search that a mistake has made endless.
 const mostStates = 5_000_000
@@ -49,7 +55,7 @@ const mostStates = 5_000_000
 // scene is what the account is like, and who comes.
 type scene struct {
 	name    string
-	long    bool // takes minutes
+	size    int
 	readers []reading
 	limits  Limits
 	second  bool // accounts have a second factor
@@ -92,29 +98,29 @@ var (
 )
 
 var scenes = []scene{
-	{long: true, name: "two share, one fault, one death", readers: []reading{sharedReading, sharedReading}, faults: 1, deaths: 1},
-	{name: "three share, one fault", readers: []reading{sharedReading, sharedReading, sharedReading}, faults: 1},
-	{name: "three dedicated, one fault", readers: []reading{dedicatedReading, dedicatedReading, dedicatedReading}, limits: limited, faults: 1},
-	{name: "two dedicated, one fault, one death", readers: []reading{dedicatedReading, dedicatedReading}, limits: limited, faults: 1, deaths: 1},
-	{name: "shared and dedicated, an operator", readers: []reading{sharedReading, dedicatedReading}, limits: limited, operator: anything},
-	{name: "one reader, an operator, one fault", readers: []reading{sharedReading}, limits: limited, faults: 1, operator: anything},
-	{name: "one reader, an operator, one death", readers: []reading{sharedReading}, limits: limited, deaths: 1, operator: anything},
-	{long: true, name: "shared and dedicated, an operator, one fault", readers: []reading{sharedReading, dedicatedReading}, limits: limited, faults: 1, operator: anything},
-	{long: true, name: "shared and dedicated, an operator, one death", readers: []reading{sharedReading, dedicatedReading}, deaths: 1, operator: anything},
-	{name: "rotation, shared and static, slow", readers: []reading{sharedReading, staticReading}, rotates: true, slow: true},
-	{name: "static, one fault, one death", readers: []reading{staticReading}, faults: 1, deaths: 1},
-	{name: "one-time codes, budget of one, one fault", readers: []reading{sharedReading, dedicatedReading}, limits: narrow, second: true, faults: 1},
-	{name: "one-time codes, one death", readers: []reading{sharedReading, dedicatedReading}, limits: limited, second: true, deaths: 1},
-	{name: "a token is rejected, one fault", readers: []reading{sharedReading, rejectedReading}, faults: 1, rotates: true},
-	{name: "linger, one fault, one death", readers: []reading{sharedReading, sharedReading}, limits: narrow, faults: 1, deaths: 1},
-	{name: "a list, one fault", readers: []reading{sharedReading, dedicatedReading}, limits: listed, faults: 1},
-	{name: "a list, one death", readers: []reading{sharedReading, dedicatedReading}, limits: listed, deaths: 1},
+	{size: minutes, name: "two share, one fault, one death", readers: []reading{sharedReading, sharedReading}, faults: 1, deaths: 1},
+	{size: minutes, name: "three share, one fault", readers: []reading{sharedReading, sharedReading, sharedReading}, faults: 1},
+	{size: minutes, name: "three dedicated, one fault", readers: []reading{dedicatedReading, dedicatedReading, dedicatedReading}, limits: limited, faults: 1},
+	{size: minutes, name: "two dedicated, one fault, one death", readers: []reading{dedicatedReading, dedicatedReading}, limits: limited, faults: 1, deaths: 1},
+	{size: minutes, name: "shared and dedicated, an operator", readers: []reading{sharedReading, dedicatedReading}, limits: limited, operator: anything},
+	{size: minutes, name: "one reader, an operator, one fault", readers: []reading{sharedReading}, limits: limited, faults: 1, operator: anything},
+	{size: seconds, name: "one reader, an operator, one death", readers: []reading{sharedReading}, limits: limited, deaths: 1, operator: anything},
+	{size: longer, name: "shared and dedicated, an operator, one fault", readers: []reading{sharedReading, dedicatedReading}, limits: limited, faults: 1, operator: anything},
+	{size: longer, name: "shared and dedicated, an operator, one death", readers: []reading{sharedReading, dedicatedReading}, deaths: 1, operator: anything},
+	{size: seconds, name: "rotation, shared and static, slow", readers: []reading{sharedReading, staticReading}, rotates: true, slow: true},
+	{size: seconds, name: "static, one fault, one death", readers: []reading{staticReading}, faults: 1, deaths: 1},
+	{size: seconds, name: "one-time codes, budget of one, one fault", readers: []reading{sharedReading, dedicatedReading}, limits: narrow, second: true, faults: 1},
+	{size: seconds, name: "one-time codes, one death", readers: []reading{sharedReading, dedicatedReading}, limits: limited, second: true, deaths: 1},
+	{size: seconds, name: "a token is rejected, one fault", readers: []reading{sharedReading, rejectedReading}, faults: 1, rotates: true},
+	{size: minutes, name: "linger, one fault, one death", readers: []reading{sharedReading, sharedReading}, limits: narrow, faults: 1, deaths: 1},
+	{size: minutes, name: "a list, one fault", readers: []reading{sharedReading, dedicatedReading}, limits: listed, faults: 1},
+	{size: minutes, name: "a list, one death", readers: []reading{sharedReading, dedicatedReading}, limits: listed, deaths: 1},
 
-	{long: true, name: "three share, one fault, one death", readers: []reading{sharedReading, sharedReading, sharedReading}, faults: 1, deaths: 1},
-	{long: true, name: "three, an operator, one fault", readers: []reading{sharedReading, sharedReading, dedicatedReading}, limits: limited, faults: 1, operator: anything},
-	{long: true, name: "three, an operator, one death", readers: []reading{sharedReading, sharedReading, dedicatedReading}, limits: limited, deaths: 1, operator: anything},
-	{long: true, name: "two, an operator, one fault, one death", readers: []reading{sharedReading, dedicatedReading}, limits: limited, faults: 1, deaths: 1, operator: anything},
-	{long: true, name: "a list, one fault, one death", readers: []reading{sharedReading, dedicatedReading}, limits: listed, faults: 1, deaths: 1},
+	{size: longer, name: "three share, one fault, one death", readers: []reading{sharedReading, sharedReading, sharedReading}, faults: 1, deaths: 1},
+	{size: longer, name: "three, an operator, one fault", readers: []reading{sharedReading, sharedReading, dedicatedReading}, limits: limited, faults: 1, operator: anything},
+	{size: longer, name: "three, an operator, one death", readers: []reading{sharedReading, sharedReading, dedicatedReading}, limits: limited, deaths: 1, operator: anything},
+	{size: longer, name: "two, an operator, one fault, one death", readers: []reading{sharedReading, dedicatedReading}, limits: limited, faults: 1, deaths: 1, operator: anything},
+	{size: longer, name: "a list, one fault, one death", readers: []reading{sharedReading, dedicatedReading}, limits: listed, faults: 1, deaths: 1},
 }
 
 const (
