@@ -7,5 +7,5 @@
 // a decision and never across I/O, the requests that wait, the effects that
 // the machine asks for (storage, calls to the server, answers), and its clock.
 //
-// Start with Engine: New and Start, then Acquire, Renew and Release.
+// Start with Engine: New and Start, then Acquire and Release, or Static.
 package sessions

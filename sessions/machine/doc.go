@@ -14,7 +14,7 @@
 //
 //	phase      ledger    at the server   waits for                then
 //	intending  -         nothing         the write of the intent  loggingIn; removing if it failed
-//	loggingIn  opening   perhaps         the login's answer       recording; spent or removing if refused;
+//	loggingIn  opening   perhaps         the login's answer       recording; codeHold or removing if refused;
 //	                                                              lost if unknown; closing if useless
 //	recording  opening   open            the write of the token   open; closing if it failed
 //	open       open      open            leases, refreshes        closing
@@ -22,7 +22,7 @@
 //	                                     the time it must be dead
 //	closing    open, or  open            its logout, or the time  codeHold, removing
 //	           closing                   it must be dead
-//	spent      open, or  nothing         the end of its one-time  removing
+//	codeHold   open, or  nothing         the end of its one-time  removing
 //	           spent                     code's look-around
 //	removing   any       nothing         the deletion             gone
 //
@@ -33,20 +33,19 @@
 //
 // Each rule is kept in one place, and named there:
 //
-//	rule 1   every session opened is closed       login.go, logout.go, ledger.go, recover.go, drain.go,
-//	                                              operator.go
-//	rule 2   never over budget                    budget.go
+//	rule 1   every session opened is closed       login.go, logout.go, record.go, connections.go
+//	rule 2   never over budget                    limits.go
 //	rule 3   dedicated and shared                 grants.go, login.go
-//	rule 4   a lease never outlives its token     token.go, acquire.go
+//	rule 4   a lease never outlives its token     grants.go, readers.go
 //	rule 5   revocation is idempotent             logout.go
 //	rule 6   a one-time code is used once         codes.go
 //	rule 7   no lock-outs by us                   guard.go
 //	rule 8   refresh once                         refresh.go
-//	rule 10  deleting a config                    drain.go
-//	rule 11  the server's book wins               book.go, compare.go
-//	rule 12  a refused token is replaced once     acquire.go
+//	rule 10  deleting a config                    logout.go
+//	rule 11  the server's list wins               list.go, reconcile.go
+//	rule 12  a refused token is replaced once     readers.go
 //
-// An account that must not be left alone for long is kept alive by keepalive.go.
-//
-// Rule 9 (forward before fetching) is kept by the doors.
+// An account that must not be left alone for long is kept alive by keepalive.go; when
+// something is due by time alone, schedule.go says. Rule 9 (forward before fetching) is
+// kept by the handlers.
 package machine
