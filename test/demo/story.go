@@ -250,7 +250,7 @@ func (s story) counts(ctx context.Context, want int, realm, user string) error {
 			return err
 		}
 		if n == want || ctx.Err() != nil {
-			s.expect(n == want, "sessions of %s in realm %s: %d (%s)", user, realm, n, s.upstream.book())
+			s.expect(n == want, "sessions of %s in realm %s: %d (%s)", user, realm, n, s.upstream.counter())
 			return nil
 		}
 		select {

@@ -102,8 +102,8 @@ func (u *upstream) userinfo(realm string) string {
 	return u.keycloak.BaseURL + "/realms/" + realm + "/protocol/openid-connect/userinfo"
 }
 
-// book is who counts the sessions.
-func (u *upstream) book() string {
+// counter is who counts the sessions.
+func (u *upstream) counter() string {
 	if u.keycloak == nil {
 		return "emulator's admin view"
 	}

@@ -28,8 +28,8 @@ func TestEveryErrorIsExplained(t *testing.T) {
 	root, err := servers.ModuleRoot()
 	require.NoError(t, err)
 	made := map[string]string{}
-	for _, room := range []string{"configs", "paths", "providers/oauth2", "sessions", "sessions/machine", "store"} {
-		files, err := filepath.Glob(filepath.Join(root, room, "*.go"))
+	for _, pkg := range []string{"configs", "paths", "providers/oauth2", "sessions", "sessions/machine", "store"} {
+		files, err := filepath.Glob(filepath.Join(root, pkg, "*.go"))
 		require.NoError(t, err)
 		require.NotEmpty(t, files)
 		for _, file := range files {
