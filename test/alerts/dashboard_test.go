@@ -94,7 +94,7 @@ func TestPrometheusAnswersEveryQueryOfTheDashboard(t *testing.T) {
 	deadline := time.Now().Add(2 * time.Minute)
 	for len(missing) > 0 && time.Now().Before(deadline) {
 		for expr := range missing {
-			series, err := p.over(t.Context(), typed(expr), begin)
+			series, err := p.over(t.Context(), typed(expr), begin, time.Now())
 			require.NoError(t, err, expr)
 			if showsSomething(series) {
 				delete(missing, expr)
@@ -160,9 +160,13 @@ func newLoad(t *testing.T) *load {
 	ocp := map[string]any{"provider": "ocp", "environment": "eu1"}
 	l.config("dmo", panta, map[string]any{"username": iam.DemoPantaUser, "password": iam.DemoPantaPassword})
 	l.config("slow", panta, map[string]any{"username": iam.DemoPlainUser, "password": iam.DemoPlainPassword})
-	l.config("eu1", ocp, map[string]any{"username": iam.DemoOCPUser, "password": iam.DemoOCPPassword, "totp_secret": iam.DemoTOTPSecret, "max_sessions": 4})
+	l.config("eu1", ocp, map[string]any{"username": iam.DemoOCPUser, "password": iam.DemoOCPPassword, "totp_secret": iam.DemoTOTPSecret, "max_sessions": 4, "keepalive_interval": "1h"})
 	l.config("full", ocp, map[string]any{"username": iam.DemoPlainUser, "password": iam.DemoPlainPassword, "max_sessions": 1, "session_mode": "dedicated"})
 	l.config("closed", panta, map[string]any{"username": "nobody", "password": "wrong", "verify": false})
+	l.config("pat", ocp, map[string]any{
+		"base_url": nil, "auth_method": "pat", "personal_access_token": iam.DemoSwarmPAT,
+		"expires_at": time.Now().Add(20 * 24 * time.Hour).Format(time.RFC3339),
+	})
 	l.config("partner", map[string]any{"provider": "partner"}, map[string]any{"client_id": iam.DemoPartnerID, "client_secret": iam.DemoPartnerSecret})
 	return l
 }
@@ -265,7 +269,7 @@ func startPrometheus(t *testing.T, vault *servers.Vault) *prometheusServer {
 	})
 	p := &prometheusServer{url: "http://" + address}
 	require.Eventually(t, func() bool {
-		series, err := p.over(t.Context(), `up{job="panta"}`, time.Now().Add(-time.Minute))
+		series, err := p.over(t.Context(), `up{job="panta"}`, time.Now().Add(-time.Minute), time.Now())
 		return err == nil && showsSomething(series)
 	}, 30*time.Second, 200*time.Millisecond, "Prometheus does not scrape the plugin")
 	return p
@@ -286,11 +290,11 @@ type series struct {
 
 type point struct{ at, value float64 }
 
-// over runs a query from begin until now, with a point each second.
-func (p *prometheusServer) over(ctx context.Context, expr string, begin time.Time) ([]series, error) {
+// over runs a query from begin to end, with a point each second.
+func (p *prometheusServer) over(ctx context.Context, expr string, begin, end time.Time) ([]series, error) {
 	query := url.Values{
 		"query": {expr}, "step": {"1s"},
-		"start": {strconv.FormatInt(begin.Unix(), 10)}, "end": {strconv.FormatInt(time.Now().Unix(), 10)},
+		"start": {strconv.FormatInt(begin.Unix(), 10)}, "end": {strconv.FormatInt(end.Unix(), 10)},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/api/v1/query_range?"+query.Encode(), http.NoBody)
 	if err != nil {

@@ -52,7 +52,7 @@ func drawBoard(ctx context.Context, b board, p *prometheusServer, begin time.Tim
 		text(&svg, x+10, y+19, "bold 12px sans-serif", "#222", panel.Title)
 		var curves []curve
 		for _, target := range panel.Targets {
-			found, err := p.over(ctx, typed(target.Expr), begin)
+			found, err := p.over(ctx, typed(target.Expr), begin, end)
 			if err != nil {
 				return nil, err
 			}

@@ -133,6 +133,16 @@ func rows() []row {
 				description: "How far the server's clock is ahead of Vault's; one-time codes depend on it. Runbook: PantaClockDrift.",
 				queries:     []query{{`panta_clock_drift_seconds{config=~"$config"}`, "{{config}}"}},
 			},
+			{
+				title: "Personal access tokens end in", unit: seconds, columns: 12, negative: true,
+				description: "Of configs with expires_at. Runbook: PantaPersonalAccessTokenEnds.",
+				queries:     []query{{`panta_personal_access_token_end_timestamp_seconds{config=~"$config"} - time()`, "{{config}}"}},
+			},
+			{
+				title: "Since the last login", unit: seconds, columns: 12,
+				description: "Of accounts with a keepalive_interval; OCP deactivates an account after 90 days. Runbook: PantaKeepAliveOverdue.",
+				queries:     []query{{`time() - panta_keepalive_last_login_timestamp_seconds{config=~"$config"}`, "{{config}}"}},
+			},
 		}},
 		{"Readers", []panel{
 			{
