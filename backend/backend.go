@@ -68,11 +68,7 @@ func compose(known registry, conf *logical.BackendConfig) paths.Handler {
 	configured.Serve(engine)
 	dependencies := paths.Dependencies{
 		Configs:   configured,
-		Roles:     configured,
-		Names:     configured,
-		Accounts:  configured,
 		Sessions:  engine,
-		Ledger:    engine,
 		Meter:     metrics,
 		Providers: known,
 		Mount:     conf.System,

@@ -13,13 +13,9 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
-type checker interface {
-	Check(ctx context.Context, r sessions.CheckRequest) (sessions.CheckReport, error)
-}
-
 // Check returns the path that tries an account live.
-func Check(names resolver, c checker) []*framework.Path {
-	p := checkPath{names: names, sessions: c}
+func Check(d Dependencies) []*framework.Path {
+	p := checkPath(d)
 	checking := func(verb string) framework.OperationHandler {
 		return &framework.PathOperation{
 			Callback:                    p.check,
@@ -63,14 +59,11 @@ func checkAnswer() fields {
 	})
 }
 
-type checkPath struct {
-	names    resolver
-	sessions checker
-}
+type checkPath Dependencies
 
 func (p checkPath) check(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	target, err := p.names.Resolve(ctx, name)
+	target, err := p.Configs.Resolve(ctx, name)
 	if err != nil {
 		return failure(fmt.Sprintf("check %q", name), err)
 	}
@@ -80,7 +73,7 @@ func (p checkPath) check(ctx context.Context, req *logical.Request, data *framew
 	case !target.Token.Empty():
 		return logical.ErrorResponse("%s: there is nothing to check: nothing logs in with a personal access token", configSubject(target.Config)), nil
 	}
-	report, err := p.sessions.Check(ctx, checkRequest(target, req, data))
+	report, err := p.Sessions.Check(ctx, checkRequest(target, req, data))
 	if err != nil {
 		return checkFailure(target.Config, err)
 	}

@@ -10,16 +10,8 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-type configurer interface {
-	Write(ctx context.Context, name string, change configs.Change, o configs.WriteOptions) (warnings []string, err error)
-	Read(ctx context.Context, name string) (configs.Reading, bool, error)
-	Exists(ctx context.Context, name string) (bool, error)
-	List(ctx context.Context) ([]string, error)
-	Delete(ctx context.Context, name string, force bool) (warnings []string, err error)
-}
-
 // Config returns the paths of the upstream accounts.
-func Config(c configurer) []*framework.Path {
+func Config(c *configs.Configs) []*framework.Path {
 	p := configPath{configs: c}
 	return []*framework.Path{{
 		Pattern:         "config/?$",
@@ -84,7 +76,7 @@ func configAnswer() fields {
 	return shown
 }
 
-type configPath struct{ configs configurer }
+type configPath struct{ configs *configs.Configs }
 
 func (p configPath) writing(summary string) framework.OperationHandler {
 	return &framework.PathOperation{

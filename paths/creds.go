@@ -15,23 +15,9 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 )
 
-type resolver interface {
-	Resolve(ctx context.Context, name string) (*configs.Target, error)
-}
-
-type granter interface {
-	Acquire(ctx context.Context, r sessions.Request) (sessions.Lease, error)
-}
-
-// mountTTLs are what the mount is tuned to.
-type mountTTLs interface {
-	DefaultLeaseTTL() time.Duration
-	MaxLeaseTTL() time.Duration
-}
-
 // Creds returns the path that hands out tokens.
-func Creds(names resolver, g granter, mount mountTTLs) []*framework.Path {
-	p := credsPath{names: names, sessions: g, mount: mount}
+func Creds(d Dependencies) []*framework.Path {
+	p := credsPath(d)
 	issuing := func(summary, suffix string) framework.OperationHandler {
 		return &framework.PathOperation{
 			Callback:                    p.issue,
@@ -80,15 +66,12 @@ func credsAnswer() fields {
 	}
 }
 
-type credsPath struct {
-	names    resolver
-	sessions granter
-	mount    mountTTLs
-}
+// credsPath is what the path needs.
+type credsPath Dependencies
 
 func (p credsPath) issue(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	target, err := p.names.Resolve(ctx, name)
+	target, err := p.Configs.Resolve(ctx, name)
 	if err != nil {
 		return failure(fmt.Sprintf("creds %q", name), err)
 	}
@@ -100,14 +83,14 @@ func (p credsPath) issue(ctx context.Context, req *logical.Request, data *framew
 		return logical.ErrorResponse("%s: %s", configSubject(target.Config), problem), nil
 	}
 	if !target.Token.Empty() {
-		return personalToken(target, p.mount), nil
+		return personalToken(target, p.Mount), nil
 	}
-	lease, err := p.sessions.Acquire(ctx, r)
+	lease, err := p.Sessions.Acquire(ctx, r)
 	if err != nil {
 		return failure(configSubject(target.Config), err)
 	}
 	now := time.Now()
-	return leased(target, lease, leaseTTLOf(target, p.mount, max(lease.Until.Sub(now), 1), r.MinTTL), now), nil
+	return leased(target, lease, leaseTTLOf(target, p.Mount, max(lease.Until.Sub(now), 1), r.MinTTL), now), nil
 }
 
 func noSuchName(name string) *logical.Response {
@@ -143,7 +126,7 @@ func personOf(req *logical.Request) string {
 // problem refuses options that cannot be met; empty: there is none.
 func (p credsPath) problem(target *configs.Target, r sessions.Request) string {
 	if r.MinTTL > 0 {
-		if most := maximum(target, p.mount); r.MinTTL > most {
+		if most := maximum(target, p.Mount); r.MinTTL > most {
 			return fmt.Sprintf("field \"min_ttl\": %s is longer than the max_ttl of %s that holds here", r.MinTTL, most)
 		}
 	}

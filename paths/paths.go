@@ -1,45 +1,60 @@
 package paths
 
 import (
+	"context"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
 // Dependencies are what the paths need.
 type Dependencies struct {
-	Configs   configurer
-	Roles     roleKeeper
-	Names     resolver
-	Accounts  accountNames
-	Sessions  grantKeeper
-	Ledger    ledger
+	Configs   *configs.Configs
+	Sessions  engine
 	Meter     meter
-	Providers catalogue
+	Providers configs.Registry
 	Mount     mountTTLs
 	Build     Build
 	Logger    hclog.Logger
 }
 
-// grantKeeper hands out tokens, takes them back, and tries accounts.
-type grantKeeper interface {
-	granter
-	staticReader
-	releaser
-	checker
+// engine hands out tokens and takes them back, tries accounts, and shows and ends
+// their sessions.
+type engine interface {
+	Acquire(ctx context.Context, r sessions.Request) (sessions.Lease, error)
+	Static(ctx context.Context, r sessions.Request) (sessions.StaticToken, error)
+	Release(ctx context.Context, ref sessions.LeaseRef) error
+	Check(ctx context.Context, r sessions.CheckRequest) (sessions.CheckReport, error)
+
+	Accounts(ctx context.Context) ([]sessions.AccountID, error)
+	Status(ctx context.Context, id sessions.AccountID) (sessions.Status, error)
+	Sessions(ctx context.Context, id sessions.AccountID) ([]sessions.SessionStatus, error)
+	Session(ctx context.Context, id sessions.AccountID, s machine.SessionID) (sessions.SessionStatus, bool, error)
+	CloseSession(ctx context.Context, id sessions.AccountID, s machine.SessionID) (before, after sessions.SessionStatus, found bool, err error)
+}
+
+// mountTTLs are what the mount is tuned to.
+type mountTTLs interface {
+	DefaultLeaseTTL() time.Duration
+	MaxLeaseTTL() time.Duration
 }
 
 // All returns every path.
 func All(d Dependencies) []*framework.Path {
 	return slices.Concat(
 		// First, since the framework tries the patterns in this order.
-		Creds(d.Names, d.Sessions, d.Mount),
-		StaticCreds(d.Names, d.Sessions, d.Mount),
+		Creds(d),
+		StaticCreds(d),
 		Config(d.Configs),
-		Roles(d.Roles),
-		Check(d.Names, d.Sessions),
-		Sessions(d.Ledger, d.Accounts),
+		Roles(d.Configs),
+		Check(d),
+		Sessions(d),
 		Providers(d.Providers),
 		Info(d.Build),
 		Metrics(d.Meter),
@@ -47,6 +62,4 @@ func All(d Dependencies) []*framework.Path {
 }
 
 // Secrets returns every type of secret that the paths hand out.
-func Secrets(d Dependencies) []*framework.Secret {
-	return []*framework.Secret{Token(d.Sessions, d.Logger)}
-}
+func Secrets(d Dependencies) []*framework.Secret { return []*framework.Secret{Token(d)} }

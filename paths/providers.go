@@ -12,13 +12,8 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-type catalogue interface {
-	Lookup(name string) (providers.Provider, bool)
-	All() []providers.Provider
-}
-
 // Providers returns the paths that say what can be configured.
-func Providers(c catalogue) []*framework.Path {
+func Providers(c configs.Registry) []*framework.Path {
 	p := providersPath{providers: c}
 	return []*framework.Path{{
 		Pattern:         "providers/?$",
@@ -57,7 +52,7 @@ func Providers(c catalogue) []*framework.Path {
 	}}
 }
 
-type providersPath struct{ providers catalogue }
+type providersPath struct{ providers configs.Registry }
 
 func (p providersPath) list(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 	var names []string

@@ -9,17 +9,9 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
 )
 
-type roleKeeper interface {
-	WriteRole(ctx context.Context, name string, change configs.Change) error
-	ShowRole(ctx context.Context, name string) (map[string]any, bool, error)
-	RoleExists(ctx context.Context, name string) (bool, error)
-	ListRoles(ctx context.Context) ([]string, error)
-	DeleteRole(ctx context.Context, name string) error
-}
-
 // Roles returns the paths of the narrower views of configs.
-func Roles(k roleKeeper) []*framework.Path {
-	p := rolesPath{roles: k}
+func Roles(c *configs.Configs) []*framework.Path {
+	p := rolesPath{configs: c}
 	return []*framework.Path{{
 		Pattern:         "roles/?$",
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "roles"},
@@ -58,7 +50,7 @@ func Roles(k roleKeeper) []*framework.Path {
 	}}
 }
 
-type rolesPath struct{ roles roleKeeper }
+type rolesPath struct{ configs *configs.Configs }
 
 func (p rolesPath) writing(summary string) framework.OperationHandler {
 	return &framework.PathOperation{
@@ -72,7 +64,7 @@ func (p rolesPath) writing(summary string) framework.OperationHandler {
 
 func (p rolesPath) write(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	err := p.roles.WriteRole(ctx, name, changeOf(configs.RoleFields(), data))
+	err := p.configs.WriteRole(ctx, name, changeOf(configs.RoleFields(), data))
 	if err != nil {
 		return failure(roleSubject(name), err)
 	}
@@ -81,7 +73,7 @@ func (p rolesPath) write(ctx context.Context, _ *logical.Request, data *framewor
 
 func (p rolesPath) read(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	role, found, err := p.roles.ShowRole(ctx, name)
+	role, found, err := p.configs.ShowRole(ctx, name)
 	if err != nil {
 		return failure(roleSubject(name), err)
 	}
@@ -93,18 +85,18 @@ func (p rolesPath) read(ctx context.Context, _ *logical.Request, data *framework
 
 func (p rolesPath) delete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	if err := p.roles.DeleteRole(ctx, name); err != nil {
+	if err := p.configs.DeleteRole(ctx, name); err != nil {
 		return failure(roleSubject(name), err)
 	}
 	return nil, nil
 }
 
 func (p rolesPath) exists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
-	return p.roles.RoleExists(ctx, data.Get(nameField).(string))
+	return p.configs.RoleExists(ctx, data.Get(nameField).(string))
 }
 
 func (p rolesPath) list(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := p.roles.ListRoles(ctx)
+	names, err := p.configs.ListRoles(ctx)
 	if err != nil {
 		return failure("roles/", err)
 	}

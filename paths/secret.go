@@ -5,23 +5,16 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
-
-	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 )
-
-type releaser interface {
-	Release(ctx context.Context, ref sessions.LeaseRef) error
-}
 
 // tokenType is stored with every lease. It never changes.
 const tokenType = "panta_token"
 
 // Token returns the type of secret that creds/ hands out.
-func Token(s releaser, logger hclog.Logger) *framework.Secret {
-	p := tokenSecret{sessions: s, logger: logger}
+func Token(d Dependencies) *framework.Secret {
+	p := tokenSecret(d)
 	return &framework.Secret{
 		Type:   tokenType,
 		Fields: credsAnswer(),
@@ -30,10 +23,7 @@ func Token(s releaser, logger hclog.Logger) *framework.Secret {
 	}
 }
 
-type tokenSecret struct {
-	sessions releaser
-	logger   hclog.Logger
-}
+type tokenSecret Dependencies
 
 // renew refuses: no lease is renewable (rule 4), but one from before may still be
 // marked so. Clients throw the data of a renewal away and go on with the first token.
@@ -46,7 +36,7 @@ func (p tokenSecret) renew(context.Context, *logical.Request, *framework.FieldDa
 func (p tokenSecret) revoke(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	internal, err := decodeInternalData(req.Secret.InternalData)
 	if err != nil {
-		p.logger.Warn("a lease is released without a logout: its data cannot be read; its session ends by age", "error", err)
+		p.Logger.Warn("a lease is released without a logout: its data cannot be read; its session ends by age", "error", err)
 		return &logical.Response{Warnings: []string{
 			fmt.Sprintf("the lease is released without a logout: %s; its session ends by age", err),
 		}}, nil
@@ -54,7 +44,7 @@ func (p tokenSecret) revoke(ctx context.Context, req *logical.Request, _ *framew
 	if !internal.holdsSession() {
 		return nil, nil
 	}
-	if err := p.sessions.Release(ctx, internal.lease); err != nil {
+	if err := p.Sessions.Release(ctx, internal.lease); err != nil {
 		return nil, errors.New(configSubject(internal.config) + ": " + err.Error() + storageAdvice(err))
 	}
 	return nil, nil

@@ -14,28 +14,13 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
-// ledger shows the sessions of accounts, and ends them.
-type ledger interface {
-	Accounts(ctx context.Context) ([]sessions.AccountID, error)
-	Status(ctx context.Context, id sessions.AccountID) (sessions.Status, error)
-	Sessions(ctx context.Context, id sessions.AccountID) ([]sessions.SessionStatus, error)
-	Session(ctx context.Context, id sessions.AccountID, s machine.SessionID) (sessions.SessionStatus, bool, error)
-	CloseSession(ctx context.Context, id sessions.AccountID, s machine.SessionID) (before, after sessions.SessionStatus, found bool, err error)
-}
-
-// accountNames knows which config an account belongs to.
-type accountNames interface {
-	Account(ctx context.Context, name string) (sessions.AccountID, bool, error)
-	ConfigOf(ctx context.Context, id sessions.AccountID) (string, error)
-}
-
 // sessionField is the part of a path that names one session.
 const sessionField = "session"
 
 // Sessions returns the paths that show and end sessions. They never log in. What
 // they show is in the memory of the active node, so even reads are forwarded.
-func Sessions(l ledger, n accountNames) []*framework.Path {
-	p := sessionsPath{ledger: l, names: n}
+func Sessions(d Dependencies) []*framework.Path {
+	p := sessionsPath(d)
 	operation := func(f framework.OperationFunc, summary, suffix string, responses map[int][]framework.Response) framework.OperationHandler {
 		return &framework.PathOperation{
 			Callback:                    f,
@@ -133,10 +118,7 @@ func sessionAnswer() fields {
 	}
 }
 
-type sessionsPath struct {
-	ledger ledger
-	names  accountNames
-}
+type sessionsPath Dependencies
 
 // account is what a name at sessions/ stands for.
 type account struct {
@@ -162,16 +144,16 @@ func (a account) name() string {
 // account finds a config's account, or one by its id: the operator may have
 // deleted the config.
 func (p sessionsPath) account(ctx context.Context, name string) (account, bool, error) {
-	id, found, err := p.names.Account(ctx, name)
+	id, found, err := p.Configs.Account(ctx, name)
 	if err != nil || found {
 		return account{id: id, config: name}, found, err
 	}
-	ids, err := p.ledger.Accounts(ctx)
+	ids, err := p.Sessions.Accounts(ctx)
 	if err != nil || !slices.Contains(ids, sessions.AccountID(name)) {
 		return account{}, false, err
 	}
 	a := account{id: sessions.AccountID(name)}
-	a.config, err = p.names.ConfigOf(ctx, a.id)
+	a.config, err = p.Configs.ConfigOf(ctx, a.id)
 	return a, err == nil, err
 }
 
@@ -193,17 +175,17 @@ func (p sessionsPath) of(ctx context.Context, data *framework.FieldData, answer 
 }
 
 func (p sessionsPath) listAccounts(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	ids, err := p.ledger.Accounts(ctx)
+	ids, err := p.Sessions.Accounts(ctx)
 	if err != nil {
 		return failure("sessions/", err)
 	}
 	info := map[string]any{}
 	for _, id := range ids {
 		a := account{id: id}
-		if a.config, err = p.names.ConfigOf(ctx, id); err != nil {
+		if a.config, err = p.Configs.ConfigOf(ctx, id); err != nil {
 			return failure("sessions/", err)
 		}
-		st, err := p.ledger.Status(ctx, id)
+		st, err := p.Sessions.Status(ctx, id)
 		if err != nil {
 			return failure(a.subject(), err)
 		}
@@ -221,7 +203,7 @@ func (p sessionsPath) listAccounts(ctx context.Context, _ *logical.Request, _ *f
 
 func (p sessionsPath) readAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	return p.of(ctx, data, func(a account) (*logical.Response, error) {
-		st, err := p.ledger.Status(ctx, a.id)
+		st, err := p.Sessions.Status(ctx, a.id)
 		if err != nil {
 			return nil, err
 		}
@@ -276,7 +258,7 @@ func states(st sessions.Status) map[string]int {
 
 func (p sessionsPath) listSessions(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	return p.of(ctx, data, func(a account) (*logical.Response, error) {
-		all, err := p.ledger.Sessions(ctx, a.id)
+		all, err := p.Sessions.Sessions(ctx, a.id)
 		if err != nil {
 			return nil, err
 		}
@@ -291,7 +273,7 @@ func (p sessionsPath) listSessions(ctx context.Context, _ *logical.Request, data
 
 func (p sessionsPath) readSession(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	return p.of(ctx, data, func(a account) (*logical.Response, error) {
-		s, found, err := p.ledger.Session(ctx, a.id, sessionOf(data))
+		s, found, err := p.Sessions.Session(ctx, a.id, sessionOf(data))
 		if err != nil || !found {
 			return nil, err
 		}
@@ -351,7 +333,7 @@ func setTime(answer map[string]any, field string, at time.Time) {
 func (p sessionsPath) deleteSession(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	return p.of(ctx, data, func(a account) (*logical.Response, error) {
 		id := sessionOf(data)
-		before, after, found, err := p.ledger.CloseSession(ctx, a.id, id)
+		before, after, found, err := p.Sessions.CloseSession(ctx, a.id, id)
 		if err != nil {
 			return nil, err
 		}

@@ -13,13 +13,9 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 )
 
-type staticReader interface {
-	Static(ctx context.Context, r sessions.Request) (sessions.StaticToken, error)
-}
-
 // StaticCreds returns the path that hands out tokens without a lease.
-func StaticCreds(names resolver, s staticReader, mount mountTTLs) []*framework.Path {
-	p := staticPath{names: names, sessions: s, mount: mount}
+func StaticCreds(d Dependencies) []*framework.Path {
+	p := staticPath(d)
 	return []*framework.Path{{
 		Pattern:         "static-creds/" + framework.GenericNameRegex(nameField),
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix},
@@ -47,15 +43,11 @@ func staticAnswer() fields {
 	return answer
 }
 
-type staticPath struct {
-	names    resolver
-	sessions staticReader
-	mount    mountTTLs
-}
+type staticPath Dependencies
 
 func (p staticPath) read(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	target, err := p.names.Resolve(ctx, name)
+	target, err := p.Configs.Resolve(ctx, name)
 	switch {
 	case err != nil:
 		return failure(fmt.Sprintf("static-creds %q", name), err)
@@ -66,7 +58,7 @@ func (p staticPath) read(ctx context.Context, _ *logical.Request, data *framewor
 	case target.Mode == providers.Dedicated:
 		return logical.ErrorResponse("%s: session_mode is dedicated: each lease has a session of its own, and an answer without a lease would have none; read creds/%s, or write a config with session_mode=shared", configSubject(target.Config), name), nil
 	}
-	token, err := p.sessions.Static(ctx, sessions.Request{Account: target.Account, Mode: target.Mode, Scopes: target.Scopes, Params: target.Params})
+	token, err := p.Sessions.Static(ctx, sessions.Request{Account: target.Account, Mode: target.Mode, Scopes: target.Scopes, Params: target.Params})
 	if err != nil {
 		return failure(configSubject(target.Config), err)
 	}
@@ -84,7 +76,7 @@ func (p staticPath) personalToken(target *configs.Target) *logical.Response {
 		return problem
 	}
 	resp := &logical.Response{Data: personalData(target, now)}
-	l := leaseTTLOf(target, p.mount, lifeOf(target, now), 0)
+	l := leaseTTLOf(target, p.Mount, lifeOf(target, now), 0)
 	setRotation(resp.Data, l.ttl, l.ttl, now.Truncate(l.ttl))
 	addWarnings(resp, target, expiryWarnings(target, now))
 	return resp

@@ -56,7 +56,7 @@ func newMount(t *testing.T) *mount {
 	c := configs.New(store.NewEntries(h.storage), registry{}, logger)
 	c.Serve(h.engine)
 	dependencies := paths.Dependencies{
-		Configs: c, Roles: c, Names: c, Accounts: c, Sessions: h.engine, Ledger: h.engine, Meter: h.engine, Providers: registry{}, Mount: system,
+		Configs: c, Sessions: h.engine, Meter: h.engine, Providers: registry{}, Mount: system,
 		Build: paths.Build{Version: "v1.2.3", Commit: "abc", GoVersion: "go1"}, Logger: logger,
 	}
 	b := &framework.Backend{BackendType: logical.TypeLogical, Paths: paths.All(dependencies), Secrets: paths.Secrets(dependencies)}
