@@ -105,20 +105,18 @@ func (at *site) call(ctx context.Context, r *row, ended chan error) error {
 			return fmt.Errorf("it ended before its time: %w", err)
 		case <-tick.C:
 		}
-		token := at.shown()
-		if token == "" {
-			if time.Since(begun) > patience {
-				return fmt.Errorf("it showed no token within %s", patience)
-			}
-			continue
-		}
-		now := time.Now()
-		if first.IsZero() {
+		token, now := at.shown(), time.Now()
+		switch {
+		case first.IsZero() && token != "":
 			first = now
-		}
-		if now.Sub(first) > time.Duration(at.lives)*at.life {
+		case first.IsZero() && now.Sub(begun) > patience:
+			return fmt.Errorf("it showed no token within %s", patience)
+		case !first.IsZero() && now.Sub(first) > time.Duration(at.lives)*at.life:
 			r.tokens = len(seen)
 			return nil
+		}
+		if token == "" {
+			continue
 		}
 		if left := expiry(token).Sub(now); len(seen) == 0 || left < r.least {
 			r.least = left
@@ -134,11 +132,14 @@ func (at *site) call(ctx context.Context, r *row, ended chan error) error {
 // try is one call of the API, and another one where the client has shown a new
 // token while the call was under way.
 func (at *site) try(ctx context.Context, r *row, token string) {
-	r.tries++
 	status, answer, err := at.ping(ctx, token)
 	if now := at.shown(); status == http.StatusUnauthorized && now != token {
+		if now == "" {
+			return
+		}
 		status, answer, err = at.ping(ctx, now)
 	}
+	r.tries++
 	if err == nil && status == http.StatusOK {
 		return
 	}

@@ -40,7 +40,7 @@ resource "vault_generic_endpoint" "dmo" {
     password      = "` + iam.DemoPantaPassword + `"
     tenant_id     = "` + iam.DemoPantaTenant + `"
     session_mode  = "shared"
-    scopes        = ["openid", "reports"]
+    scopes        = ["reports", "openid"]
     %[3]s
   })
 }
@@ -68,9 +68,11 @@ func terraform(ctx context.Context, at *site) error {
 		{"the second plan is empty", "ttl = 120", tf.nothingToDo},
 		{"a change", "ttl = 90", tf.apply},
 		{"nothing to do after it", "ttl = 90", tf.nothingToDo},
-		{"import", "ttl = 90", tf.importAll},
-		{"nothing to do after it", "ttl = 90", tf.nothingToDo},
-		{"destroy", "ttl = 90", tf.destroy},
+		{"null takes a field back", "ttl = null", tf.apply},
+		{"to its default", "ttl = 0", tf.nothingToDo},
+		{"import", "ttl = 0", tf.importAll},
+		{"nothing to do after it", "ttl = 0", tf.nothingToDo},
+		{"destroy", "ttl = 0", tf.destroy},
 	} {
 		if err := at.write("main.tf", fmt.Sprintf(terraformConfig, at.name(), at.url, step.config)); err != nil {
 			return err

@@ -109,7 +109,7 @@ func proxy(cache string) func(context.Context, *site) error {
 			})
 		}
 		all.Wait()
-		arrived, err := at.readsArrived(context.WithoutCancel(ctx))
+		arrived, err := at.readsArrived()
 		at.note("%d programs made %d reads, of which %d arrived at Vault", locals, reads.Load(), arrived)
 		return errors.Join(append(errs, err)...)
 	}
@@ -152,11 +152,12 @@ func (at *site) readThrough(ctx context.Context, addr string, shows bool, reads 
 	}
 }
 
-// awaitProxy waits until a proxy answers.
+// awaitProxy waits until a proxy answers, and has logged in: before that, it sends
+// requests on without a token.
 func awaitProxy(ctx context.Context, client *api.Client) error {
 	begun := time.Now()
 	for {
-		_, err := client.Sys().HealthWithContext(ctx)
+		_, err := client.Auth().Token().LookupSelfWithContext(ctx)
 		if err == nil || time.Since(begun) > patience || !wait(ctx, 100*time.Millisecond) {
 			return err
 		}

@@ -64,8 +64,13 @@ func newWorld(ctx context.Context, o options, chosen []scenario) (_ *world, err 
 		return nil, err
 	}
 	w.closers = append(w.closers, func() { _ = os.RemoveAll(w.dir) })
-	return w, nil
+	return w, w.root.Sys().EnableAuditWithOptionsWithContext(ctx, "file", &api.EnableAuditOptions{
+		Type: "file", Options: map[string]string{"file_path": w.auditLog()},
+	})
 }
+
+// auditLog is where Vault writes what it was asked.
+func (w *world) auditLog() string { return filepath.Join(w.dir, "audit.log") }
 
 func (w *world) startEmulator(ctx context.Context, chosen []scenario) error {
 	cfg := iam.Demo()
