@@ -656,6 +656,9 @@ func (u *universe) serveLogin(c Login) outcome {
 		u.breaks("rule 2: a login over the budget")
 	}
 	record, stored := u.Ledger[c.Session]
+	if late := u.Now.Sub(record.OpenedAt); late > 40*time.Second {
+		u.breaks("rule 1: a login %s after its intent, whose session the ledger holds for dead too early", late)
+	}
 	if !stored {
 		u.breaks("rule 1: a login whose intent is not stored: %s", c.Session)
 	}
@@ -901,15 +904,22 @@ func (u *universe) nextMoment() (time.Time, bool) {
 	if at.Before(u.Now) {
 		at = u.Now
 	}
-	if len(u.Queue)+len(u.Calls) > 0 && at.Sub(u.Now) > u.scene.limits.RequestTimeout-time.Second {
-		at = u.Now.Add(u.scene.limits.RequestTimeout - time.Second) // within the calls' time
+	switch patience := u.scene.limits.RequestTimeout - time.Second; {
+	case len(u.Calls) > 0 && at.Sub(u.Now) > patience:
+		at = u.Now.Add(patience)
+	case len(u.Queue) > 0 && at.Sub(u.Now) > slowWrite:
+		at = u.Now.Add(slowWrite)
 	}
 	return at, true
 }
 
+// slowWrite is longer than a login may wait for its turn.
+const slowWrite = 45 * time.Second
+
 func (u *universe) passTo(at time.Time) {
 	if len(u.Queue)+len(u.Calls) > 0 {
 		u.CanWait = false
+		u.troubled = true
 	}
 	stands := !at.After(u.Now)
 	u.Now = at
@@ -995,6 +1005,9 @@ func (u *universe) checkEnd() {
 	}
 	if u.Asked {
 		u.breaks("the operator waits for ever")
+	}
+	if u.Guard != u.Account.guard.Guard {
+		u.breaks("rule 7: the guard is not stored as it is: %+v, %+v", u.Guard, u.Account.guard.Guard)
 	}
 }
 
