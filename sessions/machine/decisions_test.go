@@ -1,0 +1,193 @@
+package machine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+)
+
+// told is an account that a test tells one event after another. What it decides is
+// kept until the test answers it.
+type told struct {
+	t    *testing.T
+	a    *Account
+	now  time.Time
+	left []Effect
+}
+
+func tell(t *testing.T, limits Limits) *told {
+	t.Helper()
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	return &told{t: t, a: newBenchAccount(0, limits, now), now: now}
+}
+
+func (s *told) event(ev Event) {
+	s.left = append(s.left, s.a.Step(ev, s.now)...)
+}
+
+func (s *told) pass(d time.Duration) {
+	s.now = s.now.Add(d)
+	s.event(Tick{})
+}
+
+// next takes the oldest effect of a sort that is not answered yet.
+func next[T Effect](s *told) T {
+	s.t.Helper()
+	for i, e := range s.left {
+		if found, ok := e.(T); ok {
+			s.left = append(s.left[:i:i], s.left[i+1:]...)
+			return found
+		}
+	}
+	var none T
+	s.t.Fatalf("no %T in %+v", none, s.left)
+	return none
+}
+
+func has[T Effect](s *told) bool {
+	for _, e := range s.left {
+		if _, ok := e.(T); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// opens answers what a reader's login needs, and returns the reader's grant.
+func (s *told) opens(want Want) Reply {
+	s.t.Helper()
+	s.event(Acquire{Waiter: 1, Want: want})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	r := next[Reply](s)
+	require.Nil(s.t, r.Err)
+	return r
+}
+
+func tokens(name string) providers.TokenResponse {
+	return providers.TokenResponse{
+		AccessToken: providers.NewSecret("at-" + name), RefreshToken: providers.NewSecret("rt-" + name),
+		ExpiresIn: 300 * time.Second, RefreshExpiresIn: 30 * time.Minute, ServerID: "server-" + name,
+	}
+}
+
+var (
+	noConnection = &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Message: "no connection"}
+	noAnswer     = &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Message: "no answer"}
+	reads        = Want{Mode: providers.Shared}
+	listing      = Limits{RequestTimeout: 10 * time.Second, Capabilities: providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true}}
+)
+
+func TestAGuardThatCouldNotBeStoredIsStoredLater(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}})
+	closed := next[PutGuard](s)
+	s.event(Stored{Session: next[Remove](s).Session})
+	s.event(GuardStored{Err: errStorage})
+	require.False(t, has[PutGuard](s), "at once it would fail again")
+
+	at := s.a.NextWake()
+	require.WithinRange(t, at, s.now.Add(time.Second), s.now.Add(guardFirst/2), "it is written long before the guard ends")
+	s.pass(at.Sub(s.now))
+	require.Equal(t, closed, next[PutGuard](s))
+	s.event(GuardStored{})
+	s.pass(guardFirst)
+	require.False(t, has[PutGuard](s), "it is stored")
+}
+
+// A reader who wants a longer lease than the token can carry waits for a refresh. If
+// the last one has just failed, it is told so, and the server is left alone.
+func TestRule8InThePauseAfterAFailedRefreshAReaderIsToldWhyAndNothingIsSent(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	s.pass(150 * time.Second)
+	s.event(Refreshed{Session: next[Refresh](s).Session, Err: noConnection})
+	longer := Want{Mode: providers.Shared, MinTTL: 200 * time.Second}
+
+	s.event(Acquire{Waiter: 2, Want: longer})
+	r := next[Reply](s)
+	require.NotNil(t, r.Err)
+	require.Equal(t, noConnection, r.Err.Err)
+	require.False(t, has[Refresh](s))
+	require.True(t, r.Err.RetryAt.After(s.now))
+
+	s.pass(r.Err.RetryAt.Sub(s.now)) // the background refresh is due again
+	id := next[Refresh](s).Session
+	s.event(Acquire{Waiter: 3, Want: longer})
+	require.False(t, has[Reply](s), "it waits for that")
+	s.event(Refreshed{Session: id, Got: tokens("2")})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	require.Equal(t, 2, next[Reply](s).Grant.Token.Ref.Generation)
+}
+
+func TestRule4ATokenServesAsLongAsALeaseOfASecondFits(t *testing.T) {
+	s := tell(t, benchLimits)
+	g := s.opens(reads).Grant
+	s.a.sessions[g.Token.Ref.Session].refreshAt = s.now.Add(time.Hour) // not what this is about
+
+	last := g.Token.ExpiresAt.Add(-leaseMargin - minLease)
+	_, ok := s.a.TryGrant(reads, last)
+	require.True(t, ok, "a lease of exactly a second")
+	_, ok = s.a.TryGrant(reads, last.Add(time.Millisecond))
+	require.False(t, ok)
+	_, ok = s.a.TryGrant(Want{Mode: providers.Shared, MinTTL: time.Minute}, last.Add(minLease-time.Minute))
+	require.True(t, ok, "min_ttl exactly")
+	_, ok = s.a.TryGrant(Want{Mode: providers.Shared, MinTTL: time.Minute}, last.Add(minLease-time.Minute+time.Millisecond))
+	require.False(t, ok)
+}
+
+// A refresh whose answer comes after the list was asked for: the list is older than
+// what the answer says of the session.
+func TestRule11AListThatWasAskedForBeforeARefreshWasAnsweredEndsNothing(t *testing.T) {
+	s := tell(t, listing)
+	first := s.opens(reads)
+	other := s.opens(Want{Mode: providers.Dedicated})
+	asked := next[List](s)
+	require.Equal(t, first.Session, asked.Session)
+	s.event(Listed{Err: noConnection}) // which is asked again later
+	s.pass(150 * time.Second)
+	refreshing := next[Refresh](s)
+	again := next[List](s)
+	s.event(Refreshed{Session: refreshing.Session, Got: tokens("2")})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	// Nothing of the account's is listed but the session that asks.
+	s.event(Listed{Sessions: []Listing{{ServerSession: providers.ServerSession{ID: "x", Current: true}, Owner: ThisMount, Attempt: again.Session}}})
+	require.True(t, s.a.Knows(benchConnection.ID))
+	_, ok := s.a.TryGrant(reads, s.now)
+	require.True(t, ok, "the session that was just refreshed is not gone")
+	_ = other
+}
+
+// The only token that can find the session of a lost login is of a session whose
+// lease ends between two searches.
+func TestRule11BetweenTwoSearchesASessionIsKeptForTheListThatItsTokenAsksFor(t *testing.T) {
+	s := tell(t, listing)
+	first := s.opens(Want{Mode: providers.Shared})
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	lost := next[Login](s).Session
+	s.event(LoggedIn{Session: lost, Err: noAnswer})
+	own := Listing{ServerSession: providers.ServerSession{ID: "server-1", Current: true}, Owner: ThisMount, Attempt: first.Session}
+	next[List](s) // after the first login
+	s.event(Listed{Sessions: []Listing{own}})
+	for s.pass(compareEvery); has[List](s); s.pass(compareEvery) { // the server is still at work on the login
+		next[List](s)
+		s.event(Listed{Sessions: []Listing{own}})
+	}
+
+	s.event(Release{Waiter: 3, Session: first.Session, Grant: first.Grant.ID})
+	require.False(t, has[Logout](s), "its token is needed once more")
+	require.Equal(t, first.Session, next[List](s).Session)
+	orphan := Listing{ServerSession: providers.ServerSession{ID: "server-2"}, Owner: ThisMount, Attempt: lost}
+	s.event(Listed{Sessions: []Listing{own, orphan}})
+	end := next[End](s)
+	require.Equal(t, "server-2", end.ServerID)
+	s.event(Ended{Session: end.Session, ServerID: end.ServerID})
+	require.Equal(t, first.Session, next[Logout](s).Session)
+}
