@@ -36,7 +36,7 @@ import (
 //	3xx                                     protocol           did not happen
 //	429                                     throttled          did not happen
 //	4xx                                     by FailureRule     did not happen
-//	any, session_limit_message in it        session limit      did not happen
+//	any, its words are of a session limit   session limit      did not happen
 //	503                                     unavailable        did not happen
 //	503, Envoy lost the server's connection unavailable        unknown
 //	502, 504                                unavailable        unknown
@@ -152,7 +152,7 @@ func (t *attempt) refused(a answer) *providers.Error {
 	case a.status/100 != 4 && a.status/100 != 2:
 		return t.failed(providers.Protocol, providers.Unknown, message, "look into the identity server's log; "+t.unknownAdvice())
 	}
-	i := slices.IndexFunc(t.rules, func(r FailureRule) bool { return r.matches(t.op, a.status, said) })
+	i := slices.IndexFunc(t.rules, func(r FailureRule) bool { return r.matches(t, a.status, said) })
 	rule := t.rules[i] // the last one matches everything
 	advice := rule.Advice
 	if advice == "" {
@@ -161,11 +161,17 @@ func (t *attempt) refused(a answer) *providers.Error {
 	return t.failed(rule.Kind, providers.DidNotHappen, message+rule.Meaning, advice)
 }
 
-// saysLimit: the config says how this server words its session limit. Words that
-// repeat what we sent are not looked at: the kind of the error would tell of them.
+// saysLimit: a login was refused for a limit of sessions, by the server's words or by
+// those that the config has for it. The config's are not looked for in words that repeat
+// what we sent: the kind of the error would tell of them. A scope or a resource may
+// have any name.
 func (t *attempt) saysLimit(said refusal) bool {
-	return t.op == Login && t.limitMessage != "" &&
-		strings.Contains(strings.ToLower(said.words()), strings.ToLower(t.limitMessage)) && !t.echo.repeatedIn(said.words())
+	named := said.code == "invalid_scope" || said.code == "invalid_target"
+	if t.op != Login || !t.method.Sessions || named {
+		return false
+	}
+	return speaksOfSessionLimit(strings.ToLower(said.ownWords())) ||
+		t.limitMessage != "" && strings.Contains(strings.ToLower(said.words()), strings.ToLower(t.limitMessage)) && !t.echo.repeatedIn(said.words())
 }
 
 // quote says what a refusal said, in the server's words unless they repeat ours.

@@ -99,12 +99,7 @@ func (p *Provider) client(connection providers.Connection) (*client, error) {
 	if !ok {
 		return nil, refuse("auth_method", "is not one of "+p.preset.Name)
 	}
-	c := &client{connection: connection, preset: p.preset, method: method, transport: p.transport}
-	c.rules = slices.Concat(listerRules(), certainRules(), p.preset.Failures)
-	if method.Sessions {
-		c.rules = append(c.rules, sessionRules()...)
-	}
-	c.rules = append(c.rules, commonRules()...)
+	c := &client{connection: connection, preset: p.preset, method: method, rules: p.preset.rules(), transport: p.transport}
 	if connection.ClientAuth == providers.PrivateKeyJWT {
 		var err error
 		if c.key, err = parseSigningKey(connection.PrivateKey.Reveal()); err != nil {

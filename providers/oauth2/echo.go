@@ -3,11 +3,11 @@ package oauth2
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"html"
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -102,7 +102,7 @@ func isWordByte(c byte) bool {
 
 var (
 	percent = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
-	escaped = regexp.MustCompile(`(?i)\\(u[0-9a-f]{4}|[fnrt])`)
+	escaped = regexp.MustCompile(`(?i)(\\(u[0-9a-f]{4}|[bfnrt]))+`)
 	base64s = regexp.MustCompile(`[A-Za-z0-9+/_-]{4,}`)
 )
 
@@ -133,11 +133,9 @@ func unescape(text string) string {
 			return string(b)
 		})
 		text = escaped.ReplaceAllStringFunc(text, func(s string) string {
-			if len(s) == len(`\n`) {
-				return " "
-			}
-			r, _ := strconv.ParseUint(s[2:], 16, 16)
-			return string(rune(r))
+			var plain string
+			_ = json.Unmarshal([]byte(`"`+strings.ToLower(s)+`"`), &plain)
+			return plain
 		})
 		if text == before {
 			break

@@ -342,6 +342,9 @@ func checkConnection(a providers.Account) error {
 	if a.RequestTimeout < 0 || a.RequestTimeout > maxTimeout {
 		return refuse("request_timeout", "must be more than 0 and at most 60 seconds")
 	}
+	if a.TokenTTL < 0 || a.TokenTTL > maxLife {
+		return refuse("token_ttl", "must be at most ten years")
+	}
 	if a.CACert != "" && !onlyCertificates(a.CACert) {
 		return refuse("ca_cert", "must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----) and nothing else")
 	}

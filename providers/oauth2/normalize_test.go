@@ -176,6 +176,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"token_url: blank":      {"oauth2", func(a *providers.Account) { a.TokenURL = "https://h/t?a=ä" }, `field "token_url": must have only printable ASCII without blanks in its query; write other characters as %20`},
 		"timeout: negative":     {"ocp", func(a *providers.Account) { a.RequestTimeout = -1 }, timeout},
 		"timeout: too long":     {"ocp", func(a *providers.Account) { a.RequestTimeout = 61 * time.Second }, timeout},
+		"token_ttl: too long":   {"oauth2", func(a *providers.Account) { a.TokenTTL = 3651 * 24 * time.Hour }, `field "token_ttl": must be at most ten years`},
 		"ca_cert: text":         {"ocp", func(a *providers.Account) { a.CACert = "no PEM" }, onlyPEM},
 		"ca_cert: key":          {"ocp", func(a *providers.Account) { a.CACert = cert + key }, onlyPEM},
 		"ca_cert: broken":       {"ocp", func(a *providers.Account) { a.CACert = cert + cert[:60] }, onlyPEM},

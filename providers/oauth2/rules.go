@@ -1,6 +1,7 @@
 package oauth2
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -22,6 +23,8 @@ type FailureRule struct {
 	FreeText bool
 	// NotOAuth: the answer is a page, or other text without `error`.
 	NotOAuth bool
+	// Sessions: only where a login leaves a session, and so may find too many of them.
+	Sessions bool
 	// Has are parts, in lower case, of which the code or the description has one;
 	// empty: any.
 	Has []string
@@ -31,17 +34,23 @@ type FailureRule struct {
 	Advice  string // empty: one made for what the login sent
 }
 
-func (r FailureRule) matches(op Op, status int, said refusal) bool {
-	return (r.Op == "" || r.Op == op) &&
+func (r FailureRule) matches(t *attempt, status int, said refusal) bool {
+	return (r.Op == "" || r.Op == t.op) &&
 		(r.Status == 0 || r.Status == status) &&
 		(r.Code == "" || r.Code == said.code) &&
 		(!r.FreeText || said.freeText()) &&
 		(!r.NotOAuth || said.code == "") &&
+		(!r.Sessions || t.method.Sessions) &&
 		(len(r.Has) == 0 || slices.ContainsFunc(r.Has, said.has))
 }
 
 // SessionLimitAdvice is for a login that the server's session limit refused.
 const SessionLimitAdvice = "the server allows this account no further session: log out sessions that nobody needs, and set max_sessions to what the server allows, less those of people"
+
+// rules are those of a preset, among those that hold for every OAuth 2.0 server.
+func (p Preset) rules() []FailureRule {
+	return slices.Concat(listerRules(), certainRules(), p.Failures, commonRules())
+}
 
 // certainRules are codes by which every server means the same, whatever words follow.
 func certainRules() []FailureRule {
@@ -53,30 +62,45 @@ func certainRules() []FailureRule {
 	}
 }
 
-// sessionRules hold where a login leaves a session, and so may find too many of them.
-func sessionRules() []FailureRule {
-	return []FailureRule{
-		{
-			Op: Login, Kind: providers.SessionLimit, Advice: SessionLimitAdvice,
-			Has: []string{"session limit", "limit of sessions", "too many sessions", "too many active sessions", "maximum number of sessions", "maximum sessions", "concurrent sessions"},
-		},
-		// A Keycloak that does not see our Accept header shows its denial as a page, and
-		// so does a firewall that turns away whatever calls itself a bot.
-		{
-			Op: Login, Status: http.StatusForbidden, NotOAuth: true, Kind: providers.SessionLimit,
-			Meaning: ", which is its session limit as a page, or a firewall that turns away bots (session_mark)",
-			Advice:  SessionLimitAdvice + "; or set session_mark=false, with which the login does not call itself a bot",
-		},
+// speaksOfSessionLimit says whether a refused login's words, in lower case, are of a
+// limit of sessions. The words of a server's releases and languages differ; what a
+// login may be refused for besides, and what else there is to say of a session, differs
+// as well. So it takes a noun and a word of a limit, and none that tells of another
+// matter.
+func speaksOfSessionLimit(words string) bool {
+	words = strings.NewReplacer("_", " ", "-", " ").Replace(words)
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(words, part) })
 	}
+	crowd := has("too many", "max", "máx", "concurrent", "parallel", "simult", "zu viele", "gleichzeitig", "demasiad", "trop", "muitas")
+	switch {
+	case has("attempt", "tries", "versuch", "intento", "tentativ", "idle", "lifetime", "lifespan", "session time", "session age"):
+		return false
+	case has("already logged in", "already signed in", "bereits angemeldet", "déjà connecté"):
+		return true
+	case has("sess", "sesi", "sitzung"):
+		return crowd || has("limit", "exceed", "quota", "number of", "no more", "no further", "only one", "another session", "active sessions",
+			"already open", "already active", "already exist")
+	case has("login", "logon", "sign in", "anmeld", "connexion"):
+		return crowd && !has("fail", "fehl", "invalid", "incorrect", "wrong", "password")
+	}
+	return false
 }
 
-// commonRules hold for every OAuth 2.0 server.
+// commonRules come after those of a preset.
 func commonRules() []FailureRule {
 	const (
 		endpoint = "there is no such endpoint or realm: correct environment, base_url, realm or token_url"
 		factor   = "the server wants more than user name and password, which nobody can give it here: have that switched off for this user or client, or use another account"
 	)
 	return []FailureRule{
+		// A Keycloak that does not see our Accept header shows its denial as a page, and
+		// so does a firewall that turns away whatever calls itself a bot.
+		{
+			Op: Login, Status: http.StatusForbidden, NotOAuth: true, Sessions: true, Kind: providers.SessionLimit,
+			Meaning: ", which is its session limit as a page, or a firewall that turns away bots (session_mark)",
+			Advice:  SessionLimitAdvice + "; or set session_mark=false, with which the login does not call itself a bot",
+		},
 		{Op: Login, Code: "invalid_grant", Kind: providers.BadCredentials},
 		{Op: Refresh, Code: "invalid_grant", Kind: providers.SessionGone, Advice: refreshRefused},
 		{Op: Logout, Code: "invalid_grant", Kind: providers.Protocol, Advice: "the server cannot read this refresh token: check that its base_url (or token_url) is still the one that the session was opened with; else the session ends by its age"},
@@ -86,15 +110,14 @@ func commonRules() []FailureRule {
 		{Code: "interaction_required", Kind: providers.Misconfigured, Advice: factor},
 		{Code: "temporarily_unavailable", Kind: providers.Unavailable, Advice: "try again later"},
 		{Status: http.StatusRequestTimeout, Kind: providers.Unavailable, Advice: "try again; if it stays, look at the network between here and the server"},
-		{Status: http.StatusUnauthorized, Op: Refresh, Code: "invalid_token", Kind: providers.SessionGone, Advice: refreshRefused},
-		{Status: http.StatusUnauthorized, Kind: providers.BadCredentials},
 		{Status: http.StatusNotFound, Kind: providers.Misconfigured, Advice: endpoint},
 		{Status: http.StatusMethodNotAllowed, Kind: providers.Misconfigured, Advice: endpoint},
-		{Status: http.StatusForbidden, NotOAuth: true, Kind: providers.Misconfigured, Advice: "look at what stands between here and the server: a firewall may turn away this machine, or what calls itself a bot"},
-		{NotOAuth: true, Kind: providers.Protocol, Advice: "this is not the answer of an identity server: check environment, base_url or token_url, and what stands between here and the server"},
-		// Servers that do not keep to the codes of RFC 6749.
-		{Op: Login, Has: []string{"password", "credential", "client_secret", "client_id", "unauthori", "unauthenticated", "invalid_auth", "invalid_user"}, Kind: providers.BadCredentials},
+		// Servers that do not keep to the codes of RFC 6749, or send none.
 		{Op: Refresh, Has: []string{"token", "expired"}, Kind: providers.SessionGone, Advice: refreshRefused},
+		{Status: http.StatusUnauthorized, Kind: providers.BadCredentials},
+		{Status: http.StatusForbidden, NotOAuth: true, Kind: providers.Misconfigured, Advice: "look at what stands between here and the server: a firewall may turn away this machine, or what calls itself a bot"},
+		{Op: Login, Has: []string{"password", "credential", "client_secret", "client_id", "unauthori", "unauthenticated", "invalid_auth", "invalid_user"}, Kind: providers.BadCredentials},
+		{NotOAuth: true, Kind: providers.Protocol, Advice: "this is not the answer of an identity server: check environment, base_url or token_url, and what stands between here and the server"},
 		{Kind: providers.Misconfigured, Advice: "the server does not take the request as it is: correct the config by the server's words, or have the client's settings at the server corrected; its log may say more"},
 	}
 }
@@ -120,44 +143,52 @@ func readRefusal(a answer) refusal {
 		OK          *bool           `json:"ok"`
 	}
 	if a.cut != nil || !readObject(a.body, &fields) {
-		return refusal{page: cut(string(a.body[:min(len(a.body), 4*maxMessage)]))}
+		return refusal{page: cut(string(a.body[:min(len(a.body), maxWords)]))}
 	}
+	var code string
 	var inner struct{ Status, Message string } // of an error that is an object
-	var said refusal
-	if json.Unmarshal(fields.Error, &said.code) != nil {
+	if json.Unmarshal(fields.Error, &code) != nil {
 		readObject(fields.Error, &inner)
 	}
-	for _, code := range []string{fields.Code, inner.Status, inner.Message} {
-		if said.code == "" {
-			said.code = code
-		}
+	code = cmp.Or(code, fields.Code, inner.Status, inner.Message)
+	if code == "" && fields.OK != nil && !*fields.OK {
+		code = "ok=false"
 	}
-	if said.code == "" && fields.OK != nil && !*fields.OK {
-		said.code = "ok=false"
+	description := cmp.Or(fields.Description, fields.Summary, fields.Message, fields.Detail, inner.Message)
+	if description == code { // it is not said twice
+		description = ""
 	}
-	for _, description := range []string{fields.Description, fields.Summary, fields.Message, fields.Detail, inner.Message} {
-		if said.description == "" && description != said.code {
-			said.description = description
-		}
-	}
-	said.code, said.description = cut(said.code), cut(said.description)
-	return said
+	return refusal{code: cut(code), description: cut(description)}
 }
 
-// cut keeps as much of a server's words as can matter.
-func cut(words string) string { return strings.ToValidUTF8(words[:min(len(words), 4*maxMessage)], "") }
+// maxWords is how much of a server's words can matter, in bytes.
+const maxWords = 4 * maxMessage
+
+func cut(words string) string { return strings.ToValidUTF8(words[:min(len(words), maxWords)], "") }
 
 // freeText: there is an error, and it is no OAuth error code.
 func (r refusal) freeText() bool { return r.code != "" && !slices.Contains(oauthCodes(), r.code) }
 
 // has looks for a part, in lower case, in the code and the description.
 func (r refusal) has(part string) bool {
-	return strings.Contains(strings.ToLower(r.code), part) || strings.Contains(strings.ToLower(r.description), part)
+	return strings.Contains(strings.ToLower(r.code+" "+r.description), part)
 }
 
 // words are all that the answer says, of a page too.
 func (r refusal) words() string {
 	return strings.Join([]string{r.code, r.description, r.page}, " ")
+}
+
+// ownWords are what the server itself says: no code of a standard, and no markup, whose
+// words may be about anything.
+func (r refusal) ownWords() string {
+	switch {
+	case strings.Contains(r.page, "<"):
+		return ""
+	case r.freeText():
+		return r.words()
+	}
+	return r.description + r.page
 }
 
 // oauthCodes are the codes of RFC 6749 section 5.2, RFC 7009 section 2.2.1, RFC 6750

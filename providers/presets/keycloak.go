@@ -53,8 +53,7 @@ const keycloakLoginPause = 250 * time.Millisecond
 // therefore decides nothing (docs/keycloak.md).
 func keycloakFailures() []oauth2.FailureRule {
 	limit := oauth2.FailureRule{Op: oauth2.Login, Kind: providers.SessionLimit, Advice: oauth2.SessionLimitAdvice}
-	wordedAsSession, ofKeycloak18, ofKeycloak24 := limit, limit, limit
-	wordedAsSession.Has = []string{"session", "sesi", "sitzung"}
+	ofKeycloak18, ofKeycloak24 := limit, limit
 	ofKeycloak18.Code = "generic_authentication_error"
 	ofKeycloak24.Status, ofKeycloak24.FreeText = http.StatusForbidden, true
 	return []oauth2.FailureRule{
@@ -78,9 +77,9 @@ func keycloakFailures() []oauth2.FailureRule {
 			Code: "invalid_request", Has: []string{"https required"}, Kind: providers.Misconfigured,
 			Advice: "the realm wants TLS: let base_url start with https://",
 		},
-		// The session limit is worded by the realm, or by an extension that nobody here
-		// knows. Taking another refusal for it costs a pause; taking it for another leads
-		// to a second denial, and two in a row lock the user out.
-		wordedAsSession, ofKeycloak18, ofKeycloak24,
+		// The session limit is worded by the realm. Taking another refusal for it costs a
+		// pause; taking it for another leads to a second denial, and two in a row lock the
+		// user out.
+		ofKeycloak18, ofKeycloak24,
 	}
 }
