@@ -51,7 +51,6 @@ func newTransport(a providers.Connection) *http.Transport {
 		roots.AppendCertsFromPEM([]byte(a.CACert))
 		t.TLSClientConfig.RootCAs = roots
 	}
-	t.DialTLSContext = dialTLS(t)
 	return t
 }
 
@@ -202,25 +201,21 @@ func isDialError(err error) bool {
 
 // refusedHandshake returns the alert with which a server refused the TLS connection
 // (RFC 8446 section 6.2), or nothing. Under TLS 1.3 it comes when the request has gone
-// out already, and says all the same that nobody read it.
+// out already, and says all the same that nobody read it. Where the server's reset of
+// the connection overtakes it, nobody can tell.
 func refusedHandshake(err error) string {
+	// From handshake_failure to certificate_required: what the server finds wrong with
+	// us before it reads anything.
+	alerts := []tls.AlertError{40, 42, 43, 44, 45, 46, 48, 49, 70, 71, 112, 116}
 	var network *net.OpError
 	if !errors.As(err, &network) || network.Op != "remote error" {
 		return ""
 	}
-	for _, alert := range handshakeAlerts() {
-		if text := network.Err.Error(); text == alert.Error() {
-			return strings.TrimPrefix(text, "tls: ")
-		}
+	text := network.Err.Error()
+	if !slices.ContainsFunc(alerts, func(a tls.AlertError) bool { return a.Error() == text }) {
+		return ""
 	}
-	return ""
-}
-
-// handshakeAlerts are those of RFC 8446 section 6 that end a handshake, from
-// handshake_failure to certificate_required: what the server finds wrong with us
-// before it reads anything.
-func handshakeAlerts() []tls.AlertError {
-	return []tls.AlertError{40, 42, 43, 44, 45, 46, 48, 49, 70, 71, 112, 116}
+	return strings.TrimPrefix(text, "tls: ")
 }
 
 // noConnection tells why a request could not be sent. It words what it knows

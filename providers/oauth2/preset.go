@@ -46,9 +46,11 @@ type Method struct {
 	Headers []Header
 }
 
-// Header is an HTTP header with a template of {access_token}, {token_type},
-// {tenant_id} and {personal_access_token} for its value.
-type Header struct{ Name, Value string }
+// Header is an HTTP header, and how its value is made.
+type Header struct {
+	Name  string
+	Value func(providers.Account, providers.TokenResponse) string
+}
 
 // Encoding is how the parameters of a request to the token endpoint are written.
 type Encoding int

@@ -53,7 +53,10 @@ func OCP() oauth2.Preset {
 				Services: []string{"Metrics-API", "Exports-API", "miniApps spring-API", "Testing Studio", "Orchestrator", "NLU", "Environments Manager"},
 				Fields:   fields([]string{"personal_access_token"}, []string{"environment", "expires_at"}),
 			},
-			Headers: []oauth2.Header{{Name: "X-OCP-PERSONAL-ACCESS-TOKEN", Value: "{personal_access_token}"}},
+			Headers: []oauth2.Header{{
+				Name:  "X-OCP-PERSONAL-ACCESS-TOKEN",
+				Value: func(a providers.Account, _ providers.TokenResponse) string { return a.PersonalAccessToken.Reveal() },
+			}},
 		}},
 	}
 }

@@ -29,7 +29,10 @@ func Panta() oauth2.Preset {
 				Fields: fields([]string{"client_id", "client_secret", "username", "password", "tenant_id"},
 					environments(), []string{"logout_url", "session_limit_message"}, login()),
 			},
-			Headers: []oauth2.Header{bearer(), {Name: "X-CLIENT-ID", Value: "{tenant_id}"}},
+			Headers: []oauth2.Header{bearer(), {
+				Name:  "X-CLIENT-ID",
+				Value: func(a providers.Account, _ providers.TokenResponse) string { return a.TenantID },
+			}},
 		}},
 	}
 }

@@ -30,5 +30,7 @@ func Lookup(name string) (providers.Provider, bool) {
 
 // bearer is RFC 6750 section 2.1.
 func bearer() oauth2.Header {
-	return oauth2.Header{Name: "Authorization", Value: "{token_type} {access_token}"}
+	return oauth2.Header{Name: "Authorization", Value: func(_ providers.Account, t providers.TokenResponse) string {
+		return t.TokenType + " " + t.AccessToken.Reveal()
+	}}
 }
