@@ -11,6 +11,7 @@ package providers
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -125,6 +126,15 @@ type Method struct {
 	// DeactivatedAfter is how long nobody may log in to an account before the server
 	// deactivates it, and its personal access tokens with it; 0: for ever.
 	DeactivatedAfter time.Duration
+}
+
+// Field returns the field of that name, if the method uses it.
+func (m Method) Field(name string) (Field, bool) {
+	i := slices.IndexFunc(m.Fields, func(f Field) bool { return f.Name == name })
+	if i < 0 {
+		return Field{}, false
+	}
+	return m.Fields[i], true
 }
 
 // Description is what can be configured for a provider.

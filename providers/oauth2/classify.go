@@ -60,7 +60,7 @@ func (t *attempt) tokens(a answer) (providers.TokenResponse, *providers.Error) {
 	if a.cut != nil {
 		return providers.TokenResponse{}, t.unreadable(a)
 	}
-	got, err := decodeTokens(a.body, t.tokenTTL)
+	got, err := decodeTokens(a.body, t.connection.TokenTTL)
 	switch {
 	case errors.Is(err, errNotTokens):
 		return got, t.unreadable(a)
@@ -76,16 +76,17 @@ func (t *attempt) tokens(a answer) (providers.TokenResponse, *providers.Error) {
 // loggedOut reads the answer to a logout, or to the end of a session by its id;
 // nil: the session is ended.
 func (t *attempt) loggedOut(a answer) *providers.Error {
+	revokes := t.op == Logout && t.preset.Logout == Revocation
 	switch {
 	case t.op == End && a.status == http.StatusNotFound:
 		return nil
-	case t.revokes && a.status == http.StatusBadRequest && readRefusal(a).code == "invalid_token":
+	case revokes && a.status == http.StatusBadRequest && readRefusal(a).code == "invalid_token":
 		return nil // RFC 7009 section 2.2 has 200 for a token that is not known
 	case a.status/100 != 2:
 		return t.refused(a)
 	// A page is that of a wrong address, or Keycloak's for people, which asks whether
 	// to log out. RFC 7009 section 2.2 ignores what a revocation's answer has.
-	case isPage(a) && !t.revokes:
+	case isPage(a) && !revokes:
 		return t.unreadable(a)
 	}
 	return nil
@@ -203,15 +204,15 @@ func (t *attempt) credentialAdvice(said refusal) string {
 	client := said.code == "invalid_client" || said.code == "unauthorized_client"
 	switch {
 	case client, t.op != Login, t.method.Name == providers.ClientCredentials:
-		return t.clientAdvice
+		return t.clientAdvice()
 	case t.code == generatedCode:
 		return "check username, password and totp_secret (and this machine's clock); the server says the same of a code that was used already and of an account that is locked"
 	case t.code == typedCode:
 		return "check username and password, and give the newest code as otp; the server says the same of a code that was used already and of an account that is locked"
-	case t.method.OneTimeCode:
+	case uses(t.method, "totp_secret"):
 		return "no one-time code was sent: if this account asks for one, set totp_secret or give otp; else check username and password; the server says the same of an account that is locked"
 	case said.code != "invalid_grant":
-		return "check username and password; or " + t.clientAdvice
+		return "check username and password; or " + t.clientAdvice()
 	default:
 		return "check username and password; the server says the same of an account that is locked"
 	}

@@ -16,7 +16,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
@@ -41,22 +40,7 @@ func New(p Preset, transport http.RoundTripper) *Provider {
 }
 
 // Describe implements providers.Provider.
-func (p *Provider) Describe() providers.Description {
-	methods := make([]providers.Method, len(p.preset.Methods))
-	for i, m := range p.preset.Methods {
-		methods[i] = m.Method
-	}
-	return providers.Description{
-		Name:                p.preset.Name,
-		Summary:             p.preset.Summary,
-		Environments:        p.preset.Environments,
-		TokenEndpoint:       p.preset.TokenEndpoint,
-		LogoutEndpoint:      p.preset.LogoutEndpoint,
-		AccountEndpoint:     p.preset.AccountEndpoint,
-		UserNamesIgnoreCase: p.preset.UserNamesIgnoreCase,
-		Methods:             methods,
-	}
-}
+func (p *Provider) Describe() providers.Description { return p.preset.Description }
 
 // Connect implements providers.Provider. A personal access token needs no
 // connection; its Upstream has no Capabilities, and its calls fail.
@@ -95,7 +79,7 @@ func (p *Provider) Connect(a providers.Account) (providers.Upstream, error) {
 func (p *Provider) Client(c providers.Connection) (providers.Client, error) { return p.client(c) }
 
 func (p *Provider) client(connection providers.Connection) (*client, error) {
-	method, ok := p.preset.method(connection.AuthMethod)
+	method, ok := p.preset.Method(connection.AuthMethod)
 	if !ok {
 		return nil, refuse("auth_method", "is not one of "+p.preset.Name)
 	}
@@ -114,19 +98,17 @@ func (p *Provider) client(connection providers.Connection) (*client, error) {
 
 // Headers implements providers.Provider. The account is a normalized one.
 func (p *Provider) Headers(a providers.Account, t providers.TokenResponse) map[string]string {
-	method, _ := p.preset.method(a.AuthMethod)
-	headers := make(map[string]string, len(method.Headers))
-	for _, h := range method.Headers {
-		headers[h.Name] = h.Value(a, t)
+	if p.preset.Headers == nil {
+		return Bearer(a, t)
 	}
-	return headers
+	return p.preset.Headers(a, t)
 }
 
 // client is the providers.Client of one connection.
 type client struct {
 	connection providers.Connection
 	preset     Preset
-	method     Method
+	method     providers.Method
 	rules      []FailureRule
 	key        signingKey // for private_key_jwt
 	transport  http.RoundTripper
@@ -149,7 +131,7 @@ func (c *client) Capabilities() providers.Capabilities {
 		Sessions:      c.method.Sessions,
 		Logout:        c.method.Sessions && c.logoutURL() != "",
 		ListsSessions: c.connection.SessionsURL != "",
-		OneTimeCode:   c.method.OneTimeCode,
+		OneTimeCode:   uses(c.method, "totp_secret"),
 	}
 	can.RevokesAccess = can.Logout && c.preset.Logout == Revocation
 	if c.method.Name == providers.Password {
@@ -218,11 +200,7 @@ func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (provide
 	if r.UserAgent == "" {
 		r.UserAgent = defaultUserAgent
 	}
-	got, failure := u.token(ctx, try, params, r.UserAgent)
-	if failure != nil {
-		return got, failure
-	}
-	return got, nil
+	return u.token(ctx, try, params, r.UserAgent)
 }
 
 // Refresh implements providers.Client by RFC 6749 section 6.
@@ -231,14 +209,7 @@ func (c *client) Refresh(ctx context.Context, refreshToken providers.Secret) (pr
 		return providers.TokenResponse{}, c.cannot(Refresh, "this account has no sessions, so there is nothing to refresh", "log in instead")
 	}
 	params := map[string]string{"grant_type": "refresh_token", "refresh_token": refreshToken.Reveal()}
-	got, failure := c.token(ctx, c.attempt(Refresh, c.connection.TokenURL), params, defaultUserAgent)
-	if got.RefreshToken.Empty() && (failure == nil || failure.Outcome == providers.Happened) {
-		got.RefreshToken = refreshToken
-	}
-	if failure != nil {
-		return got, failure
-	}
-	return got, nil
+	return c.token(ctx, c.attempt(Refresh, c.connection.TokenURL), params, defaultUserAgent)
 }
 
 // Logout implements providers.Client. Keycloak answers 204 for a session that
@@ -259,7 +230,6 @@ func (c *client) Logout(ctx context.Context, t providers.SessionTokens) error {
 		return c.cannot(Logout, "the server gave this session no token with which it could be ended", "let the session end by its age")
 	}
 	try := c.attempt(Logout, c.logoutURL())
-	try.revokes = can.RevokesAccess
 	a, failure := c.post(ctx, try, params, Form, defaultUserAgent)
 	if failure != nil {
 		return failure
@@ -277,8 +247,8 @@ func asError(a answer, failure *providers.Error) error {
 }
 
 // token makes a call to the token endpoint and reads its answer.
-func (c *client) token(ctx context.Context, try *attempt, params map[string]string, userAgent string) (providers.TokenResponse, *providers.Error) {
-	a, failure := c.post(ctx, try, params, c.method.Encoding, userAgent)
+func (c *client) token(ctx context.Context, try *attempt, params map[string]string, userAgent string) (providers.TokenResponse, error) {
+	a, failure := c.post(ctx, try, params, c.preset.Encoding, userAgent)
 	if failure != nil {
 		return providers.TokenResponse{}, failure
 	}
@@ -289,7 +259,11 @@ func (c *client) token(ctx context.Context, try *attempt, params map[string]stri
 	if !c.method.Sessions { // the partner API documents neither refresh nor logout
 		got.RefreshToken, got.ServerID = providers.Secret{}, ""
 	}
-	if failure == nil && try.op == Login && c.needsRefreshToken() && got.RefreshToken.Empty() {
+	switch {
+	case !got.RefreshToken.Empty():
+	case try.op == Refresh && (failure == nil || failure.Outcome == providers.Happened):
+		got.RefreshToken = providers.NewSecret(params["refresh_token"])
+	case try.op == Login && failure == nil && c.needsRefreshToken():
 		failure = try.failed(providers.Misconfigured, providers.Happened, "the answer has no refresh_token, without which its session cannot be ended",
 			"have refresh tokens switched on for client_id at the identity server (Keycloak: Use refresh tokens)")
 	}
@@ -326,14 +300,7 @@ func (c *client) leftBehind(try *attempt, got providers.TokenResponse, failure *
 
 // attempt prepares a call.
 func (c *client) attempt(op Op, endpoint string) *attempt {
-	return &attempt{
-		op:           op,
-		endpoint:     endpoint,
-		method:       c.method,
-		rules:        c.rules,
-		clientAdvice: c.clientAdvice(),
-		tokenTTL:     c.connection.TokenTTL,
-	}
+	return &attempt{client: c, op: op, endpoint: endpoint}
 }
 
 // cannot refuses a call that Capabilities rules out.
@@ -345,15 +312,11 @@ func (c *client) cannot(op Op, message, advice string) *providers.Error {
 // attempt is what is known of a call while it is made: whom it goes to, what was sent,
 // and what its errors need.
 type attempt struct {
+	*client
 	op           Op
 	endpoint     string
-	method       Method
-	rules        []FailureRule
-	clientAdvice string
 	code         codeOrigin
-	limitMessage string        // session_limit_message
-	tokenTTL     time.Duration // of a token that does not say how long it lives
-	revokes      bool          // a logout by RFC 7009
+	limitMessage string // session_limit_message
 	echo         echo
 }
 
@@ -384,13 +347,13 @@ func (t *attempt) host() string {
 // endpointField names the config field that decides where a call goes.
 func (t *attempt) endpointField() string {
 	switch {
-	case t.op == Logout && t.method.uses("revocation_url"):
+	case t.op == Logout && uses(t.method, "revocation_url"):
 		return "revocation_url"
-	case t.op == Logout && t.method.uses("logout_url"):
+	case t.op == Logout && uses(t.method, "logout_url"):
 		return "base_url or logout_url"
 	case t.op == List, t.op == End:
 		return "base_url or realm"
-	case t.method.uses("token_url"):
+	case uses(t.method, "token_url"):
 		return "token_url"
 	default:
 		return "base_url"

@@ -148,7 +148,7 @@ func (c *client) clientAdvice() string {
 		return "check client_id and key_id, and that the server has the public key of private_key and lets the client use client_auth=private_key_jwt and this auth_method; an assertion is good for a minute, so the clocks must agree, and for token_url alone, which must be the address that the server has for itself"
 	case c.connection.ClientAuth == providers.ClientSecretBasic:
 		return "check client_id and client_secret, which were sent in the header Authorization; the server may want another client_auth than basic" + may
-	case !c.method.uses("client_auth"):
+	case !uses(c.method, "client_auth"):
 		return "check client_id and client_secret" + may
 	case c.connection.ClientSecret.Empty():
 		return "check client_id; no client_secret was sent, as for a public client" + may

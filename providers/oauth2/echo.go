@@ -72,33 +72,16 @@ func repeats(text, value string) bool {
 			return true
 		}
 	}
-	return len(value) < window && containsShort(text, value)
-}
-
-func containsShort(text, value string) bool {
-	if value == "" {
+	switch {
+	case strings.TrimSpace(value) == "" || len(value) >= window:
 		return false
-	}
-	if len(value) > short {
+	case len(value) > short || strings.ContainsFunc(value, betweenWords):
 		return strings.Contains(text, value)
 	}
-	for start := 0; ; {
-		i := strings.Index(text[start:], value)
-		if i < 0 {
-			return false
-		}
-		start += i
-		end := start + len(value)
-		if (start == 0 || !isWordByte(text[start-1])) && (end == len(text) || !isWordByte(text[end])) {
-			return true
-		}
-		start++
-	}
+	return slices.Contains(strings.FieldsFunc(text, betweenWords), value)
 }
 
-func isWordByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c >= 0x80
-}
+func betweenWords(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 
 var (
 	percent = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)

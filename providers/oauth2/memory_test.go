@@ -115,7 +115,7 @@ func TestAnAnswerTakesNoMoreThanFourTimesItsLength(t *testing.T) {
 
 func testClient(t *testing.T, transport http.RoundTripper) providers.Client {
 	t.Helper()
-	p := New(Preset{Name: "test", Logout: EndSession, Methods: []Method{{Method: providers.Method{Name: providers.Password, Sessions: true}}}}, transport)
+	p := New(Preset{Description: providers.Description{Name: "test", Methods: []providers.Method{{Name: providers.Password, Sessions: true}}}, Logout: EndSession}, transport)
 	c, err := p.Client(providers.Connection{
 		AuthMethod: providers.Password, TokenURL: "https://login.example.com/token", SessionsURL: "https://login.example.com/sessions", RequestTimeout: time.Minute,
 	})

@@ -1,6 +1,7 @@
 package oauth2
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -32,25 +33,19 @@ func (p *Provider) Normalize(a providers.Account) (providers.Account, error) {
 	if err != nil {
 		return given, err
 	}
-	for _, step := range []func() error{
-		func() error { return refuseUnused(a, method) },
-		func() error { return checkTexts(a) },
-		func() error { return p.fillEndpoints(&a, method) },
-		func() error { fillDefaults(&a, method); return nil },
-		func() error { return requireFields(a, method) },
-		func() error { return checkClientAuth(a) },
-		func() error { return checkConnection(a) },
-		func() error { return providers.CheckTokenParams(a.TokenParams) },
-		func() error { return p.Describe().CheckScopes(a.Scopes) },
-	} {
-		if err := step(); err != nil {
-			return given, err
-		}
+	if err := cmp.Or(refuseUnused(a, method), checkTexts(a), p.fillEndpoints(&a, method)); err != nil {
+		return given, err
 	}
-	if !a.TOTPSecret.Empty() {
-		if _, err := parseTOTP(a.TOTPSecret.Reveal()); err != nil {
-			return given, err
-		}
+	fillDefaults(&a, method)
+	if err := cmp.Or(
+		requireFields(a, method),
+		checkClientAuth(a),
+		checkConnection(a),
+		providers.CheckTokenParams(a.TokenParams),
+		p.Describe().CheckScopes(a.Scopes),
+		checkTOTP(a),
+	); err != nil {
+		return given, err
 	}
 	if a.Scopes, err = providers.NormalizeScopes(a.Scopes); err != nil {
 		return given, err
@@ -62,22 +57,22 @@ func refuse(field, problem string) error {
 	return &providers.FieldError{Field: field, Problem: problem}
 }
 
-func (p *Provider) chooseMethod(a *providers.Account) (Method, error) {
+func (p *Provider) chooseMethod(a *providers.Account) (providers.Method, error) {
 	if a.AuthMethod == "" {
 		a.AuthMethod = p.preset.Methods[0].Name
 	}
-	method, ok := p.preset.method(a.AuthMethod)
+	method, ok := p.preset.Method(a.AuthMethod)
 	if !ok {
 		var names []string
 		for _, m := range p.preset.Methods {
 			names = append(names, string(m.Name))
 		}
-		return Method{}, refuse("auth_method", "is not one of "+p.preset.Name+"; allowed: "+strings.Join(names, ", "))
+		return providers.Method{}, refuse("auth_method", "is not one of "+p.preset.Name+"; allowed: "+strings.Join(names, ", "))
 	}
 	return method, nil
 }
 
-func unused(field string, a providers.Account, m Method) error {
+func unused(field string, a providers.Account, m providers.Method) error {
 	names := make([]string, len(m.Fields))
 	for i, f := range m.Fields {
 		names[i] = f.Name
@@ -85,7 +80,7 @@ func unused(field string, a providers.Account, m Method) error {
 	return refuse(field, fmt.Sprintf("is not used by %s with auth_method %s; used are: %s", a.Provider, a.AuthMethod, strings.Join(names, ", ")))
 }
 
-func refuseUnused(a providers.Account, m Method) error {
+func refuseUnused(a providers.Account, m providers.Method) error {
 	for _, row := range providers.AccountFields() {
 		switch row.Name {
 		case "provider", "auth_method":
@@ -93,11 +88,11 @@ func refuseUnused(a providers.Account, m Method) error {
 		case "token_url":
 			// It may be that of a normalized account; fillEndpoints, which knows that
 			// one, has the say about it.
-			if m.logsIn() {
+			if m.Name != providers.PersonalAccessToken {
 				continue
 			}
 		}
-		if row.Given(&a) && !m.uses(row.Name) {
+		if row.Given(&a) && !uses(m, row.Name) {
 			return unused(row.Name, a, m)
 		}
 	}
@@ -105,9 +100,9 @@ func refuseUnused(a providers.Account, m Method) error {
 }
 
 // requireFields comes after the endpoints and defaults have been filled in.
-func requireFields(a providers.Account, m Method) error {
+func requireFields(a providers.Account, m providers.Method) error {
 	for _, row := range providers.AccountFields() {
-		if m.requires(row.Name) && !row.Given(&a) {
+		if f, _ := m.Field(row.Name); f.Required && !row.Given(&a) {
 			return refuse(row.Name, fmt.Sprintf("is required by %s with auth_method %s", a.Provider, a.AuthMethod))
 		}
 	}
@@ -115,20 +110,29 @@ func requireFields(a providers.Account, m Method) error {
 }
 
 // fillDefaults fills in what is not given, except the endpoints.
-func fillDefaults(a *providers.Account, m Method) {
+func fillDefaults(a *providers.Account, m providers.Method) {
 	if a.ClientID == "" {
-		a.ClientID = m.defaultOf("client_id")
+		f, _ := m.Field("client_id")
+		a.ClientID = f.Default
 	}
-	if a.ClientAuth == "" && m.uses("client_auth") {
+	if a.ClientAuth == "" && uses(m, "client_auth") {
 		a.ClientAuth = providers.ClientSecretPost
 	}
-	if a.SessionMark == nil && m.uses("session_mark") {
+	if a.SessionMark == nil && uses(m, "session_mark") {
 		mark := true
 		a.SessionMark = &mark
 	}
-	if a.RequestTimeout == 0 && m.uses("request_timeout") {
+	if a.RequestTimeout == 0 && uses(m, "request_timeout") {
 		a.RequestTimeout = defaultTimeout
 	}
+}
+
+func checkTOTP(a providers.Account) error {
+	if a.TOTPSecret.Empty() {
+		return nil
+	}
+	_, err := parseTOTP(a.TOTPSecret.Reveal())
+	return err
 }
 
 // checkClientAuth checks that the client has what its way to prove itself needs, and
@@ -166,21 +170,23 @@ func checkClientAuth(a providers.Account) error {
 
 // fillEndpoints sets base_url and realm from the environment where they are not
 // given, and makes the endpoints from them.
-func (p *Provider) fillEndpoints(a *providers.Account, m Method) error {
-	if m.uses("token_url") {
-		return p.checkEndpoints(a)
-	}
-	if !m.logsIn() { // it needs no endpoint
-		if _, known := p.preset.environment(a.Environment); a.Environment != "" && !known {
-			return p.unknownEnvironment()
-		}
+func (p *Provider) fillEndpoints(a *providers.Account, m providers.Method) error {
+	environment, known := p.preset.environment(a.Environment)
+	switch {
+	case a.Environment != "" && !known:
+		return refuse("environment", "is not one of "+p.preset.Name+"; allowed: "+p.preset.environmentNames())
+	case m.Name == providers.PersonalAccessToken: // it needs no endpoint
 		return nil
+	case uses(m, "token_url"):
+		return checkEndpoints(a)
 	}
-	tokenURL := a.TokenURL
-	if err := p.fillFromEnvironment(a); err != nil {
-		return err
-	}
-	if m.uses("realm") {
+	a.BaseURL, a.Realm = cmp.Or(a.BaseURL, environment.BaseURL), cmp.Or(a.Realm, environment.Realm)
+	switch {
+	case a.BaseURL == "" && len(p.preset.Environments) > 0:
+		return refuse("environment", "is required, or base_url in its place; allowed: "+p.preset.environmentNames())
+	case a.BaseURL == "":
+		return refuse("base_url", "is required by "+p.preset.Name)
+	case uses(m, "realm"):
 		if err := p.fillRealm(a); err != nil {
 			return err
 		}
@@ -190,44 +196,20 @@ func (p *Provider) fillEndpoints(a *providers.Account, m Method) error {
 		return err
 	}
 	a.BaseURL = strings.TrimRight(a.BaseURL, "/")
+	given := a.TokenURL
 	a.TokenURL = place(p.preset.TokenEndpoint, *a)
-	if tokenURL != "" && tokenURL != a.TokenURL {
+	if given != "" && given != a.TokenURL {
 		return unused("token_url", *a, m)
 	}
-	if m.uses("logout_url") && a.LogoutURL == "" {
+	if uses(m, "logout_url") && a.LogoutURL == "" {
 		a.LogoutURL = place(p.preset.LogoutEndpoint, *a)
 	}
-	return p.checkEndpoints(a)
+	return checkEndpoints(a)
 }
 
 // place makes an endpoint of its template.
 func place(template string, a providers.Account) string {
 	return strings.NewReplacer("{base_url}", a.BaseURL, "{realm}", a.Realm).Replace(template)
-}
-
-func (p *Provider) unknownEnvironment() error {
-	return refuse("environment", "is not one of "+p.preset.Name+"; allowed: "+p.preset.environmentNames())
-}
-
-func (p *Provider) fillFromEnvironment(a *providers.Account) error {
-	switch {
-	case a.Environment != "":
-		environment, ok := p.preset.environment(a.Environment)
-		if !ok {
-			return p.unknownEnvironment()
-		}
-		if a.BaseURL == "" {
-			a.BaseURL = environment.BaseURL
-		}
-		if a.Realm == "" {
-			a.Realm = environment.Realm
-		}
-	case a.BaseURL == "" && len(p.preset.Environments) > 0:
-		return refuse("environment", "is required, or base_url in its place; allowed: "+p.preset.environmentNames())
-	case a.BaseURL == "":
-		return refuse("base_url", "is required by "+p.preset.Name)
-	}
-	return nil
 }
 
 // fillRealm takes the realm that all environments of a provider have, and checks it.
@@ -248,7 +230,7 @@ func (p *Provider) fillRealm(a *providers.Account) error {
 	return nil
 }
 
-func (p *Provider) checkEndpoints(a *providers.Account) error {
+func checkEndpoints(a *providers.Account) error {
 	for _, e := range []struct {
 		field string
 		url   *string

@@ -32,7 +32,7 @@ func TestAProxyThatRefusesIsNamed(t *testing.T) {
 	transport := newTransport(providers.Connection{})
 	assert.NotNil(t, transport.Proxy, "the environment's proxy")
 	transport.Proxy = http.ProxyURL(address)
-	preset := Preset{Name: "test", TokenEndpoint: "{token_url}", Methods: []Method{{Method: providers.Method{
+	preset := Preset{Description: providers.Description{Name: "test", TokenEndpoint: "{token_url}", Methods: []providers.Method{{
 		Name: providers.Password, Sessions: true,
 		Fields: []providers.Field{{Name: "token_url"}, {Name: "client_id"}, {Name: "username"}, {Name: "password"}, {Name: "request_timeout"}},
 	}}}}

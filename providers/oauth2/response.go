@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -203,20 +204,13 @@ func scopesOf(value json.RawMessage) string {
 	return strings.Join(valid, " ")
 }
 
+var serverID = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,128}$`)
+
 // validServerID returns the id of a session if it can stand in a path as it is
 // (RFC 3986 section 2.3), else nothing. Keycloak's are UUIDs or base64url.
 func validServerID(id string) string {
-	const maxServerID = 128
-	if len(id) > maxServerID || strings.Trim(id, ".") == "" {
+	if strings.Trim(id, ".") == "" || !serverID.MatchString(id) {
 		return ""
-	}
-	for _, c := range []byte(id) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case strings.IndexByte("-._~", c) >= 0:
-		default:
-			return ""
-		}
 	}
 	return id
 }

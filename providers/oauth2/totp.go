@@ -34,7 +34,7 @@ const (
 // code returns the one-time code that a login sends.
 func (u *upstream) code(r providers.LoginRequest) (providers.Secret, codeOrigin, error) {
 	switch {
-	case !r.OTP.Empty() && !u.method.OneTimeCode:
+	case !r.OTP.Empty() && !uses(u.method, "totp_secret"):
 		return providers.Secret{}, noCode, &providers.FieldError{Field: "otp", Problem: fmt.Sprintf(
 			"is not used by %s with auth_method %s; leave it out", u.account.Provider, u.method.Name)}
 	case !r.OTP.Empty():

@@ -12,34 +12,29 @@ import (
 // /auth prefix has it in its base_url.
 func Keycloak() oauth2.Preset {
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Name:                "keycloak",
-		Summary:             "Any Keycloak realm.",
-		TokenEndpoint:       "{base_url}/realms/{realm}/protocol/openid-connect/token",
-		LogoutEndpoint:      "{base_url}/realms/{realm}/protocol/openid-connect/logout",
-		Logout:              oauth2.EndSession,
-		LoginPause:          keycloakLoginPause,
-		AccountEndpoint:     "{base_url}/realms/{realm}/account/sessions",
-		UserNamesIgnoreCase: true,
-		Failures:            keycloakFailures(),
-		Methods: []oauth2.Method{{
-			Method: providers.Method{
+		Description: providers.Description{
+			Name:                "keycloak",
+			Summary:             "Any Keycloak realm.",
+			TokenEndpoint:       "{base_url}/realms/{realm}/protocol/openid-connect/token",
+			LogoutEndpoint:      "{base_url}/realms/{realm}/protocol/openid-connect/logout",
+			AccountEndpoint:     "{base_url}/realms/{realm}/account/sessions",
+			UserNamesIgnoreCase: true,
+			Methods: []providers.Method{{
 				Name:     providers.Password,
 				Mode:     providers.Dedicated,
 				Sessions: true,
 				Fields: fields([]string{"base_url", "realm", "client_id", "username", "password"},
 					[]string{"logout_url", "totp_secret", "session_limit_message"}, anyClient(), login()),
-			},
-			OneTimeCode: true,
-			Headers:     []oauth2.Header{bearer()},
-		}, {
-			Method: providers.Method{
+			}, {
 				Name:     providers.ClientCredentials,
 				Mode:     providers.Shared,
 				Sessions: true, // some servers open one
 				Fields:   fields([]string{"base_url", "realm", "client_id"}, []string{"logout_url"}, anyClient(), login()),
-			},
-			Headers: []oauth2.Header{bearer()},
-		}},
+			}},
+		},
+		Logout:     oauth2.EndSession,
+		LoginPause: keycloakLoginPause,
+		Failures:   keycloakFailures(),
 	}
 }
 

@@ -9,28 +9,24 @@ import (
 // token revocation (RFC 7009), else they end by their age.
 func OAuth2() oauth2.Preset {
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Name:           "oauth2",
-		Summary:        "Any OAuth 2.0 server.",
-		TokenEndpoint:  "{token_url}",
-		LogoutEndpoint: "{revocation_url}",
-		Logout:         oauth2.Revocation,
-		Methods: []oauth2.Method{{
-			Method: providers.Method{
+		Description: providers.Description{
+			Name:           "oauth2",
+			Summary:        "Any OAuth 2.0 server.",
+			TokenEndpoint:  "{token_url}",
+			LogoutEndpoint: "{revocation_url}",
+			Methods: []providers.Method{{
 				Name:     providers.Password,
 				Mode:     providers.Dedicated,
 				Sessions: true,
 				Fields: fields([]string{"token_url", "client_id", "username", "password"},
 					[]string{"revocation_url", "session_limit_message"}, anyClient(), login()),
-			},
-			Headers: []oauth2.Header{bearer()},
-		}, {
-			Method: providers.Method{
+			}, {
 				Name:     providers.ClientCredentials,
 				Mode:     providers.Shared,
 				Sessions: true, // some servers open one
 				Fields:   fields([]string{"token_url", "client_id"}, []string{"revocation_url"}, anyClient(), login()),
-			},
-			Headers: []oauth2.Header{bearer()},
-		}},
+			}},
+		},
+		Logout: oauth2.Revocation,
 	}
 }

@@ -15,27 +15,21 @@ import (
 func OCP() oauth2.Preset {
 	const clientAdvice = "check client_id, and leave it out for OCP's own public client `ocp`"
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Name:    "ocp",
-		Summary: "OCP: user and one-time code, tokens of 300 seconds, five sessions per account; or a personal access token.",
-		Environments: []providers.Environment{
-			{Name: "eu1", BaseURL: "https://eu1-m.ocp.ai", Realm: "master"},
-			{Name: "us1", BaseURL: "https://us1-m.ocp.ai", Realm: "master"},
-			{Name: "us2", BaseURL: "https://auth.us2-m.ocp.ai", Realm: "master"},
-			{Name: "ca1", BaseURL: "https://pub.ca1.ocp.ai", Realm: "ocp"},
-			{Name: "frankfurt", BaseURL: "https://pub.frankfurt.ocp.ai", Realm: "ocp"},
-		},
-		TokenEndpoint:       "{base_url}/auth/realms/{realm}/protocol/openid-connect/token",
-		LogoutEndpoint:      "{base_url}/auth/realms/{realm}/protocol/openid-connect/logout",
-		Logout:              oauth2.EndSession,
-		LoginPause:          keycloakLoginPause,
-		AccountEndpoint:     "{base_url}/auth/realms/{realm}/account/sessions",
-		UserNamesIgnoreCase: true,
-		Failures: append(keycloakFailures(),
-			oauth2.FailureRule{Code: "invalid_client", Kind: providers.BadCredentials, Advice: clientAdvice},
-			oauth2.FailureRule{Code: "unauthorized_client", Kind: providers.BadCredentials, Advice: clientAdvice},
-		),
-		Methods: []oauth2.Method{{
-			Method: providers.Method{
+		Description: providers.Description{
+			Name:    "ocp",
+			Summary: "OCP: user and one-time code, tokens of 300 seconds, five sessions per account; or a personal access token.",
+			Environments: []providers.Environment{
+				{Name: "eu1", BaseURL: "https://eu1-m.ocp.ai", Realm: "master"},
+				{Name: "us1", BaseURL: "https://us1-m.ocp.ai", Realm: "master"},
+				{Name: "us2", BaseURL: "https://auth.us2-m.ocp.ai", Realm: "master"},
+				{Name: "ca1", BaseURL: "https://pub.ca1.ocp.ai", Realm: "ocp"},
+				{Name: "frankfurt", BaseURL: "https://pub.frankfurt.ocp.ai", Realm: "ocp"},
+			},
+			TokenEndpoint:       "{base_url}/auth/realms/{realm}/protocol/openid-connect/token",
+			LogoutEndpoint:      "{base_url}/auth/realms/{realm}/protocol/openid-connect/logout",
+			AccountEndpoint:     "{base_url}/auth/realms/{realm}/account/sessions",
+			UserNamesIgnoreCase: true,
+			Methods: []providers.Method{{
 				Name:        providers.Password,
 				Mode:        providers.Shared,
 				MaxSessions: 5,
@@ -43,20 +37,24 @@ func OCP() oauth2.Preset {
 				Fields: withDefault(fields([]string{"username", "password"}, environments(),
 					[]string{"logout_url", "client_id", "totp_secret", "session_limit_message"}, login()), "client_id", "ocp"),
 				DeactivatedAfter: 90 * 24 * time.Hour,
-			},
-			OneTimeCode: true,
-			Headers:     []oauth2.Header{bearer()},
-		}, {
-			Method: providers.Method{
+			}, {
 				Name:     providers.PersonalAccessToken,
 				Mode:     providers.Shared,
 				Services: []string{"Metrics-API", "Exports-API", "miniApps spring-API", "Testing Studio", "Orchestrator", "NLU", "Environments Manager"},
 				Fields:   fields([]string{"personal_access_token"}, []string{"environment", "expires_at"}),
-			},
-			Headers: []oauth2.Header{{
-				Name:  "X-OCP-PERSONAL-ACCESS-TOKEN",
-				Value: func(a providers.Account, _ providers.TokenResponse) string { return a.PersonalAccessToken.Reveal() },
 			}},
-		}},
+		},
+		Logout:     oauth2.EndSession,
+		LoginPause: keycloakLoginPause,
+		Failures: append(keycloakFailures(),
+			oauth2.FailureRule{Code: "invalid_client", Kind: providers.BadCredentials, Advice: clientAdvice},
+			oauth2.FailureRule{Code: "unauthorized_client", Kind: providers.BadCredentials, Advice: clientAdvice},
+		),
+		Headers: func(a providers.Account, t providers.TokenResponse) map[string]string {
+			if a.AuthMethod == providers.PersonalAccessToken {
+				return map[string]string{"X-OCP-PERSONAL-ACCESS-TOKEN": a.PersonalAccessToken.Reveal()}
+			}
+			return oauth2.Bearer(a, t)
+		},
 	}
 }

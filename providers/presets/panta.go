@@ -9,30 +9,31 @@ import (
 // no one-time codes, so there are none.
 func Panta() oauth2.Preset {
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Name:    "panta",
-		Summary: "The Panta platform: user and client, tokens of 300 seconds.",
-		Environments: []providers.Environment{
-			{Name: "dmo", BaseURL: "https://login.dmo.app.pantaindex.com", Realm: "panta-technology"},
-		},
-		TokenEndpoint:       "{base_url}/realms/{realm}/protocol/openid-connect/token",
-		LogoutEndpoint:      "{base_url}/realms/{realm}/protocol/openid-connect/logout",
-		Logout:              oauth2.EndSession,
-		LoginPause:          keycloakLoginPause,
-		AccountEndpoint:     "{base_url}/realms/{realm}/account/sessions",
-		UserNamesIgnoreCase: true,
-		Failures:            keycloakFailures(),
-		Methods: []oauth2.Method{{
-			Method: providers.Method{
+		Description: providers.Description{
+			Name:    "panta",
+			Summary: "The Panta platform: user and client, tokens of 300 seconds.",
+			Environments: []providers.Environment{
+				{Name: "dmo", BaseURL: "https://login.dmo.app.pantaindex.com", Realm: "panta-technology"},
+			},
+			TokenEndpoint:       "{base_url}/realms/{realm}/protocol/openid-connect/token",
+			LogoutEndpoint:      "{base_url}/realms/{realm}/protocol/openid-connect/logout",
+			AccountEndpoint:     "{base_url}/realms/{realm}/account/sessions",
+			UserNamesIgnoreCase: true,
+			Methods: []providers.Method{{
 				Name:     providers.Password,
 				Mode:     providers.Dedicated,
 				Sessions: true,
 				Fields: fields([]string{"client_id", "client_secret", "username", "password", "tenant_id"},
 					environments(), []string{"logout_url", "session_limit_message"}, login()),
-			},
-			Headers: []oauth2.Header{bearer(), {
-				Name:  "X-CLIENT-ID",
-				Value: func(a providers.Account, _ providers.TokenResponse) string { return a.TenantID },
 			}},
-		}},
+		},
+		Logout:     oauth2.EndSession,
+		LoginPause: keycloakLoginPause,
+		Failures:   keycloakFailures(),
+		Headers: func(a providers.Account, t providers.TokenResponse) map[string]string {
+			headers := oauth2.Bearer(a, t)
+			headers["X-CLIENT-ID"] = a.TenantID
+			return headers
+		},
 	}
 }

@@ -11,19 +11,18 @@ import (
 // credentials in JSON, a token of an hour, neither refresh nor logout.
 func Partner() oauth2.Preset {
 	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Name:          "partner",
-		Summary:       "The partner API: client credentials, tokens of 3600 seconds.",
-		TokenEndpoint: "{base_url}/api/oauth/token",
-		Failures:      passportFailures(),
-		Methods: []oauth2.Method{{
-			Method: providers.Method{
+		Description: providers.Description{
+			Name:          "partner",
+			Summary:       "The partner API: client credentials, tokens of 3600 seconds.",
+			TokenEndpoint: "{base_url}/api/oauth/token",
+			Methods: []providers.Method{{
 				Name:   providers.ClientCredentials,
 				Mode:   providers.Shared,
 				Fields: fields([]string{"base_url", "client_id", "client_secret"}, login()),
-			},
-			Encoding: oauth2.JSON,
-			Headers:  []oauth2.Header{bearer()},
-		}},
+			}},
+		},
+		Failures: passportFailures(),
+		Encoding: oauth2.JSON,
 	}
 }
 

@@ -27,10 +27,3 @@ func Lookup(name string) (providers.Provider, bool) {
 	}
 	return nil, false
 }
-
-// bearer is RFC 6750 section 2.1.
-func bearer() oauth2.Header {
-	return oauth2.Header{Name: "Authorization", Value: func(_ providers.Account, t providers.TokenResponse) string {
-		return t.TokenType + " " + t.AccessToken.Reveal()
-	}}
-}
