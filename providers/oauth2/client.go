@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
@@ -234,16 +235,7 @@ func (c *client) Logout(ctx context.Context, t providers.SessionTokens) error {
 	if failure != nil {
 		return failure
 	}
-	return asError(a, try.loggedOut(a))
-}
-
-// asError notes the server's clock in the failure that an answer was.
-func asError(a answer, failure *providers.Error) error {
-	if failure == nil {
-		return nil
-	}
-	failure.ServerTime = a.date()
-	return failure
+	return try.loggedOut(a)
 }
 
 // token makes a call to the token endpoint and reads its answer.
@@ -253,8 +245,8 @@ func (c *client) token(ctx context.Context, try *attempt, params map[string]stri
 		return providers.TokenResponse{}, failure
 	}
 	got, failure := try.tokens(a)
-	if date := a.date(); !date.IsZero() {
-		got.ServerTime = date
+	if !try.serverTime.IsZero() {
+		got.ServerTime = try.serverTime
 	}
 	if !c.method.Sessions { // the partner API documents neither refresh nor logout
 		got.RefreshToken, got.ServerID = providers.Secret{}, ""
@@ -268,7 +260,6 @@ func (c *client) token(ctx context.Context, try *attempt, params map[string]stri
 			"have refresh tokens switched on for client_id at the identity server (Keycloak: Use refresh tokens)")
 	}
 	if failure != nil {
-		failure.ServerTime = got.ServerTime
 		return c.leftBehind(try, got, failure), failure
 	}
 	if got.Scope == "" {
@@ -318,17 +309,19 @@ type attempt struct {
 	code         codeOrigin
 	limitMessage string // session_limit_message
 	echo         echo
+	serverTime   time.Time // of the answer; zero where it does not say
 }
 
 // failed makes the error of a call.
 func (t *attempt) failed(kind providers.Kind, outcome providers.Outcome, message, advice string) *providers.Error {
 	return &providers.Error{
-		Kind:    kind,
-		Outcome: outcome,
-		Op:      string(t.op),
-		Host:    t.host(),
-		Message: printable(message, maxMessage),
-		Advice:  advice,
+		Kind:       kind,
+		Outcome:    outcome,
+		ServerTime: t.serverTime,
+		Op:         string(t.op),
+		Host:       t.host(),
+		Message:    printable(message, maxMessage),
+		Advice:     advice,
 	}
 }
 

@@ -86,10 +86,7 @@ func (c *client) post(ctx context.Context, try *attempt, params map[string]strin
 	if err := c.authenticate(params, header); err != nil {
 		return answer{}, try.cannotBeMade()
 	}
-	text, contentType, err := encode(params, e)
-	if err != nil {
-		return answer{}, try.cannotBeMade()
-	}
+	text, contentType := encode(params, e)
 	header.Set("Content-Type", contentType)
 	try.echo.add(c.connection.ClientID, c.connection.ClientSecret.Reveal())
 	for name, value := range params {
@@ -132,6 +129,7 @@ func (c *client) send(ctx context.Context, try *attempt, method, text string, he
 	if a.cut != nil && ctx.Err() != nil {
 		a.cut = ctx.Err()
 	}
+	try.serverTime = a.date()
 	return a, nil
 }
 
@@ -223,14 +221,10 @@ func refusedHandshake(err error) string {
 func (t *attempt) noConnection(ctx context.Context, err error) (message, advice string) {
 	const reach = "check that the host is up and reached from here, and the proxy variables (HTTPS_PROXY, NO_PROXY)"
 	var (
-		proxy     proxyError
-		authority x509.UnknownAuthorityError
-		hostname  x509.HostnameError
-		verify    *tls.CertificateVerificationError
-		plain     tls.RecordHeaderError
-		dns       *net.DNSError
-		network   *net.OpError
-		timed     net.Error
+		proxy   proxyError
+		verify  *tls.CertificateVerificationError
+		network *net.OpError
+		timed   net.Error
 	)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -241,15 +235,15 @@ func (t *attempt) noConnection(ctx context.Context, err error) (message, advice 
 		return proxy.Error(), "have the host allowed at the proxy, or correct HTTPS_PROXY and NO_PROXY in this plugin's environment"
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.As(err, &timed) && timed.Timeout():
 		return "no connection within the time allowed", reach
-	case errors.As(err, &authority):
+	case is[x509.UnknownAuthorityError](err):
 		return "the server's certificate is signed by an authority that is not trusted here", "set ca_cert to the PEM certificate of that authority"
-	case errors.As(err, &hostname):
+	case is[x509.HostnameError](err):
 		return "the server's certificate is for another name", "set tls_server_name to the name in the certificate, or correct " + t.endpointField()
 	case errors.As(err, &verify):
 		return "the server's certificate is not valid: " + verify.Err.Error(), "have the certificate renewed, or correct ca_cert"
-	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
+	case is[tls.RecordHeaderError](err), errors.Is(err, http.ErrSchemeMismatch):
 		return "the server does not speak TLS", "correct the scheme or the port in " + t.endpointField()
-	case errors.As(err, &dns):
+	case is[*net.DNSError](err):
 		return "the host name is not known", "correct " + t.endpointField() + ", or the name servers of this machine"
 	case refusedHandshake(err) != "":
 		return "the server refused the TLS connection: " + refusedHandshake(err),
@@ -259,6 +253,11 @@ func (t *attempt) noConnection(ctx context.Context, err error) (message, advice 
 	default:
 		return "no connection", reach
 	}
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // silence says how a call ended whose request had gone out.

@@ -22,8 +22,7 @@ func (c *client) ListSessions(ctx context.Context, accessToken providers.Secret)
 	if failure != nil {
 		return nil, failure
 	}
-	list, failure := try.sessions(a)
-	return list, asError(a, failure)
+	return try.sessions(a)
 }
 
 // EndSession implements providers.Client.
@@ -41,7 +40,7 @@ func (c *client) EndSession(ctx context.Context, accessToken providers.Secret, s
 	if failure != nil {
 		return failure
 	}
-	return asError(a, try.loggedOut(a))
+	return try.loggedOut(a)
 }
 
 // sendAs sends a request without a body, with the token (RFC 6750 section 2.1).
@@ -74,7 +73,7 @@ func listerRules() []FailureRule {
 }
 
 // sessions reads the answer to a list of sessions.
-func (t *attempt) sessions(a answer) ([]providers.ServerSession, *providers.Error) {
+func (t *attempt) sessions(a answer) ([]providers.ServerSession, error) {
 	switch {
 	case a.status/100 != 2:
 		return nil, t.refused(a)

@@ -28,16 +28,16 @@ func newRequest(ctx context.Context, method, endpoint, text string, header http.
 	return r, b, nil
 }
 
-func encode(params map[string]string, e Encoding) (text, contentType string, err error) {
+func encode(params map[string]string, e Encoding) (text, contentType string) {
 	if e == JSON {
-		b, err := json.Marshal(params)
-		return string(b), "application/json", err
+		b, _ := json.Marshal(params) // strings always can
+		return string(b), "application/json"
 	}
 	form := make(url.Values, len(params))
 	for name, value := range params {
 		form.Set(name, value)
 	}
-	return form.Encode(), "application/x-www-form-urlencoded", nil
+	return form.Encode(), "application/x-www-form-urlencoded"
 }
 
 // body is a request's body that knows how much of it the transport has taken.
