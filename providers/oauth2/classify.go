@@ -76,7 +76,7 @@ func (t *attempt) tokens(a answer) (providers.TokenResponse, *providers.Error) {
 // loggedOut reads the answer to a logout, or to the end of a session by its id;
 // nil: the session is ended.
 func (t *attempt) loggedOut(a answer) error {
-	revokes := t.op == Logout && t.preset.Logout == Revocation
+	revokes := t.op == Logout && t.connection.RevocationURL != ""
 	switch {
 	case t.op == End && a.status == http.StatusNotFound:
 		return nil

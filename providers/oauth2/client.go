@@ -10,6 +10,7 @@
 package oauth2
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -131,10 +132,10 @@ func (c *client) Capabilities() providers.Capabilities {
 	can := providers.Capabilities{
 		Sessions:      c.method.Sessions,
 		Logout:        c.method.Sessions && c.logoutURL() != "",
+		RevokesAccess: c.method.Sessions && c.connection.RevocationURL != "",
 		ListsSessions: c.connection.SessionsURL != "",
 		OneTimeCode:   uses(c.method, "totp_secret"),
 	}
-	can.RevokesAccess = can.Logout && c.preset.Logout == Revocation
 	if c.method.Name == providers.Password {
 		can.LoginPause = c.preset.LoginPause
 	}
@@ -151,12 +152,10 @@ func (u *upstream) Capabilities() providers.Capabilities {
 	return can
 }
 
-// logoutURL is where sessions are ended; empty: they cannot be.
+// logoutURL is where sessions are ended, by Keycloak's way or by RFC 7009: no preset
+// has both; empty: they cannot be.
 func (c *client) logoutURL() string {
-	if c.preset.Logout == Revocation {
-		return c.connection.RevocationURL
-	}
-	return c.connection.LogoutURL
+	return cmp.Or(c.connection.LogoutURL, c.connection.RevocationURL)
 }
 
 // Login implements providers.Upstream by the password grant (RFC 6749 section
@@ -221,7 +220,7 @@ func (c *client) Logout(ctx context.Context, t providers.SessionTokens) error {
 	switch {
 	case !can.Logout:
 		return c.cannot(Logout, "this account's sessions cannot be ended", "let the session end by its age")
-	case c.preset.Logout == EndSession && !t.Refresh.Empty():
+	case c.connection.LogoutURL != "" && !t.Refresh.Empty():
 		params["refresh_token"] = t.Refresh.Reveal()
 	case can.RevokesAccess && !t.Refresh.Empty():
 		params["token"], params["token_type_hint"] = t.Refresh.Reveal(), "refresh_token"
@@ -231,7 +230,7 @@ func (c *client) Logout(ctx context.Context, t providers.SessionTokens) error {
 		return c.cannot(Logout, "the server gave this session no token with which it could be ended", "let the session end by its age")
 	}
 	try := c.attempt(Logout, c.logoutURL())
-	a, failure := c.post(ctx, try, params, Form, defaultUserAgent)
+	a, failure := c.post(ctx, try, params, false, defaultUserAgent)
 	if failure != nil {
 		return failure
 	}
@@ -240,7 +239,7 @@ func (c *client) Logout(ctx context.Context, t providers.SessionTokens) error {
 
 // token makes a call to the token endpoint and reads its answer.
 func (c *client) token(ctx context.Context, try *attempt, params map[string]string, userAgent string) (providers.TokenResponse, error) {
-	a, failure := c.post(ctx, try, params, c.preset.Encoding, userAgent)
+	a, failure := c.post(ctx, try, params, c.preset.JSON, userAgent)
 	if failure != nil {
 		return providers.TokenResponse{}, failure
 	}
@@ -271,7 +270,7 @@ func (c *client) token(ctx context.Context, try *attempt, params map[string]stri
 // needsRefreshToken: a password login at a Keycloak opens a session that only its
 // refresh token surely ends. Client credentials open one where they come with one.
 func (c *client) needsRefreshToken() bool {
-	return c.preset.Logout == EndSession && c.method.Name == providers.Password
+	return c.connection.LogoutURL != "" && c.method.Name == providers.Password
 }
 
 // leftBehind returns the tokens that a failed call left at the server and that can end

@@ -81,12 +81,12 @@ func (a answer) date() time.Time {
 }
 
 // post sends the parameters to the endpoint of the attempt, with what proves the client.
-func (c *client) post(ctx context.Context, try *attempt, params map[string]string, e Encoding, userAgent string) (answer, *providers.Error) {
+func (c *client) post(ctx context.Context, try *attempt, params map[string]string, asJSON bool, userAgent string) (answer, *providers.Error) {
 	header := http.Header{"User-Agent": {userAgent}}
 	if err := c.authenticate(params, header); err != nil {
 		return answer{}, try.cannotBeMade()
 	}
-	text, contentType := encode(params, e)
+	text, contentType := encode(params, asJSON)
 	header.Set("Content-Type", contentType)
 	try.echo.add(c.connection.ClientID, c.connection.ClientSecret.Reveal())
 	for name, value := range params {
@@ -124,7 +124,7 @@ func (c *client) send(ctx context.Context, try *attempt, method, text string, he
 	if try.op == List && a.status == http.StatusOK {
 		a.list, a.cut = decodeSessions(&capped{response.Body, maxList})
 	} else {
-		a.body, a.cut = readAll(&capped{response.Body, maxAnswer}, response.ContentLength)
+		a.body, a.cut = io.ReadAll(&capped{response.Body, maxAnswer})
 	}
 	if a.cut != nil && ctx.Err() != nil {
 		a.cut = ctx.Err()
@@ -150,28 +150,6 @@ func (c *capped) Read(p []byte) (int, error) {
 	}
 	c.left -= n
 	return n, err
-}
-
-// readAll reads to the end. Where the length is known it takes no more memory than that.
-func readAll(from io.Reader, length int64) ([]byte, error) {
-	const first = 512
-	body := make([]byte, 0, first)
-	if 0 < length && length <= maxAnswer {
-		body = make([]byte, 0, length+1) // the last one for the end
-	}
-	for {
-		n, err := from.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		if errors.Is(err, io.EOF) {
-			return body, nil
-		}
-		if err != nil {
-			return body, err
-		}
-		if len(body) == cap(body) {
-			body = append(make([]byte, 0, 2*cap(body)), body...)
-		}
-	}
 }
 
 func (t *attempt) cannotBeMade() *providers.Error {

@@ -17,8 +17,9 @@ type Preset struct {
 	// with the field totp_secret sends one-time codes as the parameter `otp`.
 	providers.Description
 
-	Encoding Encoding
-	Logout   LogoutStyle
+	// JSON: parameters go to the token endpoint as a JSON object of strings, as Laravel
+	// Passport takes it, not as a form.
+	JSON bool
 	// LoginPause is that of the accounts' Capabilities.
 	LoginPause time.Duration
 	// Headers are what an application sends with the token; nil: Bearer.
@@ -31,28 +32,6 @@ type Preset struct {
 func Bearer(_ providers.Account, t providers.TokenResponse) map[string]string {
 	return map[string]string{"Authorization": t.TokenType + " " + t.AccessToken.Reveal()}
 }
-
-// Encoding is how the parameters of a request to the token endpoint are written.
-type Encoding int
-
-const (
-	// Form is application/x-www-form-urlencoded, as RFC 6749 has it.
-	Form Encoding = iota
-	// JSON is an object of strings, as Laravel Passport takes it.
-	JSON
-)
-
-// LogoutStyle is how a session is ended.
-type LogoutStyle int
-
-const (
-	// NoLogout is for a server that cannot end a session.
-	NoLogout LogoutStyle = iota
-	// EndSession is Keycloak's logout endpoint, which takes a refresh token.
-	EndSession
-	// Revocation is RFC 7009.
-	Revocation
-)
 
 func (p Preset) environment(name string) (providers.Environment, bool) {
 	i := slices.IndexFunc(p.Environments, func(e providers.Environment) bool { return e.Name == name })

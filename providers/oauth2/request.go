@@ -28,8 +28,8 @@ func newRequest(ctx context.Context, method, endpoint, text string, header http.
 	return r, b, nil
 }
 
-func encode(params map[string]string, e Encoding) (text, contentType string) {
-	if e == JSON {
+func encode(params map[string]string, asJSON bool) (text, contentType string) {
+	if asJSON {
 		b, _ := json.Marshal(params) // strings always can
 		return string(b), "application/json"
 	}

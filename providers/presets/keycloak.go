@@ -32,7 +32,6 @@ func Keycloak() oauth2.Preset {
 				Fields:   fields([]string{"base_url", "realm", "client_id"}, []string{"logout_url"}, anyClient(), login()),
 			}},
 		},
-		Logout:     oauth2.EndSession,
 		LoginPause: keycloakLoginPause,
 		Failures:   keycloakFailures(),
 	}

@@ -27,6 +27,5 @@ func OAuth2() oauth2.Preset {
 				Fields:   fields([]string{"token_url", "client_id"}, []string{"revocation_url"}, anyClient(), login()),
 			}},
 		},
-		Logout: oauth2.Revocation,
 	}
 }

@@ -44,7 +44,6 @@ func OCP() oauth2.Preset {
 				Fields:   fields([]string{"personal_access_token"}, []string{"environment", "expires_at"}),
 			}},
 		},
-		Logout:     oauth2.EndSession,
 		LoginPause: keycloakLoginPause,
 		Failures: append(keycloakFailures(),
 			oauth2.FailureRule{Code: "invalid_client", Kind: providers.BadCredentials, Advice: clientAdvice},

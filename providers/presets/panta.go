@@ -27,7 +27,6 @@ func Panta() oauth2.Preset {
 					environments(), []string{"logout_url", "session_limit_message"}, login()),
 			}},
 		},
-		Logout:     oauth2.EndSession,
 		LoginPause: keycloakLoginPause,
 		Failures:   keycloakFailures(),
 		Headers: func(a providers.Account, t providers.TokenResponse) map[string]string {

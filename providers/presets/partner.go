@@ -22,7 +22,7 @@ func Partner() oauth2.Preset {
 			}},
 		},
 		Failures: passportFailures(),
-		Encoding: oauth2.JSON,
+		JSON:     true,
 	}
 }
 
