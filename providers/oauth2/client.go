@@ -12,10 +12,8 @@ package oauth2
 import (
 	"cmp"
 	"context"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -178,11 +176,11 @@ func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (provide
 	if len(r.Params) > 0 {
 		further = r.Params
 	}
-	params := maps.Clone(further)
-	if params == nil {
-		params = map[string]string{}
+	params := map[string]string{}
+	for name, value := range further {
+		params[name] = value
+		try.echo.addWords(name, value)
 	}
-	try.echo.add(slices.Collect(maps.Keys(further))...)
 	params["grant_type"] = string(u.method.Name) // they have the grants' names
 	if u.method.Name == providers.Password {
 		params["username"] = u.account.Username
@@ -191,6 +189,7 @@ func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (provide
 	if len(scopes) == 0 {
 		scopes = u.account.Scopes
 	}
+	try.echo.addWords(scopes...)
 	if len(scopes) > 0 {
 		params["scope"] = strings.Join(scopes, " ")
 	}

@@ -25,6 +25,15 @@ type echo struct{ sent []string }
 // add notes values that were sent.
 func (e *echo) add(values ...string) { e.sent = append(e.sent, values...) }
 
+// addWords notes values that a config can choose freely, and their words: a server may
+// repeat one alone. (Those of a name, such as batch-client-1, are any server's.)
+func (e *echo) addWords(values ...string) {
+	for _, value := range values {
+		e.add(value)
+		e.add(strings.FieldsFunc(value, betweenWords)...)
+	}
+}
+
 // addURL notes what a config may put into an endpoint; the parts that endpoints
 // usually have occur in the messages of any server.
 func (e *echo) addURL(endpoint string) {
@@ -35,12 +44,12 @@ func (e *echo) addURL(endpoint string) {
 	usual := []string{"auth", "oauth", "oauth2", "realms", "protocol", "openid-connect", "connect", "token", "logout", "revoke", "account", "sessions"}
 	for part := range strings.SplitSeq(u.Path, "/") {
 		if !slices.Contains(usual, part) {
-			e.add(part)
+			e.addWords(part)
 		}
 	}
 	for name, values := range u.Query() {
-		e.add(name)
-		e.add(values...)
+		e.addWords(name)
+		e.addWords(values...)
 	}
 }
 

@@ -92,7 +92,6 @@ func (c *client) post(ctx context.Context, try *attempt, params map[string]strin
 	for name, value := range params {
 		if !slices.Contains(constants(), name) {
 			try.echo.add(value)
-			try.echo.add(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" ,;", r) })...)
 		}
 	}
 	return c.send(ctx, try, http.MethodPost, text, header)
