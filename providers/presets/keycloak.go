@@ -11,8 +11,8 @@ import (
 // Keycloak is any realm of any Keycloak server. A server of the days of the
 // /auth prefix has it in its base_url.
 func Keycloak() oauth2.Preset {
-	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Description: providers.Description{
+	return oauth2.Preset{
+		Description: providers.Description{ //nolint:gosec // names of fields and endpoints, no credentials
 			Name:                "keycloak",
 			Summary:             "Any Keycloak realm.",
 			TokenEndpoint:       "{base_url}/realms/{realm}/protocol/openid-connect/token",

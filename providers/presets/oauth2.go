@@ -8,8 +8,8 @@ import (
 // OAuth2 is any server of RFC 6749. Its sessions can be ended where it has
 // token revocation (RFC 7009), else they end by their age.
 func OAuth2() oauth2.Preset {
-	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Description: providers.Description{
+	return oauth2.Preset{
+		Description: providers.Description{ //nolint:gosec // names of fields and endpoints, no credentials
 			Name:           "oauth2",
 			Summary:        "Any OAuth 2.0 server.",
 			TokenEndpoint:  "{token_url}",

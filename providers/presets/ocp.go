@@ -14,8 +14,8 @@ import (
 // environments is taken to be in their own realm.
 func OCP() oauth2.Preset {
 	const clientAdvice = "check client_id, and leave it out for OCP's own public client `ocp`"
-	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Description: providers.Description{
+	return oauth2.Preset{
+		Description: providers.Description{ //nolint:gosec // names of fields and endpoints, no credentials
 			Name:    "ocp",
 			Summary: "OCP: user and one-time code, tokens of 300 seconds, five sessions per account; or a personal access token.",
 			Environments: []providers.Environment{

@@ -8,8 +8,8 @@ import (
 // Panta is the API of Panta, as its page "Authentication" has it. It documents
 // no one-time codes, so there are none.
 func Panta() oauth2.Preset {
-	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Description: providers.Description{
+	return oauth2.Preset{
+		Description: providers.Description{ //nolint:gosec // names of fields and endpoints, no credentials
 			Name:    "panta",
 			Summary: "The Panta platform: user and client, tokens of 300 seconds.",
 			Environments: []providers.Environment{

@@ -10,8 +10,8 @@ import (
 // Partner is the partner API, as its page "Authentication" has it: client
 // credentials in JSON, a token of an hour, neither refresh nor logout.
 func Partner() oauth2.Preset {
-	return oauth2.Preset{ //nolint:gosec // names of fields and endpoints, no credentials
-		Description: providers.Description{
+	return oauth2.Preset{
+		Description: providers.Description{ //nolint:gosec // names of fields and endpoints, no credentials
 			Name:          "partner",
 			Summary:       "The partner API: client credentials, tokens of 3600 seconds.",
 			TokenEndpoint: "{base_url}/api/oauth/token",
