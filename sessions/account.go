@@ -221,9 +221,6 @@ func (a *account) nameFor(config string) {
 
 // putInForce has the next logins use other settings.
 func (a *account) putInForce(s Settings) {
-	if s.Limits.Retired {
-		s.Upstream = nil
-	}
 	a.config, a.inForce = s.Config, ""
 	if s.Upstream != nil {
 		a.inForce = a.connectionTo(s.Upstream)

@@ -152,9 +152,6 @@ type Limits struct {
 	DeactivatedAfter time.Duration
 	// NoMark: logins do not carry rule 11's mark.
 	NoMark bool
-	// Retired: no config names the account any more (or none yet). Nothing logs
-	// in; what is in the ledger is closed.
-	Retired bool
 }
 
 // Past is what is known of an account before its first event. Without
