@@ -72,13 +72,13 @@ func (a *Account) spare() *session {
 	return nil
 }
 
-// leasesEnded says that no lease on the session can still be running. Leases
-// from before a restart are held to the horizon (rule 3).
+// leasesEnded says that no lease on the session can still be running. Leases from
+// before a restart (rule 3) and readers without a lease hold it to the horizon.
 func (s *session) leasesEnded(now time.Time) bool {
 	if s.held() == 0 {
 		return true
 	}
-	return !s.nameless() && !now.Before(s.newest().horizon.Add(-leaseMargin))
+	return !s.nameless() && !s.readStatic() && !now.Before(s.newest().horizon.Add(-leaseMargin))
 }
 
 // Usage is how the budget stands.
