@@ -360,6 +360,7 @@ func TestARightGuessOfASecretLooksLikeAWrongOne(t *testing.T) {
 									if resp != nil {
 										text = fmt.Sprint(resp.Data, resp.Warnings, err)
 									}
+									synctest.Wait() // the session of the verification is ended behind the answer
 									logins = len(s.requests())
 									p.Cleanup(t.Context())
 								})
