@@ -191,3 +191,11 @@ func TestRule11BetweenTwoSearchesASessionIsKeptForTheListThatItsTokenAsksFor(t *
 	s.event(Ended{Session: end.Session, ServerID: end.ServerID})
 	require.Equal(t, first.Session, next[Logout](s).Session)
 }
+
+func TestTheUsageOfTwoAccountsIsTheSumOfEach(t *testing.T) {
+	a := Usage{Limit: 5, Open: 1, Opening: 2, Unknown: 3, Closing: 4, OtherMounts: 5, People: 6, Strays: 7}
+	b := Usage{Limit: 9, Open: 10, Opening: 20, Unknown: 30, Closing: 40, OtherMounts: 50, People: 60, Strays: 70}
+	require.Equal(t, Usage{Open: 11, Opening: 22, Unknown: 33, Closing: 44, OtherMounts: 55, People: 66, Strays: 77}, a.Plus(b))
+	require.Equal(t, 110, a.Plus(b).Ours())
+	require.Equal(t, 308, a.Plus(b).Taken())
+}

@@ -1,0 +1,31 @@
+package sessions_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+)
+
+func TestRule1TheEndOfAMountClosesTheSessionsOfHoweverManyAccounts(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		const accounts = 100 // more than are drained side by side
+		for i := range accounts {
+			r := dedicated
+			r.Account = sessions.AccountID(fmt.Sprintf("account-%d", i))
+			_, err := p.Acquire(t.Context(), r)
+			require.NoError(t, err)
+		}
+		require.Equal(t, accounts, w.openNow())
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		begin := time.Now()
+		require.NoError(t, p.DrainAll(ctx))
+		require.Zero(t, w.openNow())
+		require.Less(t, time.Since(begin), time.Second, "none waits for the end of the time that there is")
+	})
+}
