@@ -108,6 +108,7 @@ var scenes = []scene{
 	{size: longer, name: "shared and dedicated, an operator, one fault", readers: []reading{sharedReading, dedicatedReading}, limits: limited, faults: 1, operator: anything},
 	{size: longer, name: "shared and dedicated, an operator, one death", readers: []reading{sharedReading, dedicatedReading}, deaths: 1, operator: anything},
 	{size: seconds, name: "rotation, shared and static, slow", readers: []reading{sharedReading, staticReading}, rotates: true, slow: true},
+	{size: seconds, name: "rotation, an operator", readers: []reading{sharedReading}, rotates: true, operator: anything},
 	{size: seconds, name: "static, one fault, one death", readers: []reading{staticReading}, faults: 1, deaths: 1},
 	{size: seconds, name: "one-time codes, budget of one, one fault", readers: []reading{sharedReading, dedicatedReading}, limits: narrow, second: true, faults: 1},
 	{size: seconds, name: "one-time codes, one death", readers: []reading{sharedReading, dedicatedReading}, limits: limited, second: true, deaths: 1},
