@@ -15,6 +15,8 @@ const clockTick = 10 * time.Millisecond
 // cpu is CPU time. Other work on the machine does not change it much.
 type cpu struct{ vault, plugins time.Duration }
 
+func (c cpu) total() float64 { return float64(c.vault + c.plugins) }
+
 func (c cpu) minus(other cpu) cpu { return cpu{c.vault - other.vault, c.plugins - other.plugins} }
 
 // cpuTime is what the Vault that lives in dir, and its plugins, have used up to

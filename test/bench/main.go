@@ -55,6 +55,7 @@ func run(ctx context.Context) error {
 	}{
 		{"the engine alone", measureEngine},
 		{"reads on a real Vault", measureReads},
+		{"reads on a real Vault with raft storage", measureReadsOnDisk},
 	} {
 		say("measuring %s …", part.name)
 		if err := part.measure(ctx, much, &r); err != nil {

@@ -42,14 +42,14 @@ type ground struct {
 	null, profiled string // binaries
 }
 
-// newGround starts a Vault with its storage in memory, so that leases cost as
-// little as they can: on a disk both plugins would be nearer to each other.
-func newGround(ctx context.Context) (*ground, error) {
+// newGround starts a Vault with that storage: in "inmem" leases cost as little as
+// they can; in "raft", on a disk, each costs a write.
+func newGround(ctx context.Context, storage string) (*ground, error) {
 	plugin, err := servers.Plugin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	vault, err := servers.StartVault(ctx, servers.Options{Storage: "inmem", Plugin: plugin})
+	vault, err := servers.StartVault(ctx, servers.Options{Storage: storage, Plugin: plugin})
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +90,11 @@ func (g *ground) prepare(ctx context.Context) (err error) {
 			"username": iam.DemoPlainUser, "password": iam.DemoPlainPassword, "tenant_id": iam.DemoPantaTenant,
 			"session_mode": "shared", "verify": false,
 		},
+		"cold-static": {
+			"provider": "panta", "environment": "dmo", "client_id": iam.DemoPantaClient, "client_secret": iam.DemoPantaSecret,
+			"username": iam.DemoPantaUser, "password": iam.DemoPantaPassword, "tenant_id": iam.DemoPantaTenant,
+			"session_mode": "shared", "verify": false,
+		},
 	} {
 		fields["base_url"] = g.url
 		if _, err := g.client.Logical().WriteWithContext(ctx, servers.Mount+"/config/"+name, fields); err != nil {
@@ -114,8 +119,13 @@ func (g *ground) teach(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
+	static, err := g.client.Logical().ReadWithContext(ctx, from+"/static-creds/hot")
+	if err != nil {
+		return err
+	}
 	sample, err := json.Marshal(map[string]any{
-		"data": answer.Data,
+		"data":        answer.Data,
+		"static_data": static.Data,
 		// As the plugin's, of which nobody outside of Vault sees the values.
 		"internal_data": map[string]any{
 			"secret_type": "panta_token", "version": 1, "account": "0123456789abcdef01234567", "session": answer.Data["session_id"],
@@ -198,8 +208,25 @@ func (k *kind) ratios(floor *kind) []float64 {
 	return all
 }
 
+// kinds are the reads that are measured against each other.
+type kinds struct {
+	null, usual, hot, refreshing *kind // with a lease
+	nullStatic, static           *kind // without
+}
+
+func newKinds() kinds {
+	return kinds{
+		null:       &kind{name: "null plugin", mount: nullMount, path: nullMount + "/creds/hot"},
+		usual:      &kind{name: "null plugin as usually written", mount: nullMount, path: nullMount + "/creds/usual"},
+		hot:        &kind{name: "`creds/`", mount: servers.Mount, path: servers.Mount + "/creds/hot"},
+		refreshing: &kind{name: "`creds/`, refreshed every second", mount: servers.Mount, path: servers.Mount + "/creds/refreshing"},
+		nullStatic: &kind{name: "null plugin without a lease", mount: nullMount, path: nullMount + "/static-creds/hot"},
+		static:     &kind{name: "`static-creds/`", mount: servers.Mount, path: servers.Mount + "/static-creds/hot"},
+	}
+}
+
 func measureReads(ctx context.Context, much effort, r *report) error {
-	g, err := newGround(ctx)
+	g, err := newGround(ctx, "inmem")
 	if err != nil {
 		return err
 	}
@@ -207,29 +234,15 @@ func measureReads(ctx context.Context, much effort, r *report) error {
 	if r.server, err = g.version(ctx); err != nil {
 		return err
 	}
-	floor := &kind{name: "null", mount: nullMount, path: nullMount + "/creds/hot"}
-	hot := &kind{name: "hot", mount: servers.Mount, path: servers.Mount + "/creds/hot"}
-	refreshing := &kind{name: "refreshing", mount: servers.Mount, path: servers.Mount + "/creds/refreshing"}
-	usual := &kind{name: "usual", mount: nullMount, path: nullMount + "/creds/usual"}
-	kinds := []*kind{floor, hot, usual, refreshing}
-
-	refreshes := 0
-	for round := range much.rounds {
-		for _, k := range turn(kinds, round) {
-			l, n, err := g.round(ctx, k, time.Duration(much.seconds)*time.Second)
-			if err != nil {
-				return fmt.Errorf("round %d, %s: %w", round+1, k.name, err)
-			}
-			k.loads = append(k.loads, l)
-			if k == refreshing {
-				refreshes += n
-			}
-		}
+	k := newKinds()
+	refreshes, err := g.rounds(ctx, []*kind{k.null, k.hot, k.usual, k.refreshing, k.nullStatic, k.static}, much)
+	if err != nil {
+		return err
 	}
 	if least := much.rounds * much.seconds / 2; refreshes < least {
 		return fmt.Errorf("the session was refreshed %d times in the background, less than %d: nothing was measured beside refreshes", refreshes, least)
 	}
-	r.addReads(floor, usual, hot, refreshing, refreshes, much)
+	r.addReads(k, refreshes, much)
 
 	if err := g.coldReaders(ctx, r); err != nil {
 		return fmt.Errorf("cold readers: %w", err)
@@ -238,6 +251,38 @@ func measureReads(ctx context.Context, much effort, r *report) error {
 		return fmt.Errorf("profiles: %w", err)
 	}
 	return nil
+}
+
+// measureReadsOnDisk is for what leases cost: on raft storage each is a write.
+func measureReadsOnDisk(ctx context.Context, much effort, r *report) error {
+	g, err := newGround(ctx, "raft")
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	much.rounds = (much.rounds + 1) / 2
+	k := newKinds()
+	if _, err := g.rounds(ctx, []*kind{k.null, k.hot, k.nullStatic, k.static}, much); err != nil {
+		return err
+	}
+	r.addReadsOnDisk(k)
+	return nil
+}
+
+// rounds measures all kinds in turns. It returns how often the refreshing session
+// was refreshed meanwhile.
+func (g *ground) rounds(ctx context.Context, all []*kind, much effort) (refreshes int, err error) {
+	for round := range much.rounds {
+		for _, k := range turn(all, round) {
+			l, n, err := g.round(ctx, k, time.Duration(much.seconds)*time.Second)
+			if err != nil {
+				return 0, fmt.Errorf("round %d, %s: %w", round+1, k.name, err)
+			}
+			k.loads = append(k.loads, l)
+			refreshes += n
+		}
+	}
+	return refreshes, nil
 }
 
 // turn is the order of a round: none always comes first, nor always after the
@@ -275,19 +320,19 @@ func (g *ground) round(ctx context.Context, k *kind, d time.Duration) (load, int
 }
 
 // coldReaders has a thousand applications read at once, of an account that
-// nobody is logged in to.
+// nobody is logged in to: with a lease and, of another account, without.
 func (g *ground) coldReaders(ctx context.Context, r *report) error {
-	var waits [2]load
-	for i, path := range []string{nullMount + "/creds/hot", servers.Mount + "/creds/cold"} {
+	waits := map[string]load{}
+	for _, path := range []string{nullMount + "/creds/hot", servers.Mount + "/creds/cold", servers.Mount + "/static-creds/cold-static"} {
 		reader := newReader(g.vault.Addr, g.vault.Token, path, coldReaders)
 		l, err := reader.drive(ctx, coldReaders, 0)
 		reader.close()
 		if err != nil {
 			return err
 		}
-		waits[i] = l
+		waits[path] = l
 	}
-	logins := g.emulator.AccountStats(coldRealm, iam.DemoPlainUser).Logins
-	r.addColdReaders(waits[0], waits[1], logins)
+	r.addColdReaders(waits[nullMount+"/creds/hot"], waits[servers.Mount+"/creds/cold"],
+		g.emulator.AccountStats(coldRealm, iam.DemoPlainUser).Logins, g.emulator.AccountStats(coldRealm, iam.DemoPantaUser).Logins)
 	return errors.Join(g.clear(ctx, nullMount), g.clear(ctx, servers.Mount))
 }

@@ -47,24 +47,35 @@ func run(logger hclog.Logger) error {
 	})
 }
 
-// sample is an answer of the real plugin.
+// sample is what the real plugin answers at creds/ and at static-creds/.
 type sample struct {
 	Data         map[string]any `json:"data"`
+	StaticData   map[string]any `json:"static_data"`
 	InternalData map[string]any `json:"internal_data"`
 	Seconds      int            `json:"seconds"`
 }
 
 func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-	var answer atomic.Pointer[logical.Response]
-	read := func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-		return answer.Load(), nil
+	var leasedAnswer, staticAnswer atomic.Pointer[logical.Response]
+	answering := func(answer *atomic.Pointer[logical.Response]) framework.OperationFunc {
+		return func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+			return answer.Load(), nil
+		}
+	}
+	named := func(path string, answer *atomic.Pointer[logical.Response]) *framework.Path {
+		return &framework.Path{
+			Pattern:   path + "/" + framework.GenericNameRegex("name"),
+			Fields:    map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
+			Callbacks: map[logical.Operation]framework.OperationFunc{logical.ReadOperation: answering(answer)},
+		}
 	}
 	learn := func(_ context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 		var s sample
 		if err := json.Unmarshal([]byte(data.Get("sample").(string)), &s); err != nil {
 			return nil, err
 		}
-		answer.Store(leased(s))
+		leasedAnswer.Store(leased(s))
+		staticAnswer.Store(&logical.Response{Data: s.StaticData})
 		return nil, nil
 	}
 	b := &framework.Backend{
@@ -75,14 +86,11 @@ func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 				// framework asks Vault for the state of its replication.
 				Pattern: "creds/usual",
 				Operations: map[logical.Operation]framework.OperationHandler{
-					logical.ReadOperation: &framework.PathOperation{Callback: read},
+					logical.ReadOperation: &framework.PathOperation{Callback: answering(&leasedAnswer)},
 				},
 			},
-			{
-				Pattern:   "creds/" + framework.GenericNameRegex("name"),
-				Fields:    map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
-				Callbacks: map[logical.Operation]framework.OperationFunc{logical.ReadOperation: read},
-			},
+			named("creds", &leasedAnswer),
+			named("static-creds", &staticAnswer),
 			{
 				Pattern: "sample",
 				Fields:  map[string]*framework.FieldSchema{"sample": {Type: framework.TypeString}},
