@@ -256,11 +256,11 @@ func BenchmarkScale(b *testing.B) {
 		all.Wait()
 		const n = manyAccounts * sessionsPerAccount
 		b.ReportMetric(float64(time.Since(begin).Microseconds())/n, "µs/login")
-		with := heap()
+		with := heapInUse()
 		e.Stop()
 		runtime.KeepAlive(e)
 		e = nil
-		without := heap()
+		without := heapInUse()
 		b.ReportMetric(float64(with-without)/n, "B/session")
 
 		begin = time.Now()
@@ -273,15 +273,15 @@ func BenchmarkScale(b *testing.B) {
 			}
 		}
 		b.ReportMetric(time.Since(begin).Seconds(), "s-start")
-		with = heap()
+		with = heapInUse()
 		e.Stop()
 		e = nil
-		b.ReportMetric(float64(with-heap())/n, "B/session-restarted")
+		b.ReportMetric(float64(with-heapInUse())/n, "B/session-restarted")
 		runtime.KeepAlive(p)
 	}
 }
 
-func heap() int64 {
+func heapInUse() int64 {
 	for range 4 { // what package unique holds goes in steps
 		runtime.GC()
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,16 +34,17 @@ func measureEngine(ctx context.Context, much effort, r *report) error {
 		}
 		found.readBenchmarks(out)
 	}
-	out, err := goTest(ctx, "./sessions", "-v", "-count=1", "-run", "^(TestADayOfAThousandPodsTakesThreeLogins|TestADedicatedLeaseCostsThreeWritesInItsWholeLife)$")
+	out, err := goTest(ctx, "./sessions", "-v", "-count=1", "-run", "^(TestADayOfMany|TestADedicatedLeaseCostsThreeWritesInItsWholeLife$)",
+		"-args", "-pods", strconv.Itoa(much.pods))
 	if err != nil {
 		return err
 	}
 	found.readAttributes(out)
-	return r.addEngine(found)
+	return r.addEngine(found, much)
 }
 
 func goTest(ctx context.Context, pkg string, args ...string) ([]byte, error) {
-	args = append(append([]string{"test"}, args...), module+strings.TrimPrefix(pkg, "./"))
+	args = slices.Concat([]string{"test", module + strings.TrimPrefix(pkg, "./")}, args)
 	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)

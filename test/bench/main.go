@@ -30,6 +30,7 @@ type effort struct {
 	rounds  int
 	seconds int // of a round
 	profile int // seconds
+	pods    int // of a day in simulated time
 }
 
 func main() {
@@ -72,11 +73,11 @@ func run(ctx context.Context) error {
 }
 
 func effortOf(env func(string) string) (effort, error) {
-	much := effort{rounds: 16, seconds: 2, profile: 15}
+	much := effort{rounds: 16, seconds: 2, profile: 15, pods: 100_000}
 	switch env("BENCH") {
 	case "":
 	case "short":
-		much = effort{short: true, rounds: 1, seconds: 1, profile: 1}
+		much = effort{short: true, rounds: 1, seconds: 1, profile: 1, pods: 1000}
 	default:
 		return effort{}, fmt.Errorf("BENCH=%s: want short or nothing", env("BENCH"))
 	}

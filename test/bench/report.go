@@ -131,7 +131,7 @@ func (r *report) addProfiles(floor, plugin costs) {
 }
 
 // addEngine takes what the Go benchmarks of the engine have measured.
-func (r *report) addEngine(f figures) error {
+func (r *report) addEngine(f figures, much effort) error {
 	var missing []string
 	get := func(name string) float64 {
 		value, ok := f[name]
@@ -159,8 +159,13 @@ func (r *report) addEngine(f figures) error {
 		get("LeasesEndAtTheirHorizon/leases=10-2 ns/op")/1000, get("LeasesEndAtTheirHorizon/leases=100000-2 ns/op")/1000)
 	r.add("all decisions for a dedicated lease: beside 10 sessions, beside 100,000", "%.1f µs, %.1f µs",
 		get("ADedicatedLease/sessions=10-2 ns/op")/1000, get("ADedicatedLease/sessions=100000-2 ns/op")/1000)
-	r.bounded(atMost(3, get("logins"), "%.0f", "a day of 1,000 pods on one OCP account: logins"))
-	r.add("that day: reads, refreshes, peak sessions", "%.0f, %.0f, %.0f", get("reads"), get("refreshes"), get("peak-sessions"))
+	for _, kind := range []struct{ path, name string }{{"creds/", "leases"}, {"static-creds/", "static"}} {
+		day := fmt.Sprintf("a day of %d pods at `%s`, one OCP account", much.pods, kind.path)
+		of := func(name string) float64 { return get(kind.name + "-" + name) }
+		r.bounded(atMost(3, of("logins"), "%.0f", day+": logins"))
+		r.add(day+": reads, refreshes, most sessions at once", "%.0f, %.0f, %.0f", of("reads"), of("refreshes"), of("peak-sessions"))
+		r.add(day+": most leases at once, storage writes of the plugin", "%.0f, %.0f", of("peak-leases"), of("writes"))
+	}
 	if len(missing) > 0 {
 		return errors.New("go test did not say: " + strings.Join(missing, ", "))
 	}
