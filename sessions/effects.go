@@ -105,7 +105,7 @@ func (a *account) refresh(ctx context.Context, e machine.Refresh) {
 		got, err = client.Refresh(ctx, e.Token)
 		return err
 	})
-	a.step(machine.Refreshed{Session: e.Session, Got: got, Err: err})
+	a.step(machine.Refreshed{Session: e.Session, Connection: e.Connection, Got: got, Err: err})
 }
 
 // logoutsAtOnce bounds the logouts of an account side by side. A drain, or the
@@ -157,7 +157,7 @@ func (a *account) logout(ctx context.Context, e machine.Logout) {
 	err := a.call(ctx, "logout", e.Timeout, client, func(ctx context.Context) error {
 		return client.Logout(ctx, e.Tokens)
 	})
-	a.step(machine.LoggedOut{Session: e.Session, Err: err})
+	a.step(machine.LoggedOut{Session: e.Session, Connection: e.Connection, Err: err})
 }
 
 func (a *account) list(ctx context.Context, e machine.List) {

@@ -201,7 +201,7 @@ func answerAll(a *Account, effects []Effect, up bool, now time.Time) {
 	for _, e := range effects {
 		answer := answerTo(e, 1)
 		if logout, ok := e.(Logout); ok && !up {
-			answer = LoggedOut{Session: logout.Session, Err: &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen}}
+			answer = LoggedOut{Session: logout.Session, Connection: logout.Connection, Err: &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen}}
 		}
 		if answer != nil {
 			answerAll(a, a.Step(answer, now), up, now)

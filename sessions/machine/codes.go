@@ -34,7 +34,7 @@ type code struct {
 // A server accepts a code also one step before and one after its own, so one
 // that was taken early is used up in its own step too: a step is used once,
 // and remembered until the step after it is over.
-func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret) (next code, freeAt time.Time) {
+func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret, person string) (next code, freeAt time.Time) {
 	switch {
 	case !typed.Empty():
 		digest := digestOf(typed)
@@ -44,7 +44,7 @@ func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret) (nex
 		}
 		return code{
 			typed: typed, until: a.now.Add(defaultCodePeriod),
-			spent: &SpentCode{Digest: digest, Until: a.now.Add(lookAround)},
+			spent: &SpentCode{Digest: digest, Until: a.now.Add(lookAround), person: person},
 		}, time.Time{}
 	case c.GeneratesCode:
 		period := max(c.CodePeriod, time.Second)

@@ -145,11 +145,14 @@ func (a *Account) connectionDropped(e ConnectionDropped) {
 
 // standInFor is the connection in force, where it may be tried instead of a session's
 // own: the server refused that one's client, and only its secret was changed.
-func (a *Account) standInFor(s *session, err *providers.Error) (ConnectionID, bool) {
+func (a *Account) standInFor(s *session, tried ConnectionID, err *providers.Error) (ConnectionID, bool) {
 	refused := err != nil && err.Kind == providers.BadCredentials && err.Outcome == providers.DidNotHappen
-	if !refused || a.connection == "" || s.triedWith == a.connection || s.rec.Connection == a.connection || !a.connectionOf(s).SameClient {
+	switch {
+	case !refused || !a.connectionOf(s).SameClient:
+		return "", false
+	case tried != s.rec.Connection:
+		s.standInRefused = true
 		return "", false
 	}
-	s.triedWith = a.connection
-	return a.connection, true
+	return a.connection, a.connection != "" && a.connection != tried && !s.standInRefused
 }

@@ -129,7 +129,7 @@ func TestRule8InThePauseAfterAFailedRefreshAReaderIsToldWhyAndNothingIsSent(t *t
 func TestRule4ATokenServesAsLongAsALeaseOfASecondFits(t *testing.T) {
 	s := tell(t, benchLimits)
 	g := s.opens(reads).Grant
-	s.a.sessions[g.Token.Ref.Session].refreshAt = s.now.Add(time.Hour) // not what this is about
+	s.a.sessions[g.Token.Ref.Session].callAt = s.now.Add(time.Hour) // not what this is about
 
 	last := g.Token.ExpiresAt.Add(-leaseMargin - minLease)
 	_, ok := s.a.TryGrant(reads, last)

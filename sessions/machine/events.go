@@ -84,14 +84,16 @@ type (
 	}
 	// Refreshed answers a Refresh.
 	Refreshed struct {
-		Session SessionID
-		Got     providers.TokenResponse
-		Err     *providers.Error
+		Session    SessionID
+		Connection ConnectionID // over which it went
+		Got        providers.TokenResponse
+		Err        *providers.Error
 	}
 	// LoggedOut answers a Logout.
 	LoggedOut struct {
-		Session SessionID
-		Err     *providers.Error
+		Session    SessionID
+		Connection ConnectionID // over which it went
+		Err        *providers.Error
 	}
 	// Listed answers a List.
 	Listed struct {

@@ -606,9 +606,9 @@ func (u *universe) tell(call Effect, o outcome) {
 	case Login:
 		u.step(LoggedIn{Session: c.Session, Got: o.got, Err: o.err})
 	case Refresh:
-		u.step(Refreshed{Session: c.Session, Got: o.got, Err: o.err})
+		u.step(Refreshed{Session: c.Session, Connection: c.Connection, Got: o.got, Err: o.err})
 	case Logout:
-		u.step(LoggedOut{Session: c.Session, Err: o.err})
+		u.step(LoggedOut{Session: c.Session, Connection: c.Connection, Err: o.err})
 	case List:
 		u.step(Listed{Sessions: o.list, Err: o.err})
 	case End:
@@ -758,7 +758,7 @@ func (u *universe) wanted(i int) Want {
 	}
 	first := u.Readers[0].Session
 	if s := u.Account.sessions[first]; s != nil {
-		want.Rejected = TokenRef{Session: first, Generation: s.published}
+		want.Rejected = TokenRef{Session: first, Generation: s.published()}
 	}
 	return want
 }

@@ -21,7 +21,7 @@ func (a *Account) TryGrant(w Want, now time.Time) (Grant, bool) {
 	if s == nil || s.token == nil || s.held() == 0 || s.token.left(now) < w.leaseNeeded() {
 		return Grant{}, false
 	}
-	if a.refreshesAhead(s) && !now.Before(s.refreshAt) {
+	if a.refreshesAhead(s) && !now.Before(s.callAt) {
 		return Grant{}, false
 	}
 	return a.grant(s), true
@@ -67,12 +67,12 @@ func (a *Account) TryStatic(w Want, now time.Time) (Static, bool) {
 	if s == nil || s.token == nil || !s.rotates() || s.token.left(now) < minLease {
 		return Static{}, false
 	}
-	if a.refreshesAhead(s) && !now.Before(s.refreshAt) {
+	if a.refreshesAhead(s) && !now.Before(s.callAt) {
 		return Static{}, false
 	}
 	a.staticReads++
 	st := Static{
-		Token: s.token, RotatesAt: s.refreshAt, Period: s.token.Response.ExpiresIn / 2,
+		Token: s.token, RotatesAt: s.callAt, Period: s.token.Response.ExpiresIn / 2,
 		Spread: s.token.Response.ExpiresIn / 10 * time.Duration(a.staticReads*spreadStep%spreadParts) / spreadParts,
 	}
 	if s.trouble != nil {
@@ -105,7 +105,7 @@ func (a *Account) addGeneration(s *session, t *Token) {
 	if a.connectionOf(s).Capabilities.ListsSessions {
 		a.list.token = t
 	}
-	s.published = t.Ref.Generation
+	s.listRefused = false
 	s.generations = append(s.generations, generation{horizon: t.ExpiresAt})
 }
 

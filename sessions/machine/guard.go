@@ -277,26 +277,26 @@ func (a *Account) loggedInWell(s *session) {
 	}
 	a.pause = pause{}
 	delete(a.keyPauses, s.key)
-	delete(a.persons, s.person)
+	delete(a.persons, s.rec.Code.typist())
 	a.keptAlive()
 	g := a.guard.Guard
 	coded := s.rec.Code != nil
 	next := Guard{
 		AsksForCode: g.AsksForCode && coded, // this login had one
-		Codeless:    !coded && a.limitsOf(s.trial).Capabilities.OneTimeCode,
+		Codeless:    !coded && a.limitsOf(s.trial()).Capabilities.OneTimeCode,
 		LastLogin:   g.LastLogin,
 	}
-	if s.trial != nil {
+	if s.trial() != nil {
 		next = g // settings that are on trial prove nothing for those in force
 	}
 	next.Idle = s.learntIdle(g.Idle)
 	if next != g {
 		a.setGuard(next)
 	}
-	if s.trial != nil {
+	if s.trial() != nil {
 		// At once: an account that is new is forgotten with its session, and
 		// its config is put in force only later.
-		a.rememberLogin(s.trial.Limits)
+		a.rememberLogin(s.trial().Limits)
 	}
 }
 
@@ -308,13 +308,13 @@ func (a *Account) strike(s *session, err *providers.Error) {
 	g := a.guard.Guard
 	g.Reason = join(err.Message, a.clockRemark(s, err))
 	code := s.rec.Code
-	mayAsk := a.limitsOf(s.trial).Capabilities.OneTimeCode && code == nil && !g.AsksForCode && !g.Codeless
+	mayAsk := a.limitsOf(s.trial()).Capabilities.OneTimeCode && code == nil && !g.AsksForCode && !g.Codeless
 	switch {
 	case mayAsk:
 		g.AsksForCode = true
 	case code != nil && code.Digest != "" && g.TypedStrikes+1 < typedMost:
 		g.TypedStrikes++
-		a.strikePerson(s.person)
+		a.strikePerson(code.person)
 	default:
 		if code != nil && code.Digest != "" {
 			g.TypedStrikes++

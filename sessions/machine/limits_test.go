@@ -111,9 +111,9 @@ func answerTo(e Effect, luck int) Event {
 	case Login:
 		return LoggedIn{Session: e.Session, Got: got, Err: err}
 	case Refresh:
-		return Refreshed{Session: e.Session, Got: got, Err: err}
+		return Refreshed{Session: e.Session, Connection: e.Connection, Got: got, Err: err}
 	case Logout:
-		return LoggedOut{Session: e.Session, Err: err}
+		return LoggedOut{Session: e.Session, Connection: e.Connection, Err: err}
 	case List:
 		return Listed{Err: &providers.Error{Kind: providers.NotAllowed, Outcome: providers.DidNotHappen}}
 	case End:

@@ -144,7 +144,7 @@ func (a *Account) canList(t *Token) bool {
 		return false
 	}
 	s := a.sessions[t.Ref.Session]
-	return s != nil && s.phase == open && s.listRefused != t.Ref.Generation && a.connectionOf(s).Capabilities.ListsSessions
+	return s != nil && s.phase == open && !s.listRefused && a.connectionOf(s).Capabilities.ListsSessions
 }
 
 // lists says that the server has a list which the account may see, as far as we know.
@@ -236,7 +236,7 @@ func (a *Account) listFailed(err *providers.Error) {
 		// token asks.
 		b.wanted = true
 		if s := a.sessions[c.with.Ref.Session]; s != nil {
-			s.listRefused = c.with.Ref.Generation
+			s.listRefused = true
 		}
 	}
 	if c.checked != nil {

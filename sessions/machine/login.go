@@ -29,9 +29,7 @@ func (a *Account) beginLogin(want Want, key string, t *Verify, opener WaiterID, 
 	s := &session{
 		key:      key,
 		durable:  limits.Capabilities.Sessions,
-		trial:    t,
-		opener:   opener,
-		person:   want.Person,
+		attempt:  &attempt{trial: t, opener: opener},
 		dueIndex: notDue,
 	}
 	s.rec = Record{
@@ -45,17 +43,17 @@ func (a *Account) beginLogin(want Want, key string, t *Verify, opener WaiterID, 
 		DiesAt:   a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
 		Code:     c.spent,
 	}
-	s.request = &Login{
+	s.attempt.request = &Login{
 		Session: s.rec.ID, Scopes: want.Scopes, Params: want.Params, NoMark: limits.NoMark, OTP: c.typed, CodeAt: c.at,
 		Timeout: limits.RequestTimeout, SendBefore: earliest(a.now.Add(intentPatience), c.until),
 	}
 	connection := a.connection
 	if t != nil {
-		s.request.Via = t.Via
+		s.attempt.request.Via = t.Via
 		connection = t.Connection.ID
 	}
 	a.refer(s, connection)
-	s.request.Connection = connection
+	s.attempt.request.Connection = connection
 	a.spend(c.spent)
 	a.sessions[s.rec.ID] = s
 	a.enter(s, intending)
@@ -89,15 +87,15 @@ func (s *session) learntIdle(before time.Duration) time.Duration {
 
 // startLogin sends the login whose intent is stored, if it is still wanted.
 func (a *Account) startLogin(s *session) {
-	unwanted := s.doomed || s.trial != nil && a.waiter(s.opener) == nil
+	unwanted := s.doomed || s.trial() != nil && a.waiter(s.attempt.opener) == nil
 	if unwanted || a.stopping {
 		a.opening = nil
 		a.remove(s)
 		return
 	}
 	a.enter(s, loggingIn)
-	a.emit(*s.request)
-	s.request = nil // it may hold a typed code
+	a.emit(*s.attempt.request)
+	s.attempt.request = nil // it may hold a typed code
 }
 
 // loginTooLate ends a login whose time was over before it could be sent: its DiesAt
@@ -124,7 +122,7 @@ func (a *Account) loggedIn(e LoggedIn) {
 		return
 	}
 	a.readClock(e.Got, e.Err)
-	if pause := a.limitsOf(s.trial).Capabilities.LoginPause; pause > 0 {
+	if pause := a.limitsOf(s.trial()).Capabilities.LoginPause; pause > 0 {
 		a.nextLogin = a.now.Add(pause)
 	}
 	s.changedIn = a.steps
@@ -174,7 +172,7 @@ func (a *Account) takeToken(s *session, got providers.TokenResponse) *Token {
 		ExpiresAt: expires,
 	}
 	token.Response.RefreshToken = providers.Secret{}
-	s.refreshAt = a.now.Add(min(got.ExpiresIn, left) / 2)
+	s.callAt = a.now.Add(min(got.ExpiresIn, left) / 2)
 	return token
 }
 
@@ -211,27 +209,27 @@ func (a *Account) opened(s *session) {
 			Advice:  "have its administrator set a longer access token lifespan",
 		}, growing(lostPause, a.pause.tries+1))
 		a.close(s)
-	case s.trial != nil:
+	case s.trial() != nil:
 		a.openedForTrial(s)
 	case s.rec.Mode == providers.Dedicated:
 		a.openedForOne(s)
 	default:
 		a.supersede(s)
 	}
+	s.attempt = nil
 	a.schedule(s)
 }
 
 // openedForTrial answers the verification and keeps a shared session for its
 // first reader, if readers have no other.
 func (a *Account) openedForTrial(s *session) {
-	w := a.waiter(s.opener)
+	w := a.waiter(s.attempt.opener)
 	if w == nil {
 		a.close(s)
 		return
 	}
 	w.answered = true
 	a.reply(Reply{Waiter: w.id, Session: s.rec.ID})
-	s.trial = nil
 	if s.rec.Mode == providers.Dedicated || a.current[s.key] != nil {
 		a.close(s)
 		return
@@ -279,13 +277,14 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	a.opening = nil
 	err := e.Err
 	a.loginRefused(s, err)
-	if served := a.current[s.key]; served != nil && s.rec.Mode == providers.Shared && s.trial == nil {
+	if served := a.current[s.key]; served != nil && s.rec.Mode == providers.Shared && s.trial() == nil {
 		served.troubled(&Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, Err: err})
 	}
 	a.answerOpeners(s, &Refusal{
 		Reason: Upstream, Message: err.What(), Advice: join(a.clockRemark(s, err), err.Advice), RetryAt: a.pause.until, Err: err,
 		AfterLogin: err.Outcome != providers.DidNotHappen,
 	})
+	s.attempt = nil
 	defer a.schedule(s)
 	switch {
 	case !s.durable:
@@ -329,11 +328,11 @@ func (a *Account) answerOpeners(s *session, r *Refusal) {
 	a.keepAliveRefused(s, r)
 	current := a.current[s.key]
 	for _, w := range a.waiters {
-		sharer := s.rec.Mode == providers.Shared && s.trial == nil && w.readsShared(s.key)
+		sharer := s.rec.Mode == providers.Shared && s.trial() == nil && w.readsShared(s.key)
 		// A code that somebody typed for a login of their own was not sent yet.
 		sharer = sharer && (w.want.OTP.Empty() || s.rec.Code != nil)
 		served := sharer && current != nil && current.serves(w, a.now)
-		if !w.answered && !served && (sharer || w.id == s.opener) {
+		if !w.answered && !served && (sharer || s.attempt != nil && w.id == s.attempt.opener) {
 			a.refuse(w, r)
 		}
 	}

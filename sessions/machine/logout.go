@@ -108,6 +108,7 @@ func (a *Account) beginClosing(s *session) {
 	}
 	a.enter(s, closing)
 	s.token, s.unstored, s.generations = nil, nil, nil
+	s.callAt = a.now
 	a.answerRefresher(s, &Refusal{Reason: Closed, Message: "the session was closed meanwhile", Advice: "try again"})
 	switch {
 	case !s.durable:
@@ -132,7 +133,6 @@ func (a *Account) logOut(s *session) {
 }
 
 func (a *Account) sendLogout(s *session, via ConnectionID) {
-	s.via = via
 	a.emit(Logout{
 		Session: s.rec.ID, Connection: via, Timeout: a.timeoutOf(s),
 		Tokens: providers.SessionTokens{Refresh: s.rec.Refresh, Access: s.rec.Access},
@@ -146,7 +146,7 @@ func (a *Account) loggedOut(e LoggedOut) {
 		return
 	}
 	a.readClock(providers.TokenResponse{}, e.Err)
-	if via, ok := a.standInFor(s, e.Err); ok {
+	if via, ok := a.standInFor(s, e.Connection, e.Err); ok {
 		a.sendLogout(s, via)
 		return
 	}
@@ -170,7 +170,7 @@ func (a *Account) loggedOut(e LoggedOut) {
 		pending.Revocations++
 	}
 	s.rec.Logout = &pending
-	s.logoutAt = a.now.Add(backoff(s.rec.ID, pending.Tries, logoutMost))
+	s.callAt = a.now.Add(backoff(s.rec.ID, pending.Tries, logoutMost))
 	a.failReleases(s, e.Err)
 	a.save(s)
 }
@@ -185,7 +185,7 @@ func (a *Account) bringLogoutsForward(few int) {
 		s := heap.Pop(&a.logouts).(*session)
 		next = append(next, s)
 		if a.canLogOut(s) {
-			s.logoutAt = a.now
+			s.callAt = a.now
 			few--
 		}
 	}
@@ -224,7 +224,7 @@ func (a *Account) attendClosing(s *session) {
 	case !a.now.Before(s.rec.DiesAt):
 		a.note(SessionAgedOut, s, s.rec.pendingLogout().LastError)
 		a.end(s)
-	case a.canLogOut(s) && !a.now.Before(s.logoutAt):
+	case a.canLogOut(s) && !a.now.Before(s.callAt):
 		a.logOut(s)
 	}
 }

@@ -85,7 +85,7 @@ func (a *Account) attendWaiter(w *waiter) {
 
 // answerUnderWay says that the waiter's login or refresh is on its way.
 func (a *Account) answerUnderWay(w *waiter) bool {
-	if o := a.opening; o != nil && (o.opener == w.id || o.rec.Mode == providers.Shared && w.readsShared(o.key)) {
+	if o := a.opening; o != nil && (o.attempt.opener == w.id || o.rec.Mode == providers.Shared && w.readsShared(o.key)) {
 		return true
 	}
 	if s := a.current[w.key]; s != nil && w.readsShared(w.key) {
@@ -232,7 +232,7 @@ func (a *Account) mayLogin(want Want, key string, t *Verify) (code, *waitFor, *R
 	if a.now.Before(a.nextLogin) {
 		return code{}, &waitFor{at: a.nextLogin}, nil
 	}
-	c, freeAt := a.codeFor(limits.Capabilities, want.OTP)
+	c, freeAt := a.codeFor(limits.Capabilities, want.OTP, want.Person)
 	if !freeAt.IsZero() {
 		if !want.OTP.Empty() {
 			return code{}, nil, &Refusal{
@@ -302,7 +302,7 @@ func (a *Account) learnLife(key string, lease time.Duration) {
 func (a *Account) reject(w *waiter) {
 	ref := w.want.Rejected
 	s := a.sessions[ref.Session]
-	if s == nil || s.phase != open || s.published != ref.Generation {
+	if s == nil || s.phase != open || s.published() != ref.Generation {
 		return
 	}
 	if s.rec.Mode == providers.Dedicated {
@@ -313,13 +313,14 @@ func (a *Account) reject(w *waiter) {
 		return
 	}
 	o := a.opening
-	underWay := s.renewing() || o != nil && o.key == s.key && o.rec.Mode == providers.Shared && o.trial == nil
-	tooSoon := a.now.Before(s.forcedAt.Add(forcedEvery)) || !s.canRefresh() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
+	underWay := s.renewing() || o != nil && o.key == s.key && o.rec.Mode == providers.Shared && o.trial() == nil
+	tooSoon := a.now.Before(a.forced[s.key].Add(forcedEvery)) || !s.canRefresh() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
 	if tooSoon && !underWay {
 		return
 	}
 	if !underWay {
-		s.forcedAt = a.now
+		maps.DeleteFunc(a.forced, func(_ string, at time.Time) bool { return !a.now.Before(at.Add(forcedEvery)) })
+		a.forced[s.key] = a.now
 	}
 	w.newerThan = ref
 }

@@ -99,6 +99,16 @@ type SpentCode struct {
 	Digest string `json:"digest,omitempty"`
 	// Until is when the server's look-around for it is over.
 	Until time.Time `json:"until"`
+
+	person string // who typed it; not stored
+}
+
+// typist is who typed the code; empty: nobody did.
+func (c *SpentCode) typist() string {
+	if c == nil {
+		return ""
+	}
+	return c.person
 }
 
 // remembered says that the server could still take the code again, if there is one.
@@ -180,6 +190,7 @@ func Recover(st Past, boot string, newID func() SessionID, now time.Time) *Accou
 		counters:    counters{closing: map[*session]struct{}{}},
 		releasing:   map[SessionID][]WaiterID{},
 		life:        map[string]tokenLife{},
+		forced:      map[string]time.Time{},
 		guard:       guardState{Guard: st.Guard.credible(now), setAt: now},
 		list:        sessionList{access: AccessUnknown, wanted: true},
 		keep:        keepAlive{lastLogin: st.Guard.LastLogin},
@@ -215,7 +226,7 @@ func (a *Account) recover(r Record) {
 		// One that the server must have dropped is not logged out: if it is there all
 		// the same, somebody else keeps it alive, and this storage is a copy of theirs.
 		a.enter(s, closing)
-		s.logoutAt = a.now
+		s.callAt = a.now
 	case r.Stage == Spent:
 		a.enter(s, codeHold)
 	default:
@@ -248,7 +259,6 @@ func (r Record) surelyDead(now time.Time) time.Time {
 // adopts it by a refresh.
 func (a *Account) recoverOpen(s *session) {
 	a.enter(s, open)
-	s.published = s.rec.Generation
 	s.keepUntil = a.now
 	if a.now.Before(s.rec.Horizon) {
 		s.generations = []generation{{horizon: s.rec.Horizon, nameless: true}}

@@ -26,7 +26,6 @@ func (a *Account) refresh(s *session) {
 
 func (a *Account) sendRefresh(s *session, via ConnectionID) {
 	s.changedIn = a.steps
-	s.via = via
 	a.emit(Refresh{Session: s.rec.ID, Connection: via, Token: s.rec.Refresh, Timeout: a.timeoutOf(s)})
 }
 
@@ -47,11 +46,11 @@ func (a *Account) refreshAhead(s *session) {
 	case s.canRefresh() && !s.fading(a.now, a.life[s.key].lease):
 		a.refresh(s)
 	case a.openSuccessor(s):
-		s.refreshAt = a.now.Add(s.patience(a.now)) // if it fails
+		s.callAt = a.now.Add(s.patience(a.now)) // if it fails
 	case s.canRefresh() && s.token.ExpiresAt.Before(s.fadesAt.Add(-leaseMargin)):
 		a.refresh(s) // no room: the shorter life is better than none
 	default:
-		s.refreshAt = a.now.Add(s.patience(a.now))
+		s.callAt = a.now.Add(s.patience(a.now))
 	}
 }
 
@@ -91,7 +90,7 @@ func (a *Account) openSuccessor(s *session) bool {
 	if refusal := a.refusedBy(want, false, a.limits.Capabilities); refusal != nil {
 		return false
 	}
-	c, freeAt := a.codeFor(a.limits.Capabilities, providers.Secret{})
+	c, freeAt := a.codeFor(a.limits.Capabilities, providers.Secret{}, "")
 	if !freeAt.IsZero() {
 		return false
 	}
@@ -112,13 +111,13 @@ func (a *Account) refreshed(e Refreshed) {
 	s.changedIn = a.steps
 	a.readClock(e.Got, e.Err)
 	defer a.schedule(s)
-	if via, ok := a.standInFor(s, e.Err); ok {
+	if via, ok := a.standInFor(s, e.Connection, e.Err); ok {
 		s.refreshing = true
 		a.sendRefresh(s, via)
 		return
 	}
-	if e.Err == nil && s.via != s.rec.Connection {
-		a.refer(s, s.via)
+	if e.Err == nil && e.Connection != s.rec.Connection {
+		a.refer(s, e.Connection)
 	}
 	if s.phase != open {
 		a.refreshedTooLate(s, e)
@@ -212,7 +211,7 @@ func (a *Account) refreshFailed(s *session, e Refreshed) {
 		RetryAt: t.until,
 		Err:     e.Err,
 	}
-	s.refreshAt = t.until
+	s.callAt = t.until
 	a.answerRefreshers(s, t.refusal)
 }
 

@@ -84,13 +84,13 @@ func (a *Account) nextDue(s *session) time.Time {
 		if s.unheld() {
 			at = earliest(at, s.keepUntil)
 		} else if a.refreshesAhead(s) {
-			at = earliest(at, s.refreshAt)
+			at = earliest(at, s.callAt)
 		}
 	case closing:
 		if !s.loggingOut {
 			at = earliest(at, s.rec.DiesAt)
 			if a.canLogOut(s) {
-				at = earliest(at, s.logoutAt)
+				at = earliest(at, s.callAt)
 			}
 		}
 	case lost:
@@ -136,7 +136,7 @@ func (a *Account) attendSession(s *session) {
 			if !a.now.Before(s.keepUntil) {
 				a.close(s)
 			}
-		} else if a.refreshesAhead(s) && !a.now.Before(s.refreshAt) {
+		} else if a.refreshesAhead(s) && !a.now.Before(s.callAt) {
 			a.refreshAhead(s)
 		}
 	case closing:

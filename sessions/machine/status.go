@@ -190,7 +190,7 @@ func (a *Account) sessionStatus(s *session) SessionStatus {
 		st.ClosingAt = pending.Since
 	}
 	if st.State == StateWaiting && !s.loggingOut {
-		st.LogoutAt = s.logoutAt
+		st.LogoutAt = s.callAt
 	}
 	return st
 }

@@ -38,6 +38,7 @@ type Account struct {
 	lastGrant   uint64
 	staticReads uint64
 	life        map[string]tokenLife // of new tokens, by shareKey
+	forced      map[string]time.Time // when a rejected token last asked for another one, by shareKey
 	guard       guardState
 	persons     map[string]personGuard // people whose typed codes were refused
 	pause       pause                  // of all logins
@@ -73,41 +74,55 @@ type session struct {
 	loggingOut bool // a logout is under way, or waits for the refresh
 	storing    bool // a Put or Remove is under way
 	dirty      bool // the ledger should hold something else than it was told
+	kept       bool // to be closed when the list has come that its token asks for
 
-	via       ConnectionID // of the refresh or logout under way
-	triedWith ConnectionID // the connection in force that was tried in place of its own
+	standInRefused bool // the connection in force was refused in place of its own, too
+	listRefused    bool // the server refused a list to its newest token
 
-	trial     *Verify
-	opener    WaiterID // who caused the login; 0: nobody, it is a successor
-	person    string   // who typed its code
-	request   *Login   // until it is sent
+	attempt   *attempt // its login, until that is over
 	refresher WaiterID // a check that waits for its refresh
 
 	token       *Token       // what is handed out; nil: none is held
-	published   int          // generation of the newest token that was handed out
 	unstored    *Token       // what a refresh gave, until the ledger has its refresh token
 	generations []generation // oldest first
 	keepUntil   time.Time    // without leases, not closed before
 
-	refreshAt time.Time // when the background refresh is due
-	trouble   *trouble  // with the last refreshes; nil: there was none
-	forcedAt  time.Time // the last refresh that a rejected token asked for
-	fadesAt   time.Time // when the server ends it whatever we do; zero: not known
-
-	listRefused int // generation of its newest token that the server refused a list
+	callAt  time.Time // when its background refresh is due; of one that is closing, the next logout
+	trouble *trouble  // with the last refreshes; nil: there was none
+	fadesAt time.Time // when the server ends it whatever we do; zero: not known
 
 	// changedIn is the Step in which the server's side of it changed last: a list
 	// that was asked for before says nothing about it.
 	changedIn uint64
-	kept      bool   // to be closed when the list has come that its token asks for
 	search    *retry // of a lost login: when the list is asked for again
-
-	logoutAt time.Time // next try of a pending logout
-
-	unsaved *retry // of a failed write; nil: the last one was stored
+	unsaved   *retry // of a failed write; nil: the last one was stored
 
 	dueAt    time.Time
 	dueIndex int
+}
+
+// attempt is a login that is not over yet.
+type attempt struct {
+	trial   *Verify  // nil: it is for a reader, or for nobody
+	opener  WaiterID // who caused it; 0: nobody, it is a successor
+	request *Login   // until it is sent
+}
+
+// trial is the verification that the session's login is for; nil: it is for none, or
+// over.
+func (s *session) trial() *Verify {
+	if s.attempt == nil {
+		return nil
+	}
+	return s.attempt.trial
+}
+
+// published is the generation of the newest token that was handed out.
+func (s *session) published() int {
+	if s.unstored != nil {
+		return s.rec.Generation - 1
+	}
+	return s.rec.Generation
 }
 
 // retry is when something that failed is tried again. Few sessions need one, so
@@ -282,8 +297,11 @@ func (a *Account) configured(e Configured) {
 	a.drains = nil
 	a.keep.retryAt, a.keep.tries = time.Time{}, 0
 	a.forgetLogin()
+	for _, s := range a.sessions {
+		s.standInRefused = false
+	}
 	for s := range a.counters.closing {
-		s.logoutAt = a.now
+		s.callAt = a.now
 		a.schedule(s)
 	}
 }
