@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-var podsOfADay = flag.Int("pods", 1000, "how many pods read in the tests of a day")
+var podsOfADay = flag.Int("pods", 200, "how many pods read in the tests of a day")
 
 // TestADayOfManyPodsTakesThreeLogins: each pod has a Vault Agent, which reads again
 // when nine tenths of its lease are over; Vault ends the old lease in its time. The
@@ -71,10 +72,10 @@ func inADay(t *testing.T, kind string, read func(*dayOfPods) (again time.Duratio
 	}
 	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
 		d := &dayOfPods{t: t, w: w, p: p}
-		writes := 0
+		var writes atomic.Int64
 		p.faults.set(func(op string) fault {
 			if op == "put" || op == "delete" {
-				writes++
+				writes.Add(1)
 			}
 			return none
 		})
@@ -106,7 +107,7 @@ func inADay(t *testing.T, kind string, read func(*dayOfPods) (again time.Duratio
 		require.Zero(t, w.openNow(), "nobody holds a session any more")
 		for name, n := range map[string]int{
 			"reads": d.reads, "logins": w.count(&w.logins), "refreshes": w.count(&w.refreshes),
-			"peak-sessions": w.count(&w.peak), "peak-leases": d.peakLeases, "writes": writes,
+			"peak-sessions": w.count(&w.peak), "peak-leases": d.peakLeases, "writes": int(writes.Load()),
 		} {
 			t.Attr(kind+"-"+name, fmt.Sprint(n))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,16 +52,17 @@ func TestRule6AClockThatIsSetRightDelaysNoCode(t *testing.T) {
 
 // steppedClock is an account whose host's clock is stepped while the plugin runs.
 type steppedClock struct {
-	ahead  time.Duration
+	ahead  atomic.Int64
 	engine *sessions.Engine
 }
 
-func (c *steppedClock) now() time.Time { return time.Now().Round(0).Add(c.ahead) }
+func (c *steppedClock) now() time.Time { return time.Now().Round(0).Add(time.Duration(c.ahead.Load())) }
 
 func withSteppedClock(t *testing.T, server *codeServer, test func(*steppedClock)) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
-		c := &steppedClock{ahead: time.Hour}
+		c := &steppedClock{}
+		c.ahead.Store(int64(time.Hour))
 		c.engine = sessions.New(sessions.Options{
 			Storage: &logical.InmemStorage{}, Logger: hclog.NewNullLogger(), Directory: fixed{server}, Now: c.now,
 		})
@@ -76,7 +78,7 @@ func TestRule6AClockThatIsSetRightWithinOneLife(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, c.engine.Release(context.Background(), l.Ref))
 		synctest.Wait()
-		c.ahead = 0
+		c.ahead.Store(0)
 		ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 		defer cancel()
 		_, err = c.engine.Acquire(ctx, dedicated)
@@ -91,7 +93,8 @@ func TestRule7AClockThatIsSetRightReopensTheAccount(t *testing.T) {
 			withSteppedClock(t, server, func(c *steppedClock) {
 				_, err := c.engine.Acquire(context.Background(), dedicated)
 				require.Error(t, err)
-				c.ahead, server.refusal = 0, nil
+				c.ahead.Store(0)
+				server.refusal = nil
 				time.Sleep(91 * time.Second)
 				_, err = c.engine.Acquire(context.Background(), dedicated)
 				require.NoError(t, err)
