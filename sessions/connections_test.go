@@ -1,6 +1,7 @@
 package sessions_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,10 +17,9 @@ import (
 // world's server reports every call that comes over another one.
 
 // connections are the entries of the account's connections.
-func (w *world) connections(t *testing.T) []string {
-	t.Helper()
-	keys, err := w.storage.List(t.Context(), "connection/"+string(accountID)+"/")
-	require.NoError(t, err)
+func (w *world) connections() []string {
+	keys, err := w.storage.List(context.Background(), "connection/"+string(accountID)+"/")
+	require.NoError(w.t, err)
 	return keys
 }
 
@@ -77,7 +77,7 @@ func TestRule1ASessionKeepsTheConnectionThatOpenedIt(t *testing.T) {
 				synctest.Wait()
 				require.Zero(t, w.openNow())
 				require.Empty(t, w.records())
-				require.Empty(t, w.connections(t), "they go with their last session")
+				require.Empty(t, w.connections(), "they go with their last session")
 			})
 		})
 	}
@@ -89,16 +89,16 @@ func TestRule1ConnectionsAreStoredOnceEachAndBeforeTheirSessions(t *testing.T) {
 		w.rotateSecret("one", "s")
 		w.rotateSecret("two", "s")
 		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
-		require.Empty(t, w.connections(t), "none without a session")
+		require.Empty(t, w.connections(), "none without a session")
 		for range 3 {
 			_, err := p.Acquire(t.Context(), dedicated)
 			require.NoError(t, err)
 			require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
 		}
-		require.Len(t, w.connections(t), 1)
+		require.Len(t, w.connections(), 1)
 		w.setClient("two", "s", "")
 		require.NoError(t, p.Verify(t.Context(), p.trial(), shared))
-		require.Len(t, w.connections(t), 2)
+		require.Len(t, w.connections(), 2)
 		p.faults.set(only("put", failBefore))
 		_, err := p.Acquire(t.Context(), dedicated)
 		require.Error(t, err)
@@ -117,10 +117,10 @@ func TestRule1WhereOnlyTheClientSecretChangedTheNewestIsTriedToo(t *testing.T) {
 		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
 		time.Sleep(w.tokenLife/2 + time.Second)
 		require.Equal(t, 1, w.count(&w.refreshes))
-		require.Len(t, w.connections(t), 2)
+		require.Len(t, w.connections(), 2)
 		require.NoError(t, p.Release(t.Context(), two.Ref))
 		time.Sleep(time.Minute)
-		require.Len(t, w.connections(t), 1, "the refreshed session has taken the newest over")
+		require.Len(t, w.connections(), 1, "the refreshed session has taken the newest over")
 		require.NoError(t, p.Release(t.Context(), l.Ref))
 		require.Zero(t, w.openNow())
 	})

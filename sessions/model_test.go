@@ -455,9 +455,9 @@ func (m *model) checkLeases() {
 	}
 	for ref, st := range m.static {
 		token := st.Token.AccessToken
-		if !m.now().Before(st.ExpiresAt) || m.world.isBroken(token) {
+		if !m.now().Before(st.ExpiresAt) {
 			delete(m.static, ref)
-		} else if !m.world.live(token) {
+		} else if !m.world.live(token) && !m.world.isBroken(token) {
 			m.t.Errorf("a static reader's session was closed: %s until %s, now %s; the last calls: %v", ref, st.ExpiresAt, m.now(), m.world.trail[max(0, len(m.world.trail)-15):])
 		}
 	}
