@@ -35,7 +35,7 @@ type WriteOptions struct {
 func (c *Configs) Write(ctx context.Context, name string, change Change, o WriteOptions) (warnings []string, err error) {
 	unlock, err := c.names.lock(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, notStored(err)
 	}
 	defer unlock()
 

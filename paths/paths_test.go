@@ -120,5 +120,13 @@ func TestProviders(t *testing.T) {
 	byPassword := methods["password"].(map[string]any)
 	require.Equal(t, "shared", byPassword["session_mode"])
 	require.Equal(t, 5, byPassword["max_sessions"])
+	require.Equal(t, "https://eu1-m.ocp.ai/auth/realms/master/protocol/openid-connect/token", ocp["environments"].(map[string]any)["eu1"].(map[string]any)["token_endpoint"])
+
+	oauth2 := h.read("providers/oauth2", nil).Data["auth_methods"].(map[string]any)["password"].(map[string]any)["fields"].(map[string]any)
+	for _, field := range []string{
+		"client_auth", "private_key", "key_id", "token_params", "token_ttl", "revocation_url", "session_mark", "session_limit_message", "keepalive_interval", "max_sessions",
+	} {
+		require.NotEmpty(t, oauth2[field].(map[string]any)["description"], field)
+	}
 	require.Equal(t, "ocp", byPassword["fields"].(map[string]any)["client_id"].(map[string]any)["default"])
 }
