@@ -206,20 +206,25 @@ func TestWhoWritesConfigsGetsNoSecretByAnyField(t *testing.T) {
 	for name := range victims(t, newKey(t)) {
 		t.Run(name, func(t *testing.T) {
 			for _, f := range configs.Fields() {
-				for _, value := range evilValues(f.Name) {
-					synctest.Test(t, func(t *testing.T) {
-						a := newAttacked(t)
+				synctest.Test(t, func(t *testing.T) {
+					a := newAttacked(t)
+					for _, value := range evilValues(f.Name) {
 						for _, verify := range []any{nil, false} {
 							given := map[string]any{f.Name: value, "verify": verify}
-							a.attack(logical.UpdateOperation, "config/"+name, given)
-							a.attack(logical.UpdateOperation, "config/"+name, changed(a.madeUp(a.victims[name]), given))
-							a.attack(logical.UpdateOperation, "config/"+name, changed(given, map[string]any{"allow_http": true}))
+							a.attack(logical.UpdateOperation, "config/"+name, maps.Clone(given))
+							a.attack(logical.UpdateOperation, "config/"+name, changed(maps.Clone(given), map[string]any{"allow_http": true}))
 							a.attack(logical.UpdateOperation, "config/evil-"+name, changed(maps.Clone(a.victims[name]), changed(a.madeUp(a.victims[name]), given)))
 						}
-						a.aftermath()
-						a.Cleanup(t.Context())
-					})
-				}
+						a.use()
+					}
+					// Only now the secrets are not the victims' any more.
+					for _, value := range evilValues(f.Name) {
+						a.attack(logical.UpdateOperation, "config/"+name, changed(a.madeUp(a.victims[name]), map[string]any{f.Name: value, "verify": false}))
+						a.use()
+					}
+					a.aftermath()
+					a.Cleanup(t.Context())
+				})
 			}
 		})
 	}
@@ -243,14 +248,15 @@ func TestWhoWritesConfigsGetsNoSecretByAnyWay(t *testing.T) {
 			a.attack(logical.UpdateOperation, "config/"+name, changed(a.madeUp(a.victims[name]), changed(map[string]any{"verify": false}, leads)))
 		},
 		"a forced delete while the server is away, and the config again": func(a *attacked, name string, leads map[string]any) {
-			a.spy.logout = func(*http.Request, url.Values) (*http.Response, error) {
+			onLogout := func(*http.Request, url.Values) (*http.Response, error) {
 				return reply(http.StatusServiceUnavailable, ""), nil
 			}
+			a.spy.answer(func() { a.spy.logout = onLogout })
 			a.attack(logical.DeleteOperation, "config/"+name, map[string]any{"force": true})
 			again := changed(maps.Clone(a.victims[name]), changed(a.madeUp(a.victims[name]), changed(map[string]any{"verify": false}, leads)))
 			a.attack(logical.UpdateOperation, "config/"+name, again)
 			a.attack(logical.UpdateOperation, "config/evil-"+name, again)
-			a.spy.logout = nil
+			a.spy.answer(func() { a.spy.logout = nil })
 		},
 		"a personal access token of the same user": func(a *attacked, name string, leads map[string]any) {
 			a.attack(logical.UpdateOperation, "config/evil-"+name, changed(map[string]any{
@@ -274,15 +280,16 @@ func TestWhoWritesConfigsGetsNoSecretByAnyWay(t *testing.T) {
 		},
 		"a reader in the middle of the write": func(a *attacked, name string, leads map[string]any) {
 			busy := false
-			a.disk.before = func(op, key string) {
+			onBefore := func(op, key string) {
 				if op == "put" && key == "config/"+name && !busy {
 					busy = true
 					a.use()
 					busy = false
 				}
 			}
+			a.disk.hook(func() { a.disk.before = onBefore })
 			a.attack(logical.UpdateOperation, "config/"+name, changed(a.madeUp(a.victims[name]), changed(map[string]any{"verify": false}, leads)))
-			a.disk.before = nil
+			a.disk.hook(func() { a.disk.before = nil })
 		},
 		"two writes at once": func(a *attacked, name string, leads map[string]any) {
 			done := make(chan bool)
@@ -351,7 +358,8 @@ func TestARightGuessOfASecretLooksLikeAWrongOne(t *testing.T) {
 									p := startWith(t, s, &logical.InmemStorage{}, logical.TestSystemView())
 									p.write("config/"+name, changed(maps.Clone(config), map[string]any{"verify": false}))
 									if answer != nil {
-										s.login = func(_ *http.Request, form url.Values) (*http.Response, error) { return answer(form), nil }
+										onLogin := func(_ *http.Request, form url.Values) (*http.Response, error) { return answer(form), nil }
+										s.answer(func() { s.login = onLogin })
 									}
 									resp, err := p.HandleRequest(t.Context(), &logical.Request{
 										Operation: logical.UpdateOperation, Path: "config/" + name, Storage: p.storage, Data: map[string]any{f.Name: fmt.Sprintf(shape, guess)},
@@ -360,8 +368,8 @@ func TestARightGuessOfASecretLooksLikeAWrongOne(t *testing.T) {
 									if resp != nil {
 										text = fmt.Sprint(resp.Data, resp.Warnings, err)
 									}
-									synctest.Wait() // the session of the verification is ended behind the answer
-									logins = len(s.requests())
+									synctest.Wait()
+									logins = len(s.logins())
 									p.Cleanup(t.Context())
 								})
 								return strings.ReplaceAll(text, guess, "<guess>"), logins

@@ -34,10 +34,11 @@ func TestRule10AForcedDeleteWorksWhileTheServerHangs(t *testing.T) {
 					for range n {
 						p.read("creds/dmo")
 					}
-					s.logout = func(r *http.Request, _ url.Values) (*http.Response, error) {
+					onLogout := func(r *http.Request, _ url.Values) (*http.Response, error) {
 						<-r.Context().Done() // a black hole
 						return nil, r.Context().Err()
 					}
+					s.answer(func() { s.logout = onLogout })
 					ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second) // Vault's default_max_request_duration
 					defer cancel()
 					err := p.try(ctx, logical.DeleteOperation, "config/dmo", map[string]any{"force": true})
@@ -56,13 +57,14 @@ func TestAConfigThatIsStoredIsInForceWhateverBecomesOfTheRequest(t *testing.T) {
 		p := startWith(t, s, disk, logical.TestSystemView())
 		p.write("config/dmo", changed(dmo(), map[string]any{"verify": false}))
 		ctx, cancel := context.WithCancel(t.Context())
-		disk.after = func(op, key string) {
+		onAfter := func(op, key string) {
 			if op == "put" && key == "config/dmo" {
 				cancel() // the operator's client goes away
 			}
 		}
+		disk.hook(func() { disk.after = onAfter })
 		_ = p.try(ctx, logical.UpdateOperation, "config/dmo", map[string]any{"password": "rotated", "verify": false})
-		disk.after = nil
+		disk.hook(func() { disk.after = nil })
 		p.read("creds/dmo")
 		logins := s.logins()
 		require.Equal(t, "rotated", logins[len(logins)-1].form.Get("password"))
@@ -77,7 +79,7 @@ func TestAConfigThatOnlySeemsNotToBeStoredIsInForce(t *testing.T) {
 			disk := &hooked{Storage: &logical.InmemStorage{}}
 			p := startWith(t, s, disk, logical.TestSystemView())
 			p.write("config/dmo", changed(dmo(), map[string]any{"verify": false}))
-			disk.fail = func(op, key string) error {
+			onFail := func(op, key string) error {
 				if op != "put" || key != "config/dmo" {
 					return nil
 				}
@@ -89,9 +91,10 @@ func TestAConfigThatOnlySeemsNotToBeStoredIsInForce(t *testing.T) {
 				}
 				return errors.New("disk on fire")
 			}
+			disk.hook(func() { disk.fail = onFail })
 			err := p.try(t.Context(), logical.UpdateOperation, "config/dmo", map[string]any{"password": "rotated"})
 			require.ErrorContains(t, err, "the config could not be stored, or only seems not to be: ")
-			disk.fail = nil
+			disk.hook(func() { disk.fail = nil })
 			p.read("creds/dmo") // of a session of its own
 			logins, want := s.logins(), iam.DemoPantaPassword
 			if landed {
@@ -189,19 +192,20 @@ func TestAFailureAfterALoginIsNotRepeatedByClients(t *testing.T) {
 				disk := &hooked{Storage: &logical.InmemStorage{}}
 				p := startWith(t, s, disk, logical.TestSystemView())
 				p.write("config/dmo", changed(dmo(), map[string]any{"session_mode": "shared", "verify": false}))
-				disk.fail = func(op, key string) error {
+				onFail := func(op, key string) error {
 					if op == "put" && strings.HasPrefix(key, test.fails) && len(s.logins()) > 0 {
 						return errors.New("disk on fire")
 					}
 					return nil
 				}
+				disk.hook(func() { disk.fail = onFail })
 				err := test.ask(p)
 				require.Error(t, err)
 				if coded, ok := errors.AsType[logical.HTTPCodedError](err); ok {
 					require.Less(t, coded.Code(), 500, err)
 				}
 				require.Len(t, s.logins(), 1)
-				disk.fail = nil
+				disk.hook(func() { disk.fail = nil })
 			})
 		})
 	}

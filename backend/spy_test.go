@@ -60,19 +60,29 @@ func (s *spy) RoundTrip(r *http.Request) (*http.Response, error) {
 	form, _ := url.ParseQuery(string(text))
 	s.note(r, string(text), form)
 	isLogin := form.Get("grant_type") != ""
+	s.mu.Lock()
+	login, logout := s.login, s.logout
+	s.mu.Unlock()
 	switch {
 	case strings.Contains(string(text), `"grant_type"`): // the partner's JSON
 		return s.grant("", ""), nil
-	case isLogin && s.login != nil:
-		return s.login(r, form)
+	case isLogin && login != nil:
+		return login(r, form)
 	case isLogin:
 		return s.answerLogin(form), nil
 	case strings.Contains(r.URL.Path, "/account/sessions"):
 		return reply(http.StatusForbidden, `{}`), nil
-	case s.logout != nil:
-		return s.logout(r, form)
+	case logout != nil:
+		return logout(r, form)
 	}
 	return reply(http.StatusOK, ""), nil
+}
+
+// answer sets how it answers while it is in use.
+func (s *spy) answer(set func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set()
 }
 
 func (s *spy) note(r *http.Request, body string, form url.Values) {
@@ -153,25 +163,36 @@ func (s *spy) to(host string) (all []sentRequest) {
 type hooked struct {
 	logical.Storage
 
+	mu            sync.Mutex
 	before, after func(op, key string)
 	fail          func(op, key string) error
+}
+
+// hook sets what is called while the storage is in use.
+func (h *hooked) hook(set func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	set()
 }
 
 func (h *hooked) do(ctx context.Context, op, key string, f func() error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if h.before != nil {
-		h.before(op, key)
+	h.mu.Lock()
+	before, after, fail := h.before, h.after, h.fail
+	h.mu.Unlock()
+	if before != nil {
+		before(op, key)
 	}
-	if h.fail != nil {
-		if err := h.fail(op, key); err != nil {
+	if fail != nil {
+		if err := fail(op, key); err != nil {
 			return err
 		}
 	}
 	err := f()
-	if h.after != nil {
-		h.after(op, key)
+	if after != nil {
+		after(op, key)
 	}
 	return err
 }
