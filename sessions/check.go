@@ -160,8 +160,9 @@ func (c *check) list(ctx context.Context, opened machine.Reply) {
 	})
 	c.report.Listed = reply.Compared.Sessions
 	if upstream, ok := errors.AsType[*providers.Error](err); ok && upstream.Kind == providers.NotAllowed {
-		c.skip(ListStep, "the server does not let this account list its sessions; the ledger alone counts, as an upper bound")
-		c.report.Steps[len(c.report.Steps)-1].Advice = "give the user the roles of Keycloak's client account (its default roles), if people use this account too"
+		c.report.Steps = append(c.report.Steps, CheckStep{
+			Name: ListStep, Outcome: StepSkipped, Message: upstream.What() + "; the ledger alone counts, as an upper bound", Advice: upstream.Advice,
+		})
 		return
 	}
 	c.record(ListStep, c.engine.options.Now().Sub(began), err)

@@ -183,22 +183,33 @@ func TestRule7FiveRefusedCodesInARowCloseTheAccount(t *testing.T) {
 }
 
 func TestRule6AnAccountThatHasLoggedInWithoutACodeHasNoSecondFactor(t *testing.T) {
-	setup := func(w *world) { withTypedCodes(w); w.codePeriod = 0 }
-	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
-		l, err := p.Acquire(t.Context(), dedicated)
-		require.NoError(t, err)
-		require.NoError(t, p.Release(t.Context(), l.Ref))
-		p.restart() // it is remembered
-		w.setPassword("locked for a minute")
-		_, err = p.Acquire(t.Context(), dedicated)
-		require.Error(t, err)
-		_, err = p.Acquire(t.Context(), dedicated)
-		require.Equal(t, machine.Guarded, reason(t, err))
-		w.setPassword("right")
-		time.Sleep(31 * time.Second)
-		_, err = p.Acquire(t.Context(), dedicated)
-		require.NoError(t, err)
-	})
+	for name, logIn := range map[string]func(t *testing.T, p *process){
+		"for a reader": func(t *testing.T, p *process) {
+			l, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			require.NoError(t, p.Release(t.Context(), l.Ref))
+		},
+		"for a verification": func(t *testing.T, p *process) {
+			require.NoError(t, p.Verify(t.Context(), p.settings(), dedicated))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setup := func(w *world) { withTypedCodes(w); w.codePeriod = 0 }
+			inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+				logIn(t, p)
+				p.restart() // it is remembered
+				w.setPassword("locked for a minute")
+				_, err := p.Acquire(t.Context(), dedicated)
+				require.Error(t, err)
+				_, err = p.Acquire(t.Context(), dedicated)
+				require.Equal(t, machine.Guarded, reason(t, err))
+				w.setPassword("right")
+				time.Sleep(31 * time.Second)
+				_, err = p.Acquire(t.Context(), dedicated)
+				require.NoError(t, err)
+			})
+		})
+	}
 }
 
 func TestRule7AnyRefusalThatComesAgainGrows(t *testing.T) {

@@ -76,10 +76,10 @@ func tokens(name string) providers.TokenResponse {
 }
 
 var (
-	noConnection = &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Message: "no connection"}
-	noAnswer     = &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Message: "no answer"}
-	reads        = Want{Mode: providers.Shared}
-	listing      = Limits{RequestTimeout: 10 * time.Second, Capabilities: providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true}}
+	errNoConnection = &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Message: "no connection"}
+	errNoAnswer     = &providers.Error{Kind: providers.Unavailable, Outcome: providers.Unknown, Message: "no answer"}
+	reads           = Want{Mode: providers.Shared}
+	listing         = Limits{RequestTimeout: 10 * time.Second, Capabilities: providers.Capabilities{Sessions: true, Logout: true, ListsSessions: true}}
 )
 
 func TestAGuardThatCouldNotBeStoredIsStoredLater(t *testing.T) {
@@ -107,13 +107,13 @@ func TestRule8InThePauseAfterAFailedRefreshAReaderIsToldWhyAndNothingIsSent(t *t
 	s := tell(t, benchLimits)
 	s.opens(reads)
 	s.pass(150 * time.Second)
-	s.event(Refreshed{Session: next[Refresh](s).Session, Err: noConnection})
+	s.event(Refreshed{Session: next[Refresh](s).Session, Err: errNoConnection})
 	longer := Want{Mode: providers.Shared, MinTTL: 200 * time.Second}
 
 	s.event(Acquire{Waiter: 2, Want: longer})
 	r := next[Reply](s)
 	require.NotNil(t, r.Err)
-	require.Equal(t, noConnection, r.Err.Err)
+	require.Equal(t, errNoConnection, r.Err.Err)
 	require.False(t, has[Refresh](s))
 	require.True(t, r.Err.RetryAt.After(s.now))
 
@@ -150,7 +150,7 @@ func TestRule11AListThatWasAskedForBeforeARefreshWasAnsweredEndsNothing(t *testi
 	other := s.opens(Want{Mode: providers.Dedicated})
 	asked := next[List](s)
 	require.Equal(t, first.Session, asked.Session)
-	s.event(Listed{Err: noConnection}) // which is asked again later
+	s.event(Listed{Err: errNoConnection}) // which is asked again later
 	s.pass(150 * time.Second)
 	refreshing := next[Refresh](s)
 	again := next[List](s)
@@ -172,7 +172,7 @@ func TestRule11BetweenTwoSearchesASessionIsKeptForTheListThatItsTokenAsksFor(t *
 	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}})
 	s.event(Stored{Session: next[Put](s).Record.ID})
 	lost := next[Login](s).Session
-	s.event(LoggedIn{Session: lost, Err: noAnswer})
+	s.event(LoggedIn{Session: lost, Err: errNoAnswer})
 	own := Listing{ServerSession: providers.ServerSession{ID: "server-1", Current: true}, Owner: ThisMount, Attempt: first.Session}
 	next[List](s) // after the first login
 	s.event(Listed{Sessions: []Listing{own}})

@@ -287,7 +287,11 @@ func (a *Account) loggedInWell(s *session) {
 		LastLogin:   g.LastLogin,
 	}
 	if s.trial() != nil {
-		next = g // settings that are on trial prove nothing for those in force
+		// Settings that are on trial prove nothing for those in force, but that the
+		// account has no second factor.
+		codeless := g.Codeless || next.Codeless
+		next = g
+		next.Codeless = codeless
 	}
 	next.Idle = s.learntIdle(g.Idle)
 	if next != g {
