@@ -214,6 +214,22 @@ func TestRule12MinTTLForcesOneTokenIn10Seconds(t *testing.T) {
 	}
 }
 
+func TestRule12MinTTLDoesNotPileUpSessionsThatNothingCanEnd(t *testing.T) {
+	setup := func(w *world) { w.noRefreshTokens, w.limits.Capabilities.Logout = true, false }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		r := shared
+		r.MinTTL = w.tokenLife - 6*time.Second
+		for range 20 {
+			_, err := p.Acquire(t.Context(), r)
+			require.NoError(t, err)
+			n, err := p.InUse(t.Context(), accountID)
+			require.NoError(t, err)
+			require.LessOrEqual(t, n, 2)
+			time.Sleep(1100 * time.Millisecond)
+		}
+	})
+}
+
 func TestRule12AReaderWhoseTurnComesTooLateIsToldWhen(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		r := shared

@@ -121,7 +121,7 @@ func (a *Account) attendReader(w *waiter) {
 // others: none forces more than one in forcedEvery (rule 12). False: it need not.
 func (a *Account) awaitTurn(w *waiter, s *session) bool {
 	issued := later(s.rec.OpenedAt, s.rec.RefreshedAt)
-	turn := issued.Add(forcedEvery)
+	turn := issued.Add(a.turnEvery(s))
 	if s.leaseLeft(a.now) < minLease || !a.now.Before(turn) || issued.After(a.now) || s.token.Ref == w.newerThan {
 		return false
 	}
@@ -136,6 +136,16 @@ func (a *Account) awaitTurn(w *waiter, s *session) bool {
 	}
 	a.loginWakeAt = earliest(a.loginWakeAt, turn)
 	return true
+}
+
+// turnEvery is how long a token stays before a reader can have another one that does
+// not need to be. A session that nothing can end counts until its token has expired, so
+// at most two of them follow each other.
+func (a *Account) turnEvery(s *session) time.Duration {
+	if s.durable && s.token != nil && !s.canRefresh() && !a.canLogOut(s) {
+		return max(forcedEvery, s.token.Response.ExpiresIn/2)
+	}
+	return forcedEvery
 }
 
 // serves says whether the session's token is what the waiter wants.
