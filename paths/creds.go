@@ -234,7 +234,7 @@ Answers a token and the HTTP headers to send it with. The name is a role's or a
 config's. The lease never lasts longer than the token; its end, by time or by
 revocation, logs out the session that no other lease uses.
 
-No lease is renewable: read again before it ends, as Vault Agent does. When an
+Leases cannot be renewed: read again before it ends, as Vault Agent does. When an
 API refuses a token with 401, read with rejected=<session_id> of that answer.
 
   $ vault read panta/creds/dmo

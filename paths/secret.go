@@ -25,7 +25,7 @@ func Token(d Dependencies) *framework.Secret {
 
 type tokenSecret Dependencies
 
-// renew refuses: no lease is renewable (rule 4), but one from before may still be
+// renew refuses: leases cannot be renewed (rule 4), but one from before may still be
 // marked so. Clients throw the data of a renewal away and go on with the first token.
 func (p tokenSecret) renew(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 	return nil, logical.CodedError(badRequest, "the lease cannot be renewed, since a renewal brings no client a new token; read the credentials again")

@@ -14,7 +14,7 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request, rl *realm, clie
 	}
 	s.mu.Lock()
 	now := s.now()
-	ss, no := s.renewable(rl, token, now)
+	ss, no := s.refreshable(rl, token, now)
 	if no.refused() {
 		if u := rl.userByID(token.Subject); u != nil {
 			s.stats(rl.Name, u.account).RefusedRefreshes++
@@ -50,8 +50,8 @@ func (s *Server) refreshToken(r *http.Request, rl *realm, client Client, anywher
 	return token, refusal{}
 }
 
-// renewable returns the session that the token may refresh.
-func (s *Server) renewable(rl *realm, token *claims, now time.Time) (*session, refusal) {
+// refreshable returns the session that the token may refresh.
+func (s *Server) refreshable(rl *realm, token *claims, now time.Time) (*session, refusal) {
 	ss := rl.session(token.session(), now)
 	switch {
 	case !token.active(now):

@@ -99,7 +99,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		ctx, cancel = context.WithTimeout(ctx, o.limit)
 		defer cancel()
 	}
-	t := &tally{out: out, harmless: harmless, verbose: o.verbose, counted: map[verdict]int{}}
+	t := &outcomes{out: out, harmless: harmless, verbose: o.verbose, counted: map[verdict]int{}}
 	if err := tryAll(ctx, chosen, suites, o.workers, scratch, t.add); err != nil {
 		return err
 	}
@@ -130,8 +130,8 @@ func choose(packages []*pkg, o options) []*mutant {
 	return chosen
 }
 
-// tally counts and prints what became of the mistakes.
-type tally struct {
+// outcomes counts and prints what became of the mistakes.
+type outcomes struct {
 	out      io.Writer
 	harmless map[string]string // why a mistake changes nothing, by its key
 	verbose  bool
@@ -139,7 +139,7 @@ type tally struct {
 	equal    int
 }
 
-func (t *tally) add(a attempt) {
+func (t *outcomes) add(a attempt) {
 	at := fmt.Sprintf("%s:%d", a.file.name, a.line())
 	switch a.verdict {
 	case found, hung:
@@ -162,7 +162,7 @@ func (t *tally) add(a attempt) {
 	t.counted[a.verdict]++
 }
 
-func (t *tally) conclude(chosen int, least float64) error {
+func (t *outcomes) conclude(chosen int, least float64) error {
 	caught := t.counted[found] + t.counted[hung]
 	missed := t.counted[survived] + t.counted[uncovered]
 	if caught+missed == 0 {
