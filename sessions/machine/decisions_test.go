@@ -147,21 +147,19 @@ func TestRule4ATokenServesAsLongAsALeaseOfASecondFits(t *testing.T) {
 func TestRule11AListThatWasAskedForBeforeARefreshWasAnsweredEndsNothing(t *testing.T) {
 	s := tell(t, listing)
 	first := s.opens(reads)
-	other := s.opens(Want{Mode: providers.Dedicated})
-	asked := next[List](s)
-	require.Equal(t, first.Session, asked.Session)
-	s.event(Listed{Err: errNoConnection}) // which is asked again later
-	s.pass(150 * time.Second)
-	refreshing := next[Refresh](s)
-	again := next[List](s)
-	s.event(Refreshed{Session: refreshing.Session, Got: tokens("2")})
+	next[List](s)
+	s.event(Listed{Err: errNoConnection}) // it is asked for again later
+	s.pass(time.Second)
+	other := s.opens(Want{Mode: providers.Shared, Scopes: []string{"others"}})
+	s.pass(149 * time.Second) // the first one's refresh is due
+	require.Equal(t, first.Session, next[Refresh](s).Session)
+	require.Equal(t, other.Session, next[List](s).Session)
+	s.event(Refreshed{Session: first.Session, Got: tokens("1")})
 	s.event(Stored{Session: next[Put](s).Record.ID})
-	// Nothing of the account's is listed but the session that asks.
-	s.event(Listed{Sessions: []Listing{{ServerSession: providers.ServerSession{ID: "x", Current: true}, Owner: ThisMount, Attempt: again.Session}}})
-	require.True(t, s.a.Knows(benchConnection.ID))
+	// The list shows nothing but the session that asks.
+	s.event(Listed{Sessions: []Listing{{ServerSession: providers.ServerSession{ID: "x", Current: true}, Owner: ThisMount, Attempt: other.Session}}})
 	_, ok := s.a.TryGrant(reads, s.now)
 	require.True(t, ok, "the session that was just refreshed is not gone")
-	_ = other
 }
 
 // The only token that can find the session of a lost login is of a session whose
@@ -198,4 +196,32 @@ func TestTheUsageOfTwoAccountsIsTheSumOfEach(t *testing.T) {
 	require.Equal(t, Usage{Open: 11, Opening: 22, Unknown: 33, Closing: 44, OtherMounts: 55, People: 66, Strays: 77}, a.Plus(b))
 	require.Equal(t, 110, a.Plus(b).Ours())
 	require.Equal(t, 308, a.Plus(b).Taken())
+}
+
+func TestNothingIsBegunForARequestThatHasEnded(t *testing.T) {
+	s := tell(t, benchLimits)
+	own := Want{Mode: providers.Dedicated}
+	s.event(Acquire{Waiter: 1, Want: own})
+	s.event(Acquire{Waiter: 2, Want: own})
+	s.event(Abandon{Waiter: 2})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	id := next[Login](s).Session
+	s.event(LoggedIn{Session: id, Got: tokens("1")})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	require.Equal(t, WaiterID(1), next[Reply](s).Waiter)
+	require.False(t, has[Put](s), "a second login is on its way for nobody")
+	require.False(t, has[Reply](s))
+}
+
+func TestAReaderWhoseLoginCameTooLateIsToldSo(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	id := next[Login](s).Session
+	s.event(LoggedIn{Session: id, TooLate: true})
+	r := next[Reply](s)
+	require.Equal(t, WaiterID(1), r.Waiter)
+	require.Equal(t, Storage, r.Err.Reason)
+	require.Equal(t, id, next[Remove](s).Session)
+	require.False(t, has[Put](s), "another login would be as late")
 }
