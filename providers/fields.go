@@ -73,7 +73,7 @@ func AccountFields() Table[Account] {
 		{Field{Name: "client_id", Help: "OAuth 2.0 client identifier."}, func(a *Account) any { return &a.ClientID }},
 		{Field{Name: "client_auth", Default: string(ClientSecretPost), Help: "How the client proves itself: post (client_secret in the body), basic (in the Authorization header, RFC 6749 section 2.3.1) or private_key_jwt (an assertion signed with private_key, RFC 7523). It is the server's choice and is never found out by trying."}, func(a *Account) any { return (*string)(&a.ClientAuth) }},
 		{Field{Name: "client_secret", Secret: true, Help: "Secret of the client, unless it is a public one or has a private_key."}, func(a *Account) any { return &a.ClientSecret }},
-		{Field{Name: "private_key", Secret: true, Help: "Private key of the client for client_auth=private_key_jwt, in PEM: RSA of at least 2048 bits, or P-256."}, func(a *Account) any { return &a.PrivateKey }},
+		{Field{Name: "private_key", Secret: true, Help: "Private key of the client for client_auth=private_key_jwt, in PEM: RSA of at least 2048 bits (signs RS256), RSASSA-PSS (PS256), or P-256 (ES256)."}, func(a *Account) any { return &a.PrivateKey }},
 		{Field{Name: "key_id", Help: "Name of private_key at the server (kid), if the server wants it."}, func(a *Account) any { return &a.KeyID }},
 		{Field{Name: "username", Help: "Name of the user who logs in."}, func(a *Account) any { return &a.Username }},
 		{Field{Name: "password", Secret: true, Help: "Password of that user."}, func(a *Account) any { return &a.Password }},

@@ -349,6 +349,25 @@ func TestRule4MinTTLIsMetOrRefused(t *testing.T) {
 	})
 }
 
+func TestRule4TheLifeOfTokensIsLearntAnew(t *testing.T) {
+	inWorld(t, func(w *world) { w.tokenLife = time.Minute }, func(t *testing.T, w *world, p *process) {
+		r := shared
+		r.MinTTL = 100 * time.Second
+		_, err := p.Acquire(t.Context(), r)
+		require.Equal(t, machine.TooShort, reason(t, err))
+		w.mu.Lock()
+		w.tokenLife = 300 * time.Second // an administrator has changed it
+		w.mu.Unlock()
+		_, err = p.Acquire(t.Context(), r)
+		require.Equal(t, machine.TooShort, reason(t, err), "what was learnt is believed for a while: no login for each read")
+		require.Equal(t, 1, w.count(&w.logins))
+		time.Sleep(15 * time.Minute)
+		l, err := p.Acquire(t.Context(), r)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Until(l.Until), r.MinTTL)
+	})
+}
+
 // rule 5: revocation is idempotent.
 
 func TestRule5RevocationIsIdempotent(t *testing.T) {
