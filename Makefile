@@ -101,9 +101,8 @@ test-servers: ## real OAuth 2.0 servers of other makes, and their table; OAUTH_S
 test-kubernetes: ## the manifests of examples/kubernetes on a real kube-apiserver (etcd, kubectl; 6 minutes more to build it once)
 	@test/kubernetes/run
 
-test-long: ## the session engine's crash points, a million random steps, and more interleavings
+test-long: ## the session engine's crash points, and a million random steps
 	@$(SHOW_COUNTS) $(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000
-	@$(SHOW_COUNTS) $(GO_TEST) -v -run '^$(INTERLEAVINGS)$$' ./sessions/machine -size 3
 
 chaos: ## kill, cut off and starve real servers under load; SOAK=30m, SEED=…, FAULT=… (root, Linux; a quarter of an hour)
 	@scripts/with-server go run ./test/chaos -seed $(SEED) -soak $(SOAK) -only "$(FAULT)" -doc docs/survival.md
