@@ -1,6 +1,7 @@
 package sessions_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,6 +59,9 @@ func TestRule11ALoginWhoseAnswerWasLostIsFoundByItsMarkAndEnded(t *testing.T) {
 		settleFor(time.Second)
 		require.Equal(t, 1, w.openNow(), "found with the token that the engine holds anyway")
 		require.Equal(t, 1, w.count(&w.ended))
+		st, err := p.Status(t.Context(), accountID)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, st.Orphans)
 		require.Len(t, w.records(), 1)
 		require.Equal(t, 2, w.count(&w.logins), "nothing logs in for it alone")
 	})
@@ -193,6 +197,7 @@ func TestRule11AMarkThatTheLedgerNeverHeldIsReportedAndLeftAlone(t *testing.T) {
 		require.True(t, report.OK(), "%+v", report.Steps)
 		require.Zero(t, report.Usage.Strays)
 		require.True(t, stray.ended, "and ends it where an operator asks for that")
+		require.True(t, slices.ContainsFunc(report.Listed, func(l machine.Listing) bool { return l.Standing == machine.Stray && l.Ended }), "and says so")
 	})
 }
 
