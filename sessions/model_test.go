@@ -295,7 +295,7 @@ func (m *model) do(s step) {
 		p.faults.kill()
 	case stepTheClock:
 		p.Stop()                                                  // within one life of the plugin clocks are monotonic
-		m.world.stepClock(time.Duration(s.Pick) * clockSteps / 9) // less than a code's look-around
+		m.world.stepClock(time.Duration(s.Pick) * clockSteps / 9) // less than a code's time-step window
 		p.restart()
 	case loseALogin:
 		m.world.loseNextLogin()

@@ -11,14 +11,14 @@ import (
 // defaultCodePeriod is RFC 6238's step, for codes that a person types.
 const defaultCodePeriod = 30 * time.Second
 
-// lookAround is how long a code may be taken by a server: in the steps before and
-// after its own, too.
+// lookAround is the time-step window: how long a server may accept a code, in the
+// steps before and after its own too.
 const lookAround = 3 * defaultCodePeriod
 
 // codes remembers which one-time codes are used (rule 6).
 type codes struct {
 	freeAt time.Time            // by the clock that codes are made for: when the step after the last spent one begins
-	typed  map[string]time.Time // digest of a typed code, until its look-around is over
+	typed  map[string]time.Time // digest of a typed code, until no server accepts it any more
 }
 
 // code is the one-time code of one login; the zero value sends none.

@@ -23,7 +23,7 @@
 //	closing    open, or  open            its logout, or the time  codeHold, removing
 //	           closing                   it must be dead
 //	codeHold   open, or  nothing         the end of its one-time  removing
-//	           spent                     code's look-around
+//	           spent                     code's time-step window
 //	removing   any       nothing         the deletion             gone
 //
 // A login that leaves no session at the server (client credentials) goes the

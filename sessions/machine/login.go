@@ -311,7 +311,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 }
 
 // rememberOrRemove ends the record of a login that did not happen. Where it
-// spent a code, the record stays until that code's look-around is over.
+// spent a code, the record stays while the server may still accept that code.
 func (a *Account) rememberOrRemove(s *session) {
 	if !s.durable || !s.rec.Code.remembered(a.now) {
 		a.remove(s)

@@ -229,9 +229,9 @@ func (a *Account) attendClosing(s *session) {
 	}
 }
 
-// end finishes a session that is not open at the server any more. Its record
-// goes, but not before the look-around of the code that it spent is over: until
-// then the ledger may say more than is true, never less.
+// end finishes a session that is not open at the server any more. Its record is
+// kept while the server may still accept the code that it spent: until then the
+// ledger may say more than is true, never less.
 func (a *Account) end(s *session) {
 	a.answerReleases(s, nil)
 	s.changedIn = a.steps

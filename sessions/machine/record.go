@@ -97,7 +97,7 @@ type SpentCode struct {
 	Ends time.Time `json:"ends,omitzero"`
 	// Digest is of a code that a person typed.
 	Digest string `json:"digest,omitempty"`
-	// Until is when the server's look-around for it is over.
+	// Until is when the server does not accept it any more.
 	Until time.Time `json:"until"`
 
 	person string // who typed it; not stored
