@@ -5,6 +5,7 @@ IAM       ?= emulator
 KEEP      ?=
 SEED      ?= 0
 SOAK      ?= 2m
+KILLS     ?= 100
 FAULT     ?=
 FUZZTIME  ?= 10s
 SAMPLE    ?= 0
@@ -74,6 +75,13 @@ test-keycloak: ## contract and end-to-end tests on real Keycloaks, and their tab
 	done; \
 	go run ./test/report <"$$REPORT" && exit $$failed
 
+soak: ## readers, people, rotation and kills on real Keycloaks; KEYCLOAKS=26.7.0 SOAK=30m
+	@REPORT=$$(mktemp); export REPORT; trap 'rm -f "$$REPORT"' EXIT; failed=0; \
+	for release in $(KEYCLOAKS); do \
+	  KEYCLOAK=$$release SOAK=$(SOAK) scripts/with-server $(GO_TEST) -timeout 0 -run '^TestIdentityServer$$/./^people' ./test/e2e || failed=1; \
+	done; \
+	go run ./test/report <"$$REPORT" && exit $$failed
+
 test-openbao: ## the end-to-end tests on a real OpenBao
 	@scripts/with-server $(GO_TEST) ./test/e2e ./test/servers
 
@@ -104,8 +112,8 @@ test-kubernetes: ## the manifests of examples/kubernetes on a real kube-apiserve
 test-long: ## the session engine's crash points, and a million random steps
 	@$(SHOW_COUNTS) $(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000
 
-chaos: ## kill, cut off and starve real servers under load; SOAK=30m, SEED=…, FAULT=… (root, Linux; a quarter of an hour)
-	@scripts/with-server go run ./test/chaos -seed $(SEED) -soak $(SOAK) -only "$(FAULT)" -doc docs/survival.md
+chaos: ## kill, cut off and starve real servers under load; SOAK=30m, KILLS=1000, SEED=…, FAULT=… (root, Linux; a quarter of an hour)
+	@scripts/with-server go run ./test/chaos -seed $(SEED) -soak $(SOAK) -kills $(KILLS) -only "$(FAULT)" -doc docs/survival.md
 
 mutate: ## plant mistakes in the heart of the code and list those that no test finds; SAMPLE=400, SEED=…, MUTATE="-v …"
 	@go run ./tools/mutate -sample $(SAMPLE) -seed $(if $(filter 0,$(SEED)),1,$(SEED)) $(MUTATE) $(MUTATED)

@@ -33,8 +33,13 @@ const (
 // and such a login holds a place in the budget until its session would have
 // died. Against that a handshake is cheap, calls of an account are rare, and
 // there are no idle connections to close when a config changes.
+//
+// It speaks HTTP/1.1 only: a connection that carries one request gains nothing from
+// HTTP/2, whose client repeats requests by itself and hides a TLS alert that comes
+// before the request.
 func newTransport(a providers.Connection) *http.Transport {
 	t := cleanhttp.DefaultTransport()
+	t.ForceAttemptHTTP2 = false
 	t.MaxResponseHeaderBytes = maxHeader
 	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, proxy *http.Response) error {
 		if proxy.StatusCode != http.StatusOK {
@@ -179,9 +184,9 @@ func isDialError(err error) bool {
 // out already, and says all the same that nobody read it. Where the server's reset of
 // the connection overtakes it, nobody can tell.
 func refusedHandshake(err error) string {
-	// From handshake_failure to certificate_required: what the server finds wrong with
-	// us before it reads anything.
-	alerts := []tls.AlertError{40, 42, 43, 44, 45, 46, 48, 49, 70, 71, 112, 116}
+	// From handshake_failure to no_application_protocol: what the server finds wrong
+	// with us before it reads anything.
+	alerts := []tls.AlertError{40, 42, 43, 44, 45, 46, 48, 49, 70, 71, 112, 116, 120}
 	var network *net.OpError
 	if !errors.As(err, &network) || network.Op != "remote error" {
 		return ""

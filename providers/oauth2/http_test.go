@@ -121,13 +121,10 @@ func TestNothingIsRepeatedOverARealConnection(t *testing.T) {
 	}
 }
 
-func TestNothingIsRepeatedOverHTTP2(t *testing.T) {
-	var calls atomic.Int32
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		calls.Add(1)
-		_, _ = io.Copy(io.Discard, r.Body)
-		assert.Equal(t, 2, r.ProtoMajor)
-		panic(http.ErrAbortHandler) // resets the stream
+func TestHTTP2IsNotSpoken(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, 1, r.ProtoMajor)
+		_, _ = io.WriteString(w, granted)
 	}))
 	s.EnableHTTP2 = true
 	s.StartTLS()
@@ -135,8 +132,7 @@ func TestNothingIsRepeatedOverHTTP2(t *testing.T) {
 	a := at(s.URL)
 	a.CACert = pemOf(s.Certificate())
 	_, err := do(t.Context(), connect(t, a, "keycloak", nil), "login")
-	assertFailed(t, err, providers.Unavailable, providers.Unknown)
-	assert.EqualValues(t, 1, calls.Load())
+	require.NoError(t, err)
 }
 
 func pemOf(c *x509.Certificate) string {
@@ -320,11 +316,11 @@ func TestAProxysPasswordIsNotShown(t *testing.T) {
 
 // certificateWanted is a server that wants a client certificate. It takes what the
 // client has sent before it closes, so that no reset overtakes its alert.
-func certificateWanted(t *testing.T, version uint16, protocol string) (url, roots string) {
+func certificateWanted(t *testing.T, version uint16) (url, roots string) {
 	t.Helper()
 	s := httptest.NewTLSServer(nil) // for its certificate
 	t.Cleanup(s.Close)
-	config := &tls.Config{Certificates: s.TLS.Certificates, MinVersion: version, MaxVersion: version, NextProtos: []string{protocol}, ClientAuth: tls.RequireAnyClientCert}
+	config := &tls.Config{Certificates: s.TLS.Certificates, MinVersion: version, MaxVersion: version, ClientAuth: tls.RequireAnyClientCert}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	done := make(chan struct{})
@@ -346,16 +342,14 @@ func certificateWanted(t *testing.T, version uint16, protocol string) (url, root
 
 func TestAServerThatWantsAClientCertificateWasNotReached(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		for _, protocol := range []string{"http/1.1", "h2"} {
-			t.Run(tls.VersionName(version)+", "+protocol, func(t *testing.T) {
-				url, roots := certificateWanted(t, version, protocol)
-				a := at(url)
-				a.CACert = roots
-				_, err := do(t.Context(), connect(t, a, "keycloak", nil), "login")
-				failure := assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
-				assert.Contains(t, failure.Message, "the server refused the TLS connection: ")
-				assert.Contains(t, failure.Advice, "client certificate")
-			})
-		}
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			url, roots := certificateWanted(t, version)
+			a := at(url)
+			a.CACert = roots
+			_, err := do(t.Context(), connect(t, a, "keycloak", nil), "login")
+			failure := assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
+			assert.Contains(t, failure.Message, "the server refused the TLS connection: ")
+			assert.Contains(t, failure.Advice, "client certificate")
+		})
 	}
 }

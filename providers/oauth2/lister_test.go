@@ -250,9 +250,7 @@ func TestTheAccountAPIsCallsAreNotRepeatedOverARealConnection(t *testing.T) {
 	})
 	plain := httptest.NewServer(reset)
 	t.Cleanup(plain.Close)
-	secure := httptest.NewUnstartedServer(reset)
-	secure.EnableHTTP2 = true
-	secure.StartTLS()
+	secure := httptest.NewTLSServer(reset)
 	t.Cleanup(secure.Close)
 	secured := at(secure.URL)
 	secured.CACert = pemOf(secure.Certificate())

@@ -36,7 +36,7 @@ func main() {
 	var o options
 	flag.Uint64Var(&o.seed, "seed", 0, "decides what happens when; 0: another one each time")
 	flag.StringVar(&o.only, "only", "", "run only the faults whose name contains this")
-	flag.IntVar(&o.kills, "kills", 100, "how often to kill")
+	flag.IntVar(&o.kills, "kills", 100, "how often to kill a plugin or its Vault; a cluster's leader a twentieth as often")
 	flag.DurationVar(&o.soak, "soak", 2*time.Minute, "how long to soak")
 	flag.StringVar(&o.doc, "doc", "", "`file` to write the table into, between its markers")
 	flag.Parse()

@@ -40,9 +40,9 @@ func scenarios(o options) []scenario {
 		{"plugin or server killed", []try{func(ctx context.Context, random *rand.Rand, log func(string, ...any)) (*result, error) {
 			return killed(ctx, random, log, o.kills)
 		}}},
-		{"vault leader killed", []try{failover("vault", leaderKilled, 5)}},
+		{"vault leader killed", []try{failover("vault", leaderKilled, o.kills/20)}},
 		{"vault leader cut off", []try{failover("vault", leaderCutOff, 5)}},
-		{"openbao leader killed", []try{failover("openbao", leaderKilled, 3)}},
+		{"openbao leader killed", []try{failover("openbao", leaderKilled, o.kills/33)}},
 		{"openbao leader cut off", []try{failover("openbao", leaderCutOff, 3)}},
 		{"standbys", []try{standbys("vault"), standbys("openbao")}},
 		{"network", cut},

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -30,6 +32,7 @@ func commands() map[string]command {
 		"code":     typeCode,
 		"iam":      control,
 		"clock":    shiftClock,
+		"scrape":   scrape,
 	}
 }
 
@@ -44,6 +47,34 @@ func shiftClock(ts *testscript.TestScript, args []string) error {
 	}
 	upstreamOf(ts).emulator.ShiftClock(ahead)
 	return nil
+}
+
+// scrape is `scrape file`: gets the metrics of the script's mount as Prometheus does.
+func scrape(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: scrape file")
+	}
+	mount := strings.TrimPrefix(filepath.Base(ts.Getenv("WORK")), "script-")
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, ts.Getenv("VAULT_ADDR")+"/v1/"+mount+"/metrics?format=prometheus", http.NoBody)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("X-Vault-Token", ts.Getenv("VAULT_TOKEN"))
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if kind := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || !strings.HasPrefix(kind, "text/plain; version=0.0.4") {
+		return fmt.Errorf("%s, %s: %s", resp.Status, kind, text)
+	}
+	return os.WriteFile(ts.MkAbs(args[0]), text, 0o600)
 }
 
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {

@@ -43,6 +43,7 @@ func TestIdentityServer(t *testing.T) {
 		{"session limit", "reads while people hold all sessions, and the config says the limiter's words", hasNoLimiter, findSaidLimitFull},
 		{"client credentials", "50 reads and revokes leave no session", nil, useService},
 		{"brute force", "dedicated reads at once, of one user", nil, readAtOnce},
+		{"soak", "people come and go, refresh tokens rotate, the plugin is killed", hasList, soak},
 	}
 	for _, release := range identityReleases(t) {
 		t.Run(release.Name, func(t *testing.T) {
@@ -98,6 +99,8 @@ type identity struct {
 	realm   string
 
 	idle    time.Duration // a session that is left alone ends; 0: not while we look
+	life    time.Duration // of an access token; 0: the server's default
+	rotates bool          // a refresh token is good once
 	baseURL string        // of the proxy
 	origin  string        // of the server itself
 	// sessions counts those of an account that are not idle for too long.
@@ -119,6 +122,7 @@ type identity struct {
 func (s *identity) newRealm() iam.Realm {
 	realm := iam.Realm{
 		Name: s.realm, PathPrefix: "/auth", Release: s.release, BruteForce: true, SessionIdle: s.idle,
+		TokenLife: s.life, RevokeRefreshToken: s.rotates,
 		SessionLimit: iam.SessionLimit{Max: identityLimit, Behaviour: iam.Deny},
 		Clients: []iam.Client{
 			{ID: "app", Secret: "app-secret", DirectGrants: true},
@@ -256,22 +260,25 @@ func (s *identity) hasSessions(account string, want int) func() error {
 	}
 }
 
-// personLogsIn opens a session as a person does, past the proxy, and returns her
-// access token.
-func (s *identity) personLogsIn(user string) (string, error) {
+// person has logged in herself.
+type person struct {
+	Access  string `json:"access_token"`
+	Refresh string `json:"refresh_token"`
+}
+
+// personLogsIn opens a session as a person does, past the proxy.
+func (s *identity) personLogsIn(user string) (person, error) {
 	form := url.Values{"client_id": {"app"}, "client_secret": {"app-secret"}, "grant_type": {"password"}, "username": {user}, "password": {"password"}}
 	r, err := http.NewRequestWithContext(s.Context(), http.MethodPost,
 		s.origin+"/auth/realms/"+s.realm+"/protocol/openid-connect/token", strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", err
+		return person{}, err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
-	var token struct {
-		AccessToken string `json:"access_token"`
-	}
-	err = askJSON(r, &token)
-	return token.AccessToken, err
+	var p person
+	err = askJSON(r, &p)
+	return p, err
 }
 
 // marks returns the marks of the plugin's sessions that the server lists for a

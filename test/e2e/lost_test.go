@@ -107,9 +107,9 @@ func (s *identity) nothingIsLeft(m *mount, users int) {
 	for i := range users {
 		user := userName(i)
 		eventually(s, 20*time.Second, user+" has no session but her own", s.hasSessions(user, 1))
-		token, err := s.personLogsIn(user)
+		visitor, err := s.personLogsIn(user)
 		require.NoError(s, err, "nobody is locked out")
-		marks, err := s.marks(s.Context(), s.origin+"/auth", token)
+		marks, err := s.marks(s.Context(), s.origin+"/auth", visitor.Access)
 		require.NoError(s, err)
 		left += len(marks)
 		n, err := s.sessions(user)
