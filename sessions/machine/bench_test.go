@@ -19,9 +19,11 @@ func newBenchAccount(n int, limits Limits, now time.Time) *Account {
 	records := make([]Record, n)
 	for i := range records {
 		records[i] = Record{
-			ID: SessionID(fmt.Sprintf("session-%d", i)), Stage: Open, Mode: providers.Dedicated, Generation: 1,
-			Refresh: providers.NewSecret(fmt.Sprintf("refresh-token-%d", i)), OpenedAt: now, Horizon: now.Add(time.Hour),
-			Connection: benchConnection.ID, Idle: time.Hour, DiesAt: now.Add(time.Hour),
+			ID: SessionID(fmt.Sprintf("session-%d", i)), Stage: Open, Mode: providers.Dedicated, Connection: benchConnection.ID,
+			Condition: Condition{
+				Generation: 1, Refresh: providers.NewSecret(fmt.Sprintf("refresh-token-%d", i)),
+				OpenedAt: now, Horizon: now.Add(time.Hour), Idle: time.Hour, DiesAt: now.Add(time.Hour),
+			},
 		}
 	}
 	last := 0

@@ -140,7 +140,7 @@ var indifferent = map[string]bool{
 // passing are times that mean the same once they are over.
 var passing = map[string]bool{
 	"freeAt": true, "nextLogin": true, "until": true, "Until": true, "notBefore": true, "ClosedUntil": true, "FullUntil": true,
-	"loginWakeAt": true, "Ends": true, "keepUntil": true, "callAt": true,
+	"loginWakeAt": true, "at": true, "Ends": true, "keepUntil": true, "callAt": true,
 }
 
 func (h *hasher) number(n uint64) { h.out.Write(binary.AppendUvarint(h.out.AvailableBuffer(), n)) }

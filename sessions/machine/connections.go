@@ -53,38 +53,35 @@ func (a *Account) setConnections(known []Connection) {
 // refer has a session use a connection from now on.
 func (a *Account) refer(s *session, id ConnectionID) {
 	a.unrefer(s)
-	s.rec.Connection, s.refers = id, true
 	c := a.connections[id]
 	if c == nil { // its entry could not be read: the session ends by age
 		c = &connection{Connection: Connection{ID: id}}
 		a.connections[id] = c
 	}
+	s.connection = c
 	c.sessions++
 	c.stored = c.stored || s.durable
 }
 
 // unrefer takes a session off its connection.
 func (a *Account) unrefer(s *session) {
-	if s.refers {
-		c := a.connections[s.rec.Connection]
+	if c := s.connection; c != nil {
 		c.sessions--
 		c.unusedAt = a.now
-		s.refers = false
+		s.connection = nil
 	}
 }
 
-// connectionOf is how a session is reached; zero: that is not known.
-func (a *Account) connectionOf(s *session) Connection {
-	if c := a.connections[s.rec.Connection]; c != nil {
-		return c.Connection
+// via is how the session is reached; zero: that is not known.
+func (s *session) via() Connection {
+	if s.connection == nil {
+		return Connection{}
 	}
-	return Connection{}
+	return s.connection.Connection
 }
 
-// timeoutOf bounds one call for a session.
-func (a *Account) timeoutOf(s *session) time.Duration {
-	return max(a.connectionOf(s).RequestTimeout, time.Second)
-}
+// timeout bounds one call for the session.
+func (s *session) timeout() time.Duration { return max(s.via().RequestTimeout, time.Second) }
 
 // dropConnections removes the connections that no session needs any more.
 func (a *Account) dropConnections() {
@@ -148,9 +145,9 @@ func (a *Account) connectionDropped(e ConnectionDropped) {
 func (a *Account) standInFor(s *session, tried ConnectionID, err *providers.Error) (ConnectionID, bool) {
 	refused := err != nil && err.Kind == providers.BadCredentials && err.Outcome == providers.DidNotHappen
 	switch {
-	case !refused || !a.connectionOf(s).SameClient:
+	case !refused || !s.via().SameClient:
 		return "", false
-	case tried != s.rec.Connection:
+	case tried != s.via().ID:
 		s.standInRefused = true
 		return "", false
 	}

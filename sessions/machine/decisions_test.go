@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -224,4 +225,16 @@ func TestAReaderWhoseLoginCameTooLateIsToldSo(t *testing.T) {
 	require.Equal(t, Storage, r.Err.Reason)
 	require.Equal(t, id, next[Remove](s).Session)
 	require.False(t, has[Put](s), "another login would be as late")
+}
+
+func TestPurposesThatAreOverAreForgottenOnceThereAreMany(t *testing.T) {
+	s := tell(t, benchLimits)
+	held := s.opens(reads)
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Shared, Scopes: []string{"waiting"}}})
+	for i := range 10 * purposesMost {
+		s.a.purposeOf([]string{"over", strconv.Itoa(i)}, nil)
+	}
+	require.LessOrEqual(t, len(s.a.purposes), purposesMost)
+	require.Same(t, s.a.sessions[held.Session].purpose, s.a.purposes[""])
+	require.Contains(t, s.a.purposes, "waiting")
 }

@@ -35,7 +35,7 @@
 //
 //	rule 1   every session opened is closed       login.go, logout.go, record.go, connections.go
 //	rule 2   never over budget                    limits.go
-//	rule 3   dedicated and shared                 grants.go, login.go
+//	rule 3   dedicated and shared                 purpose.go, grants.go, login.go
 //	rule 4   a lease never outlives its token     grants.go, readers.go
 //	rule 5   revocation is idempotent             logout.go
 //	rule 6   a one-time code is used once         codes.go

@@ -14,33 +14,46 @@ import (
 // that other leases hold already. It makes no effect and moves no deadline; if
 // anything else is to be decided it says no, and the reader sends an Acquire.
 func (a *Account) TryGrant(w Want, now time.Time) (Grant, bool) {
-	if w.Mode != providers.Shared || w.Rejected.Session != "" || a.draining || a.retired() {
-		return Grant{}, false
-	}
-	s := a.current[shareKey(w.Scopes, w.Params)]
-	if s == nil || s.token == nil || s.held() == 0 || s.token.left(now) < w.leaseNeeded() {
-		return Grant{}, false
-	}
-	if a.refreshesAhead(s) && !now.Before(s.callAt) {
+	s := a.live(w, now)
+	if s == nil || w.Mode != providers.Shared || w.Rejected.Session != "" || s.held() == 0 {
 		return Grant{}, false
 	}
 	return a.grant(s), true
+}
+
+// live is the shared session that has what a reader wants, and no refresh due; nil:
+// none has.
+func (a *Account) live(w Want, now time.Time) *session {
+	p := a.purposes[shareKey(w.Scopes, w.Params)]
+	if p == nil || a.draining || a.retired() {
+		return nil
+	}
+	s := p.current
+	if s == nil || s.leaseLeft(now) < w.leaseNeeded() || a.refreshesAhead(s) && !now.Before(s.callAt) {
+		return nil
+	}
+	return s
 }
 
 // grant adds a lease to the newest token of a session.
 func (a *Account) grant(s *session) Grant {
 	a.lastGrant++
 	s.newest().grants.add(a.lastGrant)
-	g := Grant{
+	return Grant{
 		ID:    GrantID{Boot: a.boot, N: a.lastGrant},
-		Mode:  s.rec.Mode,
+		Mode:  s.mode,
 		Token: s.token,
 		Until: s.token.ExpiresAt.Add(-leaseMargin),
+		Stale: s.stale(),
 	}
-	if s.trouble != nil {
-		g.Stale = s.trouble.refusal.Message
+}
+
+// stale says why the token could not be refreshed in time; empty: it is well.
+func (s *session) stale() string {
+	if s.trouble == nil {
+		return ""
 	}
-	return g
+	return s.trouble.cause.Message
 }
 
 // Static is a token without a lease.
@@ -60,25 +73,16 @@ type Static struct {
 // has read without a lease before. If anything is to be decided it says no, and the
 // reader sends an Acquire.
 func (a *Account) TryStatic(w Want, now time.Time) (Static, bool) {
-	if a.draining || a.retired() {
-		return Static{}, false
-	}
-	s := a.current[shareKey(w.Scopes, w.Params)]
-	if s == nil || s.token == nil || !s.rotates() || s.token.left(now) < minLease {
-		return Static{}, false
-	}
-	if a.refreshesAhead(s) && !now.Before(s.callAt) {
+	s := a.live(w, now)
+	if s == nil || !s.rotates() {
 		return Static{}, false
 	}
 	a.staticReads++
-	st := Static{
+	return Static{
 		Token: s.token, RotatesAt: s.callAt, Period: s.token.Response.ExpiresIn / 2,
 		Spread: s.token.Response.ExpiresIn / 10 * time.Duration(a.staticReads*spreadStep%spreadParts) / spreadParts,
-	}
-	if s.trouble != nil {
-		st.Stale = s.trouble.refusal.Message
-	}
-	return st, true
+		Stale:  s.stale(),
+	}, true
 }
 
 // Readers one after the other get parts that are as far from each other as can be:
@@ -93,7 +97,7 @@ const (
 // is to be decided it says no and has changed nothing.
 func (a *Account) TryRelease(id SessionID, g GrantID) bool {
 	s := a.sessions[id]
-	if s == nil || s.phase != open || s.rec.Mode != providers.Shared || g.Boot != a.boot || s.held() < 2 {
+	if s == nil || s.phase != open || s.mode != providers.Shared || g.Boot != a.boot || s.held() < 2 {
 		return false
 	}
 	return s.remove(g)
@@ -102,7 +106,7 @@ func (a *Account) TryRelease(id SessionID, g GrantID) bool {
 // addGeneration counts a new token in: its leases die at its horizon.
 func (a *Account) addGeneration(s *session, t *Token) {
 	s.token = t
-	if a.connectionOf(s).Capabilities.ListsSessions {
+	if s.via().Capabilities.ListsSessions {
 		a.list.token = t
 	}
 	s.listRefused = false
@@ -192,7 +196,7 @@ func (a *Account) lingerIfLast(s *session) {
 		return
 	}
 	s.keepUntil = a.now
-	if a.current[s.key] == s {
+	if s.purpose.current == s {
 		s.keepUntil = a.now.Add(a.limits.Linger)
 	}
 }
@@ -265,6 +269,8 @@ type Token struct {
 	Ref       TokenRef
 	Response  providers.TokenResponse
 	ExpiresAt time.Time
+
+	fadesAt time.Time // when the server ends its session whatever we do; zero: not known
 }
 
 // left is the longest lease that it can carry now.

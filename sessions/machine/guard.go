@@ -29,8 +29,6 @@ const (
 	// guardMemory is how long the guard of an account without a config is kept: its
 	// config may just be being written.
 	guardMemory = time.Hour
-	// keyPausesMost bounds how many scopes and parameters rest on their own.
-	keyPausesMost = 100
 	// storageRetry is when a failed write is tried again.
 	storageRetry = 5 * time.Second
 )
@@ -122,7 +120,7 @@ func (a *Account) attendClock(now time.Time) {
 	}
 	a.clock = Clock{}
 	a.nextLogin, a.pause.until = time.Time{}, time.Time{}
-	clear(a.keyPauses)
+	a.endPauses()
 	clear(a.persons)
 	for digest := range a.codes.typed {
 		a.codes.typed[digest] = now.Add(lookAround)
@@ -136,12 +134,19 @@ func (a *Account) reopen() {
 	if !a.pause.asked() {
 		a.pause = pause{}
 	}
-	clear(a.keyPauses)
+	a.endPauses()
 	clear(a.persons)
 	g := a.guard.Guard
 	g = Guard{FullAt: g.FullAt, FullUntil: g.FullUntil, FullReason: g.FullReason, FullStrikes: g.FullStrikes, Codeless: g.Codeless, Idle: g.Idle, LastLogin: g.LastLogin}
 	if g != a.guard.Guard {
 		a.setGuard(g)
+	}
+}
+
+// endPauses ends the pauses of logins with some scopes and parameters alone.
+func (a *Account) endPauses() {
+	for _, p := range a.purposes {
+		p.pause = pause{}
 	}
 }
 
@@ -151,8 +156,8 @@ func (p pause) asked() bool { return p.cause != nil && p.cause.Kind == providers
 // restsUntil is when the last pause ends that memory alone holds; zero: none does.
 func (a *Account) restsUntil() time.Time {
 	last := later(a.nextLogin, a.pause.until)
-	for _, p := range a.keyPauses {
-		last = later(last, p.until)
+	for _, p := range a.purposes {
+		last = later(last, p.pause.until)
 	}
 	if !a.now.Before(last) {
 		return time.Time{}
@@ -162,15 +167,14 @@ func (a *Account) restsUntil() time.Time {
 
 // refusedBy says whether guard or pause hold a login back now. A verification
 // passes the guard, since a config write is what reopens it, but no pause.
-func (a *Account) refusedBy(want Want, verifies bool, c providers.Capabilities) *Refusal {
+func (a *Account) refusedBy(want Want, p *purpose, verifies bool, c providers.Capabilities) *Refusal {
 	g := a.guard
 	person := a.persons[want.Person]
-	keyPause := a.keyPauses[shareKey(want.Scopes, want.Params)]
 	switch {
 	case a.now.Before(a.pause.until):
 		return pauseRefusal(a.pause)
-	case a.now.Before(keyPause.until):
-		return pauseRefusal(keyPause)
+	case a.now.Before(p.pause.until):
+		return pauseRefusal(p.pause)
 	case a.now.Before(g.FullUntil):
 		return &Refusal{
 			Reason:  BudgetFull,
@@ -236,27 +240,20 @@ func (a *Account) loginRefused(s *session, err *providers.Error) {
 	case err.Kind == providers.Throttled:
 		a.rest(err, max(min(err.RetryAfter, throttleMost), growing(throttlePause, tries)))
 	case err.Kind == providers.Unavailable:
-		a.rest(err, backoff(s.rec.ID, tries, downMost))
+		a.rest(err, backoff(s.id, tries, downMost))
 	default:
-		a.restAlone(s.key, err)
+		// What the server does not understand may be one role's, which must not shut the
+		// others out.
+		s.purpose.pause.add(err, a.now.Add(growing(lostPause, s.purpose.pause.tries+1)))
 	}
 }
 
-func (a *Account) rest(err *providers.Error, wait time.Duration) {
-	a.pause = pause{until: a.now.Add(wait), cause: err, tries: a.pause.tries + 1}
-}
+// rest has all logins wait.
+func (a *Account) rest(err *providers.Error, wait time.Duration) { a.pause.add(err, a.now.Add(wait)) }
 
-// restAlone has logins with these scopes and parameters rest: what the server does
-// not understand may be one role's, which must not shut the others out.
-func (a *Account) restAlone(key string, err *providers.Error) {
-	if a.keyPauses == nil {
-		a.keyPauses = map[string]pause{}
-	}
-	if len(a.keyPauses) >= keyPausesMost {
-		maps.DeleteFunc(a.keyPauses, func(_ string, p pause) bool { return !a.now.Before(p.until) })
-	}
-	tries := a.keyPauses[key].tries + 1
-	a.keyPauses[key] = pause{until: a.now.Add(growing(lostPause, tries)), cause: err, tries: tries}
+// add takes in one more failure.
+func (p *pause) add(err *providers.Error, until time.Time) {
+	*p = pause{until: until, cause: err, tries: p.tries + 1}
 }
 
 // limitReported takes the server's session limit for a full budget.
@@ -276,7 +273,7 @@ func (a *Account) loggedInWell(s *session) {
 		a.bringLogoutsForward(1)
 	}
 	a.pause = pause{}
-	delete(a.keyPauses, s.key)
+	s.purpose.pause = pause{}
 	delete(a.persons, s.rec.Code.typist())
 	a.keptAlive()
 	g := a.guard.Guard

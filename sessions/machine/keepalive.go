@@ -70,16 +70,16 @@ func (a *Account) keepAliveNow() {
 		return
 	}
 	want := Want{Mode: providers.Dedicated}
-	key := shareKey(want.Scopes, want.Params)
-	c, wait, refusal := a.mayLogin(want, key, nil)
+	p := a.purposeOf(nil, nil)
+	c, wait, refusal := a.mayLogin(want, p, nil)
 	switch {
 	case refusal != nil:
 		a.keepAliveFailed(refusal)
 	case wait != nil:
 		a.keep.wakeAt = wait.at // zero: for an answer, which is an event
 	default:
-		a.beginLogin(want, key, nil, 0, c)
-		a.keep.attempt = a.opening.rec.ID
+		a.beginLogin(want, p, nil, 0, c)
+		a.keep.attempt = a.opening.id
 	}
 }
 
@@ -110,7 +110,7 @@ func (a *Account) keptAlive() { a.keep = keepAlive{lastLogin: a.now} }
 
 // keepAliveRefused hears why a login failed that was for this alone.
 func (a *Account) keepAliveRefused(s *session, r *Refusal) {
-	if s.rec.ID == a.keep.attempt && !a.now.Before(a.keepAliveDue()) {
+	if s.id == a.keep.attempt && !a.now.Before(a.keepAliveDue()) {
 		a.keepAliveFailed(r)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // The server's list wins (rule 11): the ledger is what we believe, the server's
 // own list of the account's sessions is what is. This file decides when to ask
-// for that list; compare.go says what it means.
+// for that list; reconcile.go says what it means.
 
 const (
 	// compareEvery is the least time between two lists that nobody asked for.
@@ -114,9 +114,9 @@ func (a *Account) listToken(except *session) *Token {
 	if usable(a.list.token) {
 		return a.list.token
 	}
-	for _, s := range a.current {
-		if usable(s.token) {
-			return s.token
+	for _, p := range a.purposes {
+		if p.current != nil && usable(p.current.token) {
+			return p.current.token
 		}
 	}
 	if a.limits.MaxSessions > 0 {
@@ -144,7 +144,7 @@ func (a *Account) canList(t *Token) bool {
 		return false
 	}
 	s := a.sessions[t.Ref.Session]
-	return s != nil && s.phase == open && !s.listRefused && a.connectionOf(s).Capabilities.ListsSessions
+	return s != nil && s.phase == open && !s.listRefused && s.via().Capabilities.ListsSessions
 }
 
 // lists says that the server has a list which the account may see, as far as we know.
@@ -200,7 +200,7 @@ func (a *Account) ask(check *asker) {
 	b.notBefore = a.now.Add(compareEvery)
 	b.asking = &comparison{with: token, askedAt: a.now, askedIn: a.steps, left: map[SessionID]bool{}, checked: check}
 	s := a.sessions[token.Ref.Session]
-	a.emit(List{Session: s.rec.ID, Connection: s.rec.Connection, Token: token.Response.AccessToken, Timeout: a.timeoutOf(s)})
+	a.emit(List{Session: s.id, Connection: s.via().ID, Token: token.Response.AccessToken, Timeout: s.timeout()})
 }
 
 // comparesFirst says that the list is asked for before a budget is called full:
@@ -274,15 +274,15 @@ func (a *Account) keepForList(s *session) bool {
 		return true
 	case a.stopping || !a.lists() || a.counters.counted[lost] == 0:
 		return false
-	case b.asking != nil && b.asking.with.Ref.Session == s.rec.ID:
+	case b.asking != nil && b.asking.with.Ref.Session == s.id:
 	case b.asking != nil || a.now.Before(b.notBefore) || !a.onlyTokenIsOf(s):
 		return false
 	}
 	b.wanted = true
 	s.kept = true
 	b.kept = append(b.kept, s)
-	if a.current[s.key] == s {
-		delete(a.current, s.key)
+	if s.purpose.current == s {
+		s.purpose.current = nil
 	}
 	return true
 }
@@ -308,8 +308,8 @@ func (a *Account) closeKept() {
 // searchLater plans the next search for a session that the list does not show: the
 // server may still be at work on its login.
 func (a *Account) searchLater(s *session) {
-	s.search = s.search.again(a.now, func(tries int) time.Duration {
-		return max(compareEvery, backoff(s.rec.ID, tries+3, compareMost))
+	s.trouble = s.trouble.again(a.now, func(tries int) time.Duration {
+		return max(compareEvery, backoff(s.id, tries+3, compareMost))
 	})
 	a.schedule(s)
 }

@@ -24,27 +24,24 @@ const (
 
 // beginLogin records the intent of a login, spent code included, in one write
 // (rules 1 and 6). Only when that is stored the login goes out.
-func (a *Account) beginLogin(want Want, key string, t *Verify, opener WaiterID, c code) {
+func (a *Account) beginLogin(want Want, p *purpose, t *Verify, opener WaiterID, c code) {
 	limits := a.limitsOf(t)
 	s := &session{
-		key:      key,
+		id:       a.newID(),
+		mode:     want.Mode,
+		purpose:  p,
 		durable:  limits.Capabilities.Sessions,
 		attempt:  &attempt{trial: t, opener: opener},
 		dueIndex: notDue,
 	}
-	s.rec = Record{
-		ID:       a.newID(),
-		Stage:    Opening,
-		Mode:     want.Mode,
-		Scopes:   want.Scopes,
-		Params:   want.Params,
+	s.rec = Condition{
 		OpenedAt: a.now,
 		Idle:     a.idleTime(),
 		DiesAt:   a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
 		Code:     c.spent,
 	}
 	s.attempt.request = &Login{
-		Session: s.rec.ID, Scopes: want.Scopes, Params: want.Params, NoMark: limits.NoMark, OTP: c.typed, CodeAt: c.at,
+		Session: s.id, Scopes: want.Scopes, Params: want.Params, NoMark: limits.NoMark, OTP: c.typed, CodeAt: c.at,
 		Timeout: limits.RequestTimeout, SendBefore: earliest(a.now.Add(intentPatience), c.until),
 	}
 	connection := a.connection
@@ -55,7 +52,7 @@ func (a *Account) beginLogin(want Want, key string, t *Verify, opener WaiterID, 
 	a.refer(s, connection)
 	s.attempt.request.Connection = connection
 	a.spend(c.spent)
-	a.sessions[s.rec.ID] = s
+	a.sessions[s.id] = s
 	a.enter(s, intending)
 	a.opening = s
 	if s.durable {
@@ -130,7 +127,6 @@ func (a *Account) loggedIn(e LoggedIn) {
 		a.loginFailed(s, e)
 		return
 	}
-	s.rec.Stage = Open
 	s.rec.Generation = 1
 	s.rec.ServerID = e.Got.ServerID
 	token := a.takeToken(s, e.Got)
@@ -153,39 +149,35 @@ func (a *Account) takeToken(s *session, got providers.TokenResponse) *Token {
 	if expires.After(s.rec.Horizon) {
 		s.rec.Horizon = expires
 	}
-	left := s.rec.Idle
+	left, fadesAt := s.rec.Idle, s.fadesAt()
 	if got.RefreshExpiresIn > 0 {
 		left = got.RefreshExpiresIn
-		a.observeIdle(s, left)
+		switch {
+		// As long as refresh_expires_in stays the same, a refresh prolongs the session;
+		// once it shrinks, it says what is left of the session's maximum age.
+		case s.rec.Generation == 1:
+			s.rec.Idle = left
+		case left < s.rec.Idle-rounding:
+			fadesAt = a.now.Add(left)
+		}
 	}
 	s.rec.DiesAt = a.now.Add(left + deathMargin)
 	if s.rec.Refresh.Empty() {
 		// Nothing is left of it after its token (rule 1).
 		s.rec.DiesAt = expires
-		if a.connectionOf(s).Capabilities.RevokesAccess {
+		if s.via().Capabilities.RevokesAccess {
 			s.rec.Access = got.AccessToken
 		}
 	}
 	token := &Token{
-		Ref:       TokenRef{Session: s.rec.ID, Generation: s.rec.Generation},
+		Ref:       TokenRef{Session: s.id, Generation: s.rec.Generation},
 		Response:  got,
 		ExpiresAt: expires,
+		fadesAt:   fadesAt,
 	}
 	token.Response.RefreshToken = providers.Secret{}
 	s.callAt = a.now.Add(min(got.ExpiresIn, left) / 2)
 	return token
-}
-
-// observeIdle learns from refresh_expires_in how long the server keeps the
-// session. As long as it stays the same, a refresh prolongs the session; once
-// it shrinks, what is left of the session's maximum age is what it says.
-func (a *Account) observeIdle(s *session, left time.Duration) {
-	switch {
-	case s.rec.Generation == 1:
-		s.rec.Idle = left
-	case left < s.rec.Idle-rounding:
-		s.fadesAt = a.now.Add(left)
-	}
 }
 
 // opened goes on with a session that is recorded: its token may be handed out.
@@ -194,7 +186,7 @@ func (a *Account) opened(s *session) {
 	a.enter(s, open)
 	s.keepUntil = a.now
 	life := s.token.left(a.now)
-	a.learnLife(s.key, life)
+	s.purpose.life = tokenLife{lease: life, seenAt: a.now}
 	a.note(SessionOpened, s, "")
 	s.changedIn = a.steps
 	a.list.wanted = a.list.wanted || a.limits.MaxSessions > 0
@@ -211,7 +203,7 @@ func (a *Account) opened(s *session) {
 		a.close(s)
 	case s.trial() != nil:
 		a.openedForTrial(s)
-	case s.rec.Mode == providers.Dedicated:
+	case s.mode == providers.Dedicated:
 		a.openedForOne(s)
 	default:
 		a.supersede(s)
@@ -229,12 +221,12 @@ func (a *Account) openedForTrial(s *session) {
 		return
 	}
 	w.answered = true
-	a.reply(Reply{Waiter: w.id, Session: s.rec.ID})
-	if s.rec.Mode == providers.Dedicated || a.current[s.key] != nil {
+	a.reply(Reply{Waiter: w.id, Session: s.id})
+	if s.mode == providers.Dedicated || s.purpose.current != nil {
 		a.close(s)
 		return
 	}
-	a.current[s.key] = s
+	s.purpose.current = s
 	s.keepUntil = a.now.Add(verifiedKept)
 }
 
@@ -242,7 +234,7 @@ func (a *Account) openedForTrial(s *session) {
 // the one that caused the login may be gone.
 func (a *Account) openedForOne(s *session) {
 	for _, w := range a.waiters {
-		if w.answered || w.trial != nil || w.want.Mode != providers.Dedicated || w.key != s.key {
+		if w.answered || w.trial != nil || w.want.Mode != providers.Dedicated || w.purpose != s.purpose {
 			continue
 		}
 		if life := s.token.left(a.now); life < w.want.leaseNeeded() {
@@ -260,8 +252,8 @@ func (a *Account) openedForOne(s *session) {
 // keeps its leases until they end; as long, its successor waits for the readers
 // that will come back from there.
 func (a *Account) supersede(s *session) {
-	old := a.current[s.key]
-	a.current[s.key] = s
+	old := s.purpose.current
+	s.purpose.current = s
 	if old == nil {
 		return
 	}
@@ -277,8 +269,11 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	a.opening = nil
 	err := e.Err
 	a.loginRefused(s, err)
-	if served := a.current[s.key]; served != nil && s.rec.Mode == providers.Shared && s.trial() == nil {
-		served.troubled(&Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, Err: err})
+	if served := s.purpose.current; served != nil && s.mode == providers.Shared && s.trial() == nil {
+		if served.trouble == nil {
+			served.trouble = &retry{}
+		}
+		served.trouble.cause = &Refusal{Reason: Upstream, Message: err.What(), Advice: err.Advice, Err: err}
 	}
 	a.answerOpeners(s, &Refusal{
 		Reason: Upstream, Message: err.What(), Advice: join(a.clockRemark(s, err), err.Advice), RetryAt: a.pause.until, Err: err,
@@ -297,7 +292,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 		a.note(LoginFailed, s, err.Error())
 		s.rec.Refresh, s.rec.Access = e.Got.RefreshToken, e.Got.AccessToken
 		s.rec.DiesAt = a.now.Add(s.rec.Idle + deathMargin)
-		s.rec.Stage = Closing
+		a.enter(s, closing)
 		a.save(s)
 		a.beginClosing(s)
 	default:
@@ -318,7 +313,6 @@ func (a *Account) rememberOrRemove(s *session) {
 		return
 	}
 	a.enter(s, codeHold)
-	s.rec.Stage = Spent
 	a.save(s)
 }
 
@@ -326,9 +320,9 @@ func (a *Account) rememberOrRemove(s *session) {
 // same shared session get the same answer.
 func (a *Account) answerOpeners(s *session, r *Refusal) {
 	a.keepAliveRefused(s, r)
-	current := a.current[s.key]
+	current := s.purpose.current
 	for _, w := range a.waiters {
-		sharer := s.rec.Mode == providers.Shared && s.trial() == nil && w.readsShared(s.key)
+		sharer := s.mode == providers.Shared && s.trial() == nil && w.readsShared(s.purpose)
 		// A code that somebody typed for a login of their own was not sent yet.
 		sharer = sharer && (w.want.OTP.Empty() || s.rec.Code != nil)
 		served := sharer && current != nil && current.serves(w, a.now)

@@ -27,7 +27,7 @@ func (a *Account) release(e Release) {
 	defer a.schedule(s)
 	switch s.phase {
 	case open:
-		if s.rec.Mode == providers.Shared {
+		if s.mode == providers.Shared {
 			a.drop(s, e.Grant)
 			if !s.unheld() || a.now.Before(s.keepUntil) {
 				a.reply(Reply{Waiter: e.Waiter})
@@ -56,7 +56,7 @@ func (a *Account) awaitLogout(s *session, w WaiterID) {
 		return
 	}
 	if w != 0 {
-		a.releasing[s.rec.ID] = append(a.releasing[s.rec.ID], w)
+		a.releasing[s.id] = append(a.releasing[s.id], w)
 	}
 }
 
@@ -75,7 +75,7 @@ func (a *Account) countRevocation(s *session) {
 // canLogOut says that there is a way to end the session at the server, which has
 // not dropped it yet for certain.
 func (a *Account) canLogOut(s *session) bool {
-	can := a.connectionOf(s).Capabilities
+	can := s.via().Capabilities
 	byRefresh := can.Logout && !s.rec.Refresh.Empty()
 	byAccess := can.RevokesAccess && !s.rec.Access.Empty()
 	return (byRefresh || byAccess) && a.now.Before(s.rec.DiesAt)
@@ -103,8 +103,8 @@ func (a *Account) close(s *session) {
 }
 
 func (a *Account) beginClosing(s *session) {
-	if a.current[s.key] == s {
-		delete(a.current, s.key)
+	if s.purpose.current == s {
+		s.purpose.current = nil
 	}
 	a.enter(s, closing)
 	s.token, s.unstored, s.generations = nil, nil, nil
@@ -128,13 +128,13 @@ func (a *Account) beginClosing(s *session) {
 func (a *Account) logOut(s *session) {
 	a.setLoggingOut(s, true)
 	if !s.refreshing {
-		a.sendLogout(s, s.rec.Connection)
+		a.sendLogout(s, s.via().ID)
 	}
 }
 
 func (a *Account) sendLogout(s *session, via ConnectionID) {
 	a.emit(Logout{
-		Session: s.rec.ID, Connection: via, Timeout: a.timeoutOf(s),
+		Session: s.id, Connection: via, Timeout: s.timeout(),
 		Tokens: providers.SessionTokens{Refresh: s.rec.Refresh, Access: s.rec.Access},
 	})
 }
@@ -162,15 +162,14 @@ func (a *Account) loggedOut(e LoggedOut) {
 		return
 	}
 	a.note(LogoutPending, s, e.Err.Error())
-	s.rec.Stage = Closing
 	pending := s.rec.pendingLogout()
 	pending.Tries++
 	pending.LastError = e.Err.What()
-	if len(a.releasing[s.rec.ID]) > 0 {
+	if len(a.releasing[s.id]) > 0 {
 		pending.Revocations++
 	}
 	s.rec.Logout = &pending
-	s.callAt = a.now.Add(backoff(s.rec.ID, pending.Tries, logoutMost))
+	s.callAt = a.now.Add(backoff(s.id, pending.Tries, logoutMost))
 	a.failReleases(s, e.Err)
 	a.save(s)
 }
@@ -211,10 +210,10 @@ func (a *Account) failReleases(s *session, err *providers.Error) {
 
 // answerReleases answers the releases that waited for the session's logout.
 func (a *Account) answerReleases(s *session, r *Refusal) {
-	for _, w := range a.releasing[s.rec.ID] {
-		a.reply(Reply{Waiter: w, Session: s.rec.ID, Err: r})
+	for _, w := range a.releasing[s.id] {
+		a.reply(Reply{Waiter: w, Session: s.id, Err: r})
 	}
-	delete(a.releasing, s.rec.ID)
+	delete(a.releasing, s.id)
 }
 
 // attendClosing does what is due for a pending logout.
@@ -335,7 +334,7 @@ func (a *Account) closeSession(e CloseSession) {
 		switch s.phase {
 		case lost:
 			a.note(SessionDropped, s, "")
-			a.list.remember(s.rec.ID, s.rec.DiesAt, a.now)
+			a.list.remember(s.id, s.rec.DiesAt, a.now)
 			a.end(s)
 		case closing:
 			a.tryLogout(s)

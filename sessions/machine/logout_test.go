@@ -25,10 +25,10 @@ func TestALogoutThatGetsThroughAgainBringsTheNextTwoForward(t *testing.T) {
 
 	next := logoutsIn(a.Step(LoggedOut{Session: first[0]}, now))
 	require.Len(t, next, 2)
-	require.NotContains(t, next, unclosable.rec.ID)
+	require.NotContains(t, next, unclosable.id)
 	for _, s := range a.logouts {
 		if s != unclosable {
-			require.Greater(t, backoff(s.rec.ID, 1, logoutMost), backoff(next[1], 1, logoutMost), "the soonest are brought forward")
+			require.Greater(t, backoff(s.id, 1, logoutMost), backoff(next[1], 1, logoutMost), "the soonest are brought forward")
 		}
 	}
 }

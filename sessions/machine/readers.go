@@ -2,7 +2,6 @@ package machine
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -15,7 +14,7 @@ const verifiedKept = time.Minute
 
 // acquire queues a reader; settle serves it.
 func (a *Account) acquire(e Acquire) {
-	w := &waiter{id: e.Waiter, want: e.Want, key: shareKey(e.Want.Scopes, e.Want.Params), deadline: e.Deadline}
+	w := &waiter{id: e.Waiter, want: e.Want, purpose: a.purposeOf(e.Want.Scopes, e.Want.Params), deadline: e.Deadline}
 	a.reject(w)
 	a.waiters = append(a.waiters, w)
 }
@@ -26,7 +25,7 @@ func (a *Account) verify(e Verify) {
 		a.setConnections([]Connection{e.Connection})
 	}
 	a.waiters = append(a.waiters, &waiter{
-		id: e.Waiter, want: e.Want, key: shareKey(e.Want.Scopes, e.Want.Params), deadline: e.Deadline, trial: &e,
+		id: e.Waiter, want: e.Want, purpose: a.purposeOf(e.Want.Scopes, e.Want.Params), deadline: e.Deadline, trial: &e,
 	})
 }
 
@@ -85,10 +84,10 @@ func (a *Account) attendWaiter(w *waiter) {
 
 // answerUnderWay says that the waiter's login or refresh is on its way.
 func (a *Account) answerUnderWay(w *waiter) bool {
-	if o := a.opening; o != nil && (o.attempt.opener == w.id || o.rec.Mode == providers.Shared && w.readsShared(o.key)) {
+	if o := a.opening; o != nil && (o.attempt.opener == w.id || o.mode == providers.Shared && w.readsShared(o.purpose)) {
 		return true
 	}
-	if s := a.current[w.key]; s != nil && w.readsShared(w.key) {
+	if s := w.purpose.current; s != nil && w.readsShared(w.purpose) {
 		if s.serves(w, a.now) {
 			a.give(w, s)
 		}
@@ -99,8 +98,8 @@ func (a *Account) answerUnderWay(w *waiter) bool {
 
 // attendReader serves a reader of the shared session of its scopes and parameters.
 func (a *Account) attendReader(w *waiter) {
-	s := a.current[w.key]
-	life, known := a.knownLife(w.key)
+	s := w.purpose.current
+	life, known := w.purpose.knownLife(a.now)
 	switch {
 	case s == nil:
 		a.awaitLogin(w)
@@ -153,15 +152,15 @@ func (s *session) serves(w *waiter, now time.Time) bool {
 	return s.token != nil && s.token.Ref != w.newerThan && s.token.left(now) >= w.want.leaseNeeded()
 }
 
-// readsShared says that the waiter reads the shared session of these scopes.
-func (w *waiter) readsShared(key string) bool {
-	return w.trial == nil && w.want.Mode == providers.Shared && w.key == key
+// readsShared says that the waiter reads the shared session of this purpose.
+func (w *waiter) readsShared(p *purpose) bool {
+	return w.trial == nil && w.want.Mode == providers.Shared && w.purpose == p
 }
 
 // give answers a waiter with a grant; a static reader needs none.
 func (a *Account) give(w *waiter, s *session) {
 	w.answered = true
-	r := Reply{Waiter: w.id, Session: s.rec.ID}
+	r := Reply{Waiter: w.id, Session: s.id}
 	if w.want.Static {
 		s.newest().static = true
 	} else {
@@ -180,8 +179,8 @@ func (a *Account) refuse(w *waiter, r *Refusal) {
 // awaitRefresh begins a refresh for a waiter, unless one has just failed.
 func (a *Account) awaitRefresh(w *waiter, s *session) {
 	switch {
-	case s.trouble != nil && a.now.Before(s.trouble.until):
-		a.refuse(w, s.trouble.refusal)
+	case s.trouble != nil && a.now.Before(s.trouble.at):
+		a.refuse(w, s.trouble.cause)
 	case w.refreshed: // and its token is not what is wanted
 		a.refuse(w, tooShort(w.want.leaseNeeded(), s.leaseLeft(a.now)))
 	default:
@@ -196,13 +195,13 @@ func (a *Account) awaitLogin(w *waiter) {
 	if a.opening != nil {
 		return
 	}
-	c, wait, refusal := a.mayLogin(w.want, w.key, w.trial)
+	c, wait, refusal := a.mayLogin(w.want, w.purpose, w.trial)
 	switch {
 	case refusal != nil:
 		a.noteFull(refusal)
 		a.refuse(w, refusal)
 	case wait == nil:
-		a.beginLogin(w.want, w.key, w.trial, w.id, c)
+		a.beginLogin(w.want, w.purpose, w.trial, w.id, c)
 	case wait.at.IsZero(): // for the answer to something that is under way
 	case wait.forCode && !w.deadline.IsZero() && !wait.at.Before(w.deadline):
 		a.refuse(w, &Refusal{
@@ -225,12 +224,12 @@ type waitFor struct {
 
 // mayLogin says whether a login may begin now, and with which code; or what it
 // waits for; or why not.
-func (a *Account) mayLogin(want Want, key string, t *Verify) (code, *waitFor, *Refusal) {
+func (a *Account) mayLogin(want Want, p *purpose, t *Verify) (code, *waitFor, *Refusal) {
 	limits := a.limitsOf(t)
-	if refusal := a.refusedBy(want, t != nil, limits.Capabilities); refusal != nil {
+	if refusal := a.refusedBy(want, p, t != nil, limits.Capabilities); refusal != nil {
 		return code{}, nil, refusal
 	}
-	if life, known := a.knownLife(key); known && t == nil && life < want.MinTTL {
+	if life, known := p.knownLife(a.now); known && t == nil && life < want.MinTTL {
 		return code{}, nil, tooShort(want.MinTTL, life)
 	}
 	if refusal := a.budgetRefusal(limits, t); refusal != nil {
@@ -283,30 +282,6 @@ func (a *Account) limitsOf(t *Verify) Limits {
 	return a.limits
 }
 
-// tokenLife is the longest lease that a new token of some scopes and parameters
-// carried when it was new.
-type tokenLife struct {
-	lease  time.Duration
-	seenAt time.Time
-}
-
-// relearnLife is how long that is believed before it is tried again: the server's
-// administrator may have changed it.
-const relearnLife = 15 * time.Minute
-
-func (a *Account) knownLife(key string) (time.Duration, bool) {
-	l, known := a.life[key]
-	return l.lease, known && a.now.Before(l.seenAt.Add(relearnLife))
-}
-
-// learnLife takes in how long a new token lasts.
-func (a *Account) learnLife(key string, lease time.Duration) {
-	if len(a.life) >= keyPausesMost {
-		maps.DeleteFunc(a.life, func(_ string, l tokenLife) bool { return !a.now.Before(l.seenAt.Add(relearnLife)) })
-	}
-	a.life[key] = tokenLife{lease: lease, seenAt: a.now}
-}
-
 // reject takes a token that an API refused (rule 12) out of the waiter's reach.
 // It forces at most one refresh of a session, or one new token, in forcedEvery.
 func (a *Account) reject(w *waiter) {
@@ -315,22 +290,21 @@ func (a *Account) reject(w *waiter) {
 	if s == nil || s.phase != open || s.published() != ref.Generation {
 		return
 	}
-	if s.rec.Mode == providers.Dedicated {
+	if s.mode == providers.Dedicated {
 		a.close(s)
 		return
 	}
-	if a.current[s.key] != s || !w.readsShared(s.key) {
+	if s.purpose.current != s || !w.readsShared(s.purpose) {
 		return
 	}
 	o := a.opening
-	underWay := s.renewing() || o != nil && o.key == s.key && o.rec.Mode == providers.Shared && o.trial() == nil
-	tooSoon := a.now.Before(a.forced[s.key].Add(forcedEvery)) || !s.canRefresh() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
+	underWay := s.renewing() || o != nil && o.purpose == s.purpose && o.mode == providers.Shared && o.trial() == nil
+	tooSoon := a.now.Before(s.purpose.forcedAt.Add(forcedEvery)) || !s.canRefresh() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
 	if tooSoon && !underWay {
 		return
 	}
 	if !underWay {
-		maps.DeleteFunc(a.forced, func(_ string, at time.Time) bool { return !a.now.Before(at.Add(forcedEvery)) })
-		a.forced[s.key] = a.now
+		s.purpose.forcedAt = a.now
 	}
 	w.newerThan = ref
 }

@@ -108,7 +108,7 @@ func (a *Account) listed(e Listed) {
 func (a *Account) holdsAsker(list []Listing, with *Token) bool {
 	s := a.sessions[with.Ref.Session]
 	return s == nil || s.phase != open || slices.ContainsFunc(list, func(l Listing) bool {
-		return l.Current || l.Attempt == s.rec.ID || l.ID == s.rec.ServerID
+		return l.Current || l.Attempt == s.id || l.ID == s.rec.ServerID
 	})
 }
 
@@ -130,11 +130,11 @@ func (a *Account) judge(l *Listing, ours map[string]*session, seen map[SessionID
 	}
 	switch {
 	case s != nil:
-		seen[s.rec.ID] = true
+		seen[s.id] = true
 		l.Owner, l.Standing = ThisMount, Known
 		if a.isOrphan(s) {
 			l.Standing = Orphan
-			a.endListed(l, s.rec.ID)
+			a.endListed(l, s.id)
 		}
 	case l.Owner == ThisMount && a.list.asking.left[l.Attempt]:
 		l.Standing = Known
@@ -193,7 +193,7 @@ func (a *Account) endListed(l *Listing, id SessionID) {
 	}
 	c.ending++
 	a.emit(End{
-		Session: id, ServerID: l.ID, Connection: s.rec.Connection, Token: c.with.Response.AccessToken, Timeout: a.timeoutOf(s),
+		Session: id, ServerID: l.ID, Connection: s.via().ID, Token: c.with.Response.AccessToken, Timeout: s.timeout(),
 	})
 }
 

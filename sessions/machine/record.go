@@ -41,6 +41,11 @@ type Record struct {
 	// Connection is how it is reached.
 	Connection ConnectionID `json:"connection,omitempty"`
 
+	Condition
+}
+
+// Condition is what changes of a record.
+type Condition struct {
 	// Refresh is the newest refresh token that was stored. A superseded one
 	// still logs out at Keycloak, so it is always good enough to close.
 	Refresh providers.Secret `json:"-"`
@@ -83,11 +88,11 @@ type PendingLogout struct {
 }
 
 // pendingLogout is how its logout stands; zero: it never waited for one.
-func (r *Record) pendingLogout() PendingLogout {
-	if r.Logout == nil {
+func (c *Condition) pendingLogout() PendingLogout {
+	if c.Logout == nil {
 		return PendingLogout{}
 	}
-	return *r.Logout
+	return *c.Logout
 }
 
 // SpentCode is a one-time code that was used. It is immutable.
@@ -186,11 +191,9 @@ func Recover(st Past, boot string, newID func() SessionID, now time.Time) *Accou
 		connection:  st.Connection,
 		connections: map[ConnectionID]*connection{},
 		sessions:    make(map[SessionID]*session, len(st.Records)),
-		current:     map[string]*session{},
+		purposes:    map[string]*purpose{},
 		counters:    counters{closing: map[*session]struct{}{}},
 		releasing:   map[SessionID][]WaiterID{},
-		life:        map[string]tokenLife{},
-		forced:      map[string]time.Time{},
 		guard:       guardState{Guard: st.Guard.credible(now), setAt: now},
 		list:        sessionList{access: AccessUnknown, wanted: true},
 		keep:        keepAlive{lastLogin: st.Guard.LastLogin},
@@ -208,7 +211,7 @@ func Recover(st Past, boot string, newID func() SessionID, now time.Time) *Accou
 
 // recover takes one record back in.
 func (a *Account) recover(r Record) {
-	s := &session{rec: r, key: shareKey(r.Scopes, r.Params), durable: true, dueIndex: notDue}
+	s := &session{id: r.ID, mode: r.Mode, purpose: a.purposeOf(r.Scopes, r.Params), rec: r.Condition, durable: true, dueIndex: notDue}
 	a.sessions[r.ID] = s
 	if r.Connection != "" {
 		a.refer(s, r.Connection)
@@ -243,14 +246,8 @@ func (r Record) surelyDead(now time.Time) time.Time {
 	if r.Refresh.Empty() {
 		return r.DiesAt // nothing prolongs it
 	}
-	used := now
-	if latest := r.Horizon.Add(maxTimeout); latest.Before(now) {
-		used = latest
-	}
-	if dies := used.Add(r.Idle + deathMargin); dies.After(r.DiesAt) {
-		return dies
-	}
-	return r.DiesAt
+	used := earliest(now, r.Horizon.Add(maxTimeout))
+	return later(r.DiesAt, used.Add(r.Idle+deathMargin))
 }
 
 // recoverOpen takes back a session that was open. The leases that it had are
@@ -263,18 +260,40 @@ func (a *Account) recoverOpen(s *session) {
 	if a.now.Before(s.rec.Horizon) {
 		s.generations = []generation{{horizon: s.rec.Horizon, nameless: true}}
 	}
-	if s.rec.Mode != providers.Shared {
+	if s.mode != providers.Shared {
 		return
 	}
-	if other := a.current[s.key]; other == nil || other.rec.Horizon.Before(s.rec.Horizon) {
-		a.current[s.key] = s
+	if other := s.purpose.current; other == nil || other.rec.Horizon.Before(s.rec.Horizon) {
+		s.purpose.current = s
 	}
 }
 
 // Unreadable stands for a record whose content is lost: a session that may be
 // open and cannot be closed.
 func Unreadable(id SessionID, now time.Time) Record {
-	return Record{ID: id, Stage: Opening, OpenedAt: now, Idle: defaultIdle, DiesAt: now.Add(defaultIdle + deathMargin)}
+	return Record{ID: id, Stage: Opening, Condition: Condition{OpenedAt: now, Idle: defaultIdle, DiesAt: now.Add(defaultIdle + deathMargin)}}
+}
+
+// record is what the ledger should hold of the session.
+func (s *session) record() Record {
+	return Record{
+		ID: s.id, Stage: s.phase.stage(), Mode: s.mode, Scopes: s.purpose.scopes, Params: s.purpose.params,
+		Connection: s.via().ID, Condition: s.rec,
+	}
+}
+
+// stage is what the ledger is told of a session in this phase.
+func (p phase) stage() Stage {
+	switch p {
+	case recording, open:
+		return Open
+	case closing:
+		return Closing
+	case codeHold, removing:
+		return Spent
+	case intending, loggingIn, lost:
+	}
+	return Opening
 }
 
 // The ledger is told what it should hold, one write of a session at a time: a
@@ -304,9 +323,9 @@ func (a *Account) flush(s *session) {
 	a.setStoring(s, true)
 	s.dirty = false
 	if s.phase == removing {
-		a.emit(Remove{Session: s.rec.ID})
+		a.emit(Remove{Session: s.id})
 	} else {
-		a.emit(Put{Record: s.rec})
+		a.emit(Put{Record: s.record()})
 	}
 	a.schedule(s)
 }
@@ -370,7 +389,7 @@ func (a *Account) storeFailed(s *session, cause error) {
 	case loggingIn, lost, closing, codeHold, removing:
 	}
 	s.dirty = true
-	s.unsaved = s.unsaved.again(a.now, func(tries int) time.Duration { return backoff(s.rec.ID, tries, time.Minute) })
+	s.unsaved = s.unsaved.again(a.now, func(tries int) time.Duration { return backoff(s.id, tries, time.Minute) })
 }
 
 // forget drops a session that nothing is left of.
@@ -380,9 +399,9 @@ func (a *Account) forget(s *session) {
 	a.setStoring(s, false)
 	s.dirty = false
 	if c := a.list.asking; c != nil {
-		c.left[s.rec.ID] = true
+		c.left[s.id] = true
 	}
-	delete(a.sessions, s.rec.ID)
+	delete(a.sessions, s.id)
 	a.unrefer(s)
 	a.schedule(s)
 }

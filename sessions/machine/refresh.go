@@ -13,27 +13,27 @@ const refreshMost = 30 * time.Second
 // while one is under way or its token is not stored.
 func (a *Account) refresh(s *session) {
 	s.refreshing = true
-	timeout := a.timeoutOf(s)
+	timeout := s.timeout()
 	// Even if the answer is lost, the server may count the session's idle time
 	// from this call.
 	s.rec.DiesAt = later(s.rec.DiesAt, a.now.Add(timeout+s.rec.Idle+deathMargin))
 	if a.now.After(s.rec.Horizon) {
 		a.save(s) // see surelyDead
 	}
-	a.sendRefresh(s, s.rec.Connection)
+	a.sendRefresh(s, s.via().ID)
 	a.schedule(s)
 }
 
 func (a *Account) sendRefresh(s *session, via ConnectionID) {
 	s.changedIn = a.steps
-	a.emit(Refresh{Session: s.rec.ID, Connection: via, Token: s.rec.Refresh, Timeout: a.timeoutOf(s)})
+	a.emit(Refresh{Session: s.id, Connection: via, Token: s.rec.Refresh, Timeout: s.timeout()})
 }
 
 // refreshesAhead says whether a background refresh is to be planned: for the
 // shared session in use, while leases hold it or its newest token was read without
 // one, unless a refresh is under way.
 func (a *Account) refreshesAhead(s *session) bool {
-	return a.current[s.key] == s && s.token != nil && (s.leased() || s.rotates()) && !s.renewing() && !a.stopping
+	return s.purpose.current == s && s.token != nil && (s.leased() || s.rotates()) && !s.renewing() && !a.stopping
 }
 
 // renewing says that a new token is on its way: asked for, or not stored yet.
@@ -43,11 +43,11 @@ func (s *session) renewing() bool { return s.refreshing || s.unstored != nil }
 // refresh, or, where that cannot give a full new life, by a successor session.
 func (a *Account) refreshAhead(s *session) {
 	switch {
-	case s.canRefresh() && !s.fading(a.now, a.life[s.key].lease):
+	case s.canRefresh() && !s.fading(a.now, s.purpose.life.lease):
 		a.refresh(s)
 	case a.openSuccessor(s):
 		s.callAt = a.now.Add(s.patience(a.now)) // if it fails
-	case s.canRefresh() && s.token.ExpiresAt.Before(s.fadesAt.Add(-leaseMargin)):
+	case s.canRefresh() && s.token.ExpiresAt.Before(s.fadesAt().Add(-leaseMargin)):
 		a.refresh(s) // no room: the shorter life is better than none
 	default:
 		s.callAt = a.now.Add(s.patience(a.now))
@@ -63,20 +63,26 @@ func (s *session) patience(now time.Time) time.Duration {
 // fading says that the session's maximum age is near: a refreshed token would
 // not live as long as a new session's.
 func (s *session) fading(now time.Time, fullLease time.Duration) bool {
-	return !s.fadesAt.IsZero() && s.fadesAt.Sub(now)-leaseMargin < fullLease
+	fadesAt := s.fadesAt()
+	return !fadesAt.IsZero() && fadesAt.Sub(now)-leaseMargin < fullLease
+}
+
+// fadesAt is when the server ends the session whatever we do; zero: not known.
+func (s *session) fadesAt() time.Time {
+	if s.token == nil {
+		return time.Time{}
+	}
+	return s.token.fadesAt
 }
 
 func (s *session) canRefresh() bool { return !s.rec.Refresh.Empty() }
 
 // refreshHelps says whether a refresh could give the waiter what it needs.
 func (a *Account) refreshHelps(s *session, w *waiter) bool {
-	switch {
-	case w.refreshed || !s.canRefresh():
-		return false
-	case !s.fadesAt.IsZero() && s.fadesAt.Sub(a.now)-leaseMargin < w.want.leaseNeeded():
+	if w.refreshed || !s.canRefresh() || s.fading(a.now, w.want.leaseNeeded()) {
 		return false
 	}
-	life, known := a.knownLife(s.key)
+	life, known := s.purpose.knownLife(a.now)
 	return !known || life >= w.want.leaseNeeded()
 }
 
@@ -86,8 +92,8 @@ func (a *Account) openSuccessor(s *session) bool {
 	if a.opening != nil || a.draining || a.stopping || a.retired() || a.now.Before(a.nextLogin) {
 		return false
 	}
-	want := Want{Mode: providers.Shared, Scopes: s.rec.Scopes, Params: s.rec.Params}
-	if refusal := a.refusedBy(want, false, a.limits.Capabilities); refusal != nil {
+	want := Want{Mode: providers.Shared, Scopes: s.purpose.scopes, Params: s.purpose.params}
+	if refusal := a.refusedBy(want, s.purpose, false, a.limits.Capabilities); refusal != nil {
 		return false
 	}
 	c, freeAt := a.codeFor(a.limits.Capabilities, providers.Secret{}, "")
@@ -97,7 +103,7 @@ func (a *Account) openSuccessor(s *session) bool {
 	if s.durable && a.full(a.limits) {
 		return false
 	}
-	a.beginLogin(want, s.key, nil, 0, c)
+	a.beginLogin(want, s.purpose, nil, 0, c)
 	return true
 }
 
@@ -116,7 +122,7 @@ func (a *Account) refreshed(e Refreshed) {
 		a.sendRefresh(s, via)
 		return
 	}
-	if e.Err == nil && e.Connection != s.rec.Connection {
+	if e.Err == nil && e.Connection != s.via().ID {
 		a.refer(s, e.Connection)
 	}
 	if s.phase != open {
@@ -142,8 +148,8 @@ func (a *Account) refreshed(e Refreshed) {
 func (a *Account) publish(s *session) {
 	a.addGeneration(s, s.unstored)
 	s.unstored = nil
-	if life := s.token.left(a.now); s.fadesAt.IsZero() || life > a.life[s.key].lease {
-		a.learnLife(s.key, life)
+	if life := s.token.left(a.now); s.fadesAt().IsZero() || life > s.purpose.life.lease {
+		s.purpose.life = tokenLife{lease: life, seenAt: a.now}
 	}
 	a.answerRefresher(s, nil)
 }
@@ -159,7 +165,7 @@ func (a *Account) refreshedTooLate(s *session, e Refreshed) {
 		s.rec.DiesAt = later(s.rec.DiesAt, a.now.Add(s.rec.Idle+deathMargin))
 	}
 	if s.phase == closing && s.loggingOut {
-		a.sendLogout(s, s.rec.Connection)
+		a.sendLogout(s, s.via().ID)
 	}
 }
 
@@ -179,7 +185,7 @@ func (a *Account) refreshNow(e RefreshNow) {
 // answerRefresher answers the check that waits for a session's refresh.
 func (a *Account) answerRefresher(s *session, r *Refusal) {
 	if s.refresher != 0 {
-		a.reply(Reply{Waiter: s.refresher, Session: s.rec.ID, Err: r})
+		a.reply(Reply{Waiter: s.refresher, Session: s.id, Err: r})
 		s.refresher = 0
 	}
 }
@@ -201,34 +207,18 @@ func (a *Account) refreshFailed(s *session, e Refreshed) {
 	if e.Err.Outcome != providers.DidNotHappen {
 		s.rec.DiesAt = later(s.rec.DiesAt, a.now.Add(s.rec.Idle+deathMargin))
 	}
-	t := s.troubled(nil)
-	t.tries++
-	t.until = a.now.Add(max(min(e.Err.RetryAfter, throttleMost), backoff(s.rec.ID, t.tries, refreshMost)))
-	t.refusal = &Refusal{
+	s.trouble = s.trouble.again(a.now, func(tries int) time.Duration {
+		return max(min(e.Err.RetryAfter, throttleMost), backoff(s.id, tries, refreshMost))
+	})
+	s.callAt = s.trouble.at
+	s.trouble.cause = &Refusal{
 		Reason:  Upstream,
 		Message: e.Err.What(),
-		Advice:  join(e.Err.Advice, "the next refresh is tried after "+stamp(t.until)),
-		RetryAt: t.until,
+		Advice:  join(e.Err.Advice, "the next refresh is tried after "+stamp(s.callAt)),
+		RetryAt: s.callAt,
 		Err:     e.Err,
 	}
-	s.callAt = t.until
-	a.answerRefreshers(s, t.refusal)
-}
-
-// trouble is why a session's token could not be replaced in time.
-type trouble struct {
-	tries   int       // refreshes that failed in a row
-	until   time.Time // no refresh for a reader before
-	refusal *Refusal
-}
-
-// troubled notes why the token could not be replaced.
-func (s *session) troubled(r *Refusal) *trouble {
-	if s.trouble == nil {
-		s.trouble = &trouble{}
-	}
-	s.trouble.refusal = r
-	return s.trouble
+	a.answerRefreshers(s, s.trouble.cause)
 }
 
 // answerRefreshers refuses those who waited for a refresh of this session and
@@ -236,7 +226,7 @@ func (s *session) troubled(r *Refusal) *trouble {
 func (a *Account) answerRefreshers(s *session, r *Refusal) {
 	a.answerRefresher(s, r)
 	for _, w := range a.waiters {
-		if !w.answered && a.current[s.key] == s && w.readsShared(s.key) && !s.serves(w, a.now) {
+		if !w.answered && s.purpose.current == s && w.readsShared(s.purpose) && !s.serves(w, a.now) {
 			a.refuse(w, r)
 		}
 	}

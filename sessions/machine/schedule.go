@@ -95,8 +95,8 @@ func (a *Account) nextDue(s *session) time.Time {
 		}
 	case lost:
 		at = earliest(at, s.rec.DiesAt)
-		if s.search != nil {
-			at = earliest(at, s.search.at)
+		if s.trouble != nil {
+			at = earliest(at, s.trouble.at)
 		}
 	case codeHold:
 		if !s.storing && s.rec.Code != nil {
@@ -144,8 +144,8 @@ func (a *Account) attendSession(s *session) {
 	case lost:
 		if !a.now.Before(s.rec.DiesAt) {
 			a.end(s)
-		} else if s.search != nil && !s.search.at.IsZero() && !a.now.Before(s.search.at) {
-			s.search.at = time.Time{}
+		} else if s.trouble != nil && !s.trouble.at.IsZero() && !a.now.Before(s.trouble.at) {
+			s.trouble.at = time.Time{}
 			a.list.wanted = true
 		}
 	case codeHold:

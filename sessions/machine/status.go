@@ -163,10 +163,10 @@ func (a *Account) Session(id SessionID) (SessionStatus, bool) {
 func (a *Account) sessionStatus(s *session) SessionStatus {
 	pending := s.rec.pendingLogout()
 	st := SessionStatus{
-		ID:            s.rec.ID,
+		ID:            s.id,
 		State:         a.state(s),
-		Mode:          s.rec.Mode,
-		Scopes:        s.rec.Scopes,
+		Mode:          s.mode,
+		Scopes:        s.purpose.scopes,
 		Generation:    s.rec.Generation,
 		Leases:        s.leases(),
 		StaticRead:    s.readStatic(),

@@ -1,10 +1,6 @@
 package machine
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -21,7 +17,7 @@ type Account struct {
 	connections map[ConnectionID]*connection
 
 	sessions map[SessionID]*session
-	current  map[string]*session // the shared session in use, by shareKey
+	purposes map[string]*purpose // by shareKey
 	opening  *session            // the login under way: one at a time (rule 6)
 	due      dueHeap
 	logouts  dueHeap // of those that are closing
@@ -37,12 +33,9 @@ type Account struct {
 	fullNoted   time.Time // when people were last told that the budget is full
 	lastGrant   uint64
 	staticReads uint64
-	life        map[string]tokenLife // of new tokens, by shareKey
-	forced      map[string]time.Time // when a rejected token last asked for another one, by shareKey
 	guard       guardState
 	persons     map[string]personGuard // people whose typed codes were refused
 	pause       pause                  // of all logins
-	keyPauses   map[string]pause       // of those with these scopes and parameters
 	codes       codes
 	nextLogin   time.Time // none before: the server is still busy with the last one
 	loginWakeAt time.Time // when a waiter's turn comes
@@ -61,13 +54,16 @@ type Account struct {
 
 // session is one upstream login.
 type session struct {
-	rec   Record
-	key   string // shareKey of its scopes and parameters
+	id         SessionID
+	mode       providers.Mode
+	purpose    *purpose
+	connection *connection // how it is reached; nil: that is not known
+	rec        Condition
+
 	phase phase
 	// durable: the login leaves a session at the server, so the ledger holds it.
 	durable bool
 	entered bool // in the counters
-	refers  bool // to its connection
 	doomed  bool // close it as soon as its login is answered
 
 	refreshing bool // a refresh is under way
@@ -87,14 +83,11 @@ type session struct {
 	generations []generation // oldest first
 	keepUntil   time.Time    // without leases, not closed before
 
-	callAt  time.Time // when its background refresh is due; of one that is closing, the next logout
-	trouble *trouble  // with the last refreshes; nil: there was none
-	fadesAt time.Time // when the server ends it whatever we do; zero: not known
-
+	callAt time.Time // when its background refresh is due; of one that is closing, the next logout
 	// changedIn is the Step in which the server's side of it changed last: a list
 	// that was asked for before says nothing about it.
 	changedIn uint64
-	search    *retry // of a lost login: when the list is asked for again
+	trouble   *retry // why its token could not be replaced; of a lost login, the search in the list
 	unsaved   *retry // of a failed write; nil: the last one was stored
 
 	dueAt    time.Time
@@ -130,6 +123,7 @@ func (s *session) published() int {
 type retry struct {
 	tries int
 	at    time.Time // zero: it is under way
+	cause *Refusal
 }
 
 // again plans the next try.
@@ -170,27 +164,13 @@ const (
 type waiter struct {
 	id       WaiterID
 	want     Want
-	key      string
+	purpose  *purpose
 	deadline time.Time
 	trial    *Verify // nil: a reader
 	// newerThan is a token that will not do for this waiter (rule 12).
 	newerThan TokenRef
 	refreshed bool // it has waited for a refresh; another would not help
 	answered  bool
-}
-
-// shareKey names the shared session of these scopes and parameters.
-func shareKey(scopes []string, params map[string]string) string {
-	key := strings.Join(scopes, " ")
-	if len(params) == 0 {
-		return key
-	}
-	var b strings.Builder
-	b.WriteString(key)
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		fmt.Fprintf(&b, "\n%q=%q", name, params[name])
-	}
-	return b.String()
 }
 
 // Step takes one event and returns what is to be done about it, in order.
@@ -266,7 +246,7 @@ func (a *Account) emit(e Effect) { a.effects = append(a.effects, e) }
 func (a *Account) note(what Occurrence, s *session, detail string) {
 	var id SessionID
 	if s != nil {
-		id = s.rec.ID
+		id = s.id
 	}
 	a.noteID(what, id, detail)
 }
@@ -286,7 +266,9 @@ func (a *Account) configured(e Configured) {
 	a.limits, a.connection = e.Limits, e.Connection
 	a.setConnections(e.Known)
 	a.draining = false
-	clear(a.life) // what is known of the tokens may be out of date
+	for _, p := range a.purposes {
+		p.life = tokenLife{} // what is known of the tokens may be out of date
+	}
 	if e.Reopen {
 		a.list.forget()
 		a.reopen()
