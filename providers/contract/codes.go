@@ -15,7 +15,7 @@ func codes() []scenario {
 		{sentence: "a missing and a wrong code say Invalid user credentials", realm: plain, try: refusedCodes},
 		{sentence: "a used code says Invalid user credentials", of: codesWorkOnce, realm: plain, try: usedCode},
 		{sentence: "a used code is taken again", of: codesWorkTwice, realm: plain, try: takenAgain},
-		{sentence: "codes of the steps around are taken", of: nextCodes, realm: plain, try: lookAround},
+		{sentence: "codes of the steps around are taken", of: nextCodes, realm: plain, try: neighbouringSteps},
 		{sentence: "each of those works once, and an early one is spent in its own step too", of: codesWorkOnce, realm: plain, try: spentAround},
 		{sentence: "the code of the step before is taken, that of the step after is refused until its step begins", of: noNextCodes, realm: plain, try: noLookAhead},
 		{sentence: "codes two steps off are refused", realm: plain, try: clockOff},
@@ -78,7 +78,7 @@ func noLookAhead(w *world) {
 	require.NoError(w, up.tryLoginAt(now.Add(period)), "its step has begun")
 }
 
-func lookAround(w *world) {
+func neighbouringSteps(w *world) {
 	up, _ := w.carols()
 	now := stepBegins()
 	require.NoError(w, up.tryLoginAt(now.Add(period)), "the step after")

@@ -11,9 +11,9 @@ import (
 // defaultCodePeriod is RFC 6238's step, for codes that a person types.
 const defaultCodePeriod = 30 * time.Second
 
-// lookAround is the time-step window: how long a server may accept a code, in the
+// codeWindow is the time-step window: how long a server may accept a code, in the
 // steps before and after its own too.
-const lookAround = 3 * defaultCodePeriod
+const codeWindow = 3 * defaultCodePeriod
 
 // codes remembers which one-time codes are used (rule 6).
 type codes struct {
@@ -44,13 +44,13 @@ func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret, pers
 		}
 		return code{
 			typed: typed, until: a.now.Add(defaultCodePeriod),
-			spent: &SpentCode{Digest: digest, Until: a.now.Add(lookAround), person: person},
+			spent: &SpentCode{Digest: digest, Until: a.now.Add(codeWindow), person: person},
 		}, time.Time{}
 	case c.GeneratesCode:
 		period := max(c.CodePeriod, time.Second)
 		clock := a.clock.forCodes()
 		at := clock.there(a.now)
-		if a.codes.freeAt.After(at.Add(period + lookAround)) {
+		if a.codes.freeAt.After(at.Add(period + codeWindow)) {
 			a.codes.freeAt = time.Time{} // made while the clock was ahead
 		}
 		if at.Before(a.codes.freeAt) {
@@ -73,11 +73,11 @@ func (a *Account) spend(c *SpentCode) {
 	if c == nil {
 		return
 	}
-	if ahead := c.Ends.After(a.clock.forCodes().there(a.now).Add(2 * lookAround)); c.Ends.After(a.codes.freeAt) && !ahead {
+	if ahead := c.Ends.After(a.clock.forCodes().there(a.now).Add(2 * codeWindow)); c.Ends.After(a.codes.freeAt) && !ahead {
 		a.codes.freeAt = c.Ends
 	}
 	if c.Digest != "" {
-		a.rememberTyped(c.Digest, earliest(c.Until, a.now.Add(lookAround)))
+		a.rememberTyped(c.Digest, earliest(c.Until, a.now.Add(codeWindow)))
 	}
 }
 

@@ -100,7 +100,7 @@ func (a *Account) guardEnds() time.Time {
 // credible takes back what began so far in the future that the clock must have been
 // set back since (rule 6).
 func (g Guard) credible(now time.Time) Guard {
-	soon := now.Add(lookAround)
+	soon := now.Add(codeWindow)
 	if g.ClosedAt.After(soon) {
 		g.ClosedAt, g.ClosedUntil = time.Time{}, time.Time{}
 	}
@@ -113,7 +113,7 @@ func (g Guard) credible(now time.Time) Guard {
 // attendClock notices that the clock was set back: what was to end at a time of
 // before would last for as long as the clock was ahead.
 func (a *Account) attendClock(now time.Time) {
-	setBack := now.Before(a.now.Add(-lookAround))
+	setBack := now.Before(a.now.Add(-codeWindow))
 	a.now = now
 	if !setBack {
 		return
@@ -123,7 +123,7 @@ func (a *Account) attendClock(now time.Time) {
 	a.endPauses()
 	clear(a.persons)
 	for digest := range a.codes.typed {
-		a.codes.typed[digest] = now.Add(lookAround)
+		a.codes.typed[digest] = now.Add(codeWindow)
 	}
 	a.list.notBefore, a.keep.retryAt = time.Time{}, time.Time{}
 }
