@@ -88,18 +88,25 @@ func TestRule6AClockThatIsSetRightWithinOneLife(t *testing.T) {
 
 func TestRule7AClockThatIsSetRightReopensTheAccount(t *testing.T) {
 	for _, kind := range []providers.Kind{providers.BadCredentials, providers.SessionLimit, providers.Throttled, providers.Protocol} {
-		t.Run(kind.String(), func(t *testing.T) {
-			server := &codeServer{refusal: &providers.Error{Kind: kind, Outcome: providers.DidNotHappen, Op: "login", Message: "no"}}
-			withSteppedClock(t, server, func(c *steppedClock) {
-				_, err := c.engine.Acquire(context.Background(), dedicated)
-				require.Error(t, err)
-				c.ahead.Store(0)
-				server.refusal = nil
-				time.Sleep(91 * time.Second)
-				_, err = c.engine.Acquire(context.Background(), dedicated)
-				require.NoError(t, err)
+		for _, status := range []bool{false, true} { // one that is asked for while nothing else happens
+			t.Run(fmt.Sprintf("%s, status %t", kind, status), func(t *testing.T) {
+				server := &codeServer{refusal: &providers.Error{Kind: kind, Outcome: providers.DidNotHappen, Op: "login", Message: "no"}}
+				withSteppedClock(t, server, func(c *steppedClock) {
+					_, err := c.engine.Acquire(context.Background(), dedicated)
+					require.Error(t, err)
+					time.Sleep(2 * time.Minute) // nothing is due any more
+					c.ahead.Store(0)
+					server.refusal = nil
+					if status {
+						_, err = c.engine.Status(context.Background(), accountID)
+						require.NoError(t, err)
+					}
+					time.Sleep(91 * time.Second)
+					_, err = c.engine.Acquire(context.Background(), dedicated)
+					require.NoError(t, err)
+				})
 			})
-		})
+		}
 	}
 }
 

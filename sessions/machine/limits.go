@@ -130,7 +130,7 @@ func (u Usage) String() string {
 
 // Usage says how the account's budget stands.
 func (a *Account) Usage(now time.Time) Usage {
-	a.now = now
+	a.attendClock(now)
 	return a.usageOf(a.limits)
 }
 

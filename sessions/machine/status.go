@@ -97,7 +97,7 @@ type SessionStatus struct {
 
 // Status returns what people may know of the account now.
 func (a *Account) Status(now time.Time) Status {
-	a.now = now
+	a.attendClock(now)
 	st := Status{
 		Retired:  a.retired(),
 		Draining: a.draining,
