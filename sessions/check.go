@@ -154,8 +154,7 @@ func (c *check) list(ctx context.Context, opened machine.Reply) {
 		c.skip(ListStep, "this server has no list of an account's sessions; the ledger alone counts")
 		return
 	}
-	began := c.engine.options.Now()
-	reply, err := c.ask(ctx, func(w machine.WaiterID) machine.Event {
+	reply, took, err := c.timed(ctx, func(w machine.WaiterID) machine.Event {
 		return machine.Compare{Waiter: w, With: opened.Grant.Token, EndStrays: c.request.EndStrays}
 	})
 	c.report.Listed = reply.Compared.Sessions
@@ -165,7 +164,14 @@ func (c *check) list(ctx context.Context, opened machine.Reply) {
 		})
 		return
 	}
-	c.record(ListStep, c.engine.options.Now().Sub(began), err)
+	c.record(ListStep, took, err)
+}
+
+// timed asks the machine, and says how long the answer took.
+func (c *check) timed(ctx context.Context, event func(machine.WaiterID) machine.Event) (machine.Reply, time.Duration, error) {
+	began := c.engine.options.Now()
+	reply, err := c.ask(ctx, event)
+	return reply, c.engine.options.Now().Sub(began), err
 }
 
 func (c *check) refresh(ctx context.Context, opened machine.Reply) {
@@ -173,11 +179,10 @@ func (c *check) refresh(ctx context.Context, opened machine.Reply) {
 		c.skip(RefreshStep, "the server gave no refresh token")
 		return
 	}
-	began := c.engine.options.Now()
-	_, err := c.ask(ctx, func(w machine.WaiterID) machine.Event {
+	_, took, err := c.timed(ctx, func(w machine.WaiterID) machine.Event {
 		return machine.RefreshNow{Waiter: w, Session: opened.Session}
 	})
-	c.record(RefreshStep, c.engine.options.Now().Sub(began), err)
+	c.record(RefreshStep, took, err)
 }
 
 func (c *check) logOut(ctx context.Context, opened machine.Reply) {
@@ -185,11 +190,10 @@ func (c *check) logOut(ctx context.Context, opened machine.Reply) {
 		c.skip(LogoutStep, "nothing was sent: this server offers no logout for such a session, which ends by age")
 		return
 	}
-	began := c.engine.options.Now()
-	_, err := c.ask(ctx, func(w machine.WaiterID) machine.Event {
+	_, took, err := c.timed(ctx, func(w machine.WaiterID) machine.Event {
 		return machine.Release{Waiter: w, Session: opened.Session, Grant: opened.Grant.ID}
 	})
-	c.record(LogoutStep, c.engine.options.Now().Sub(began), err)
+	c.record(LogoutStep, took, err)
 }
 
 func (c *check) record(step string, took time.Duration, err error) {

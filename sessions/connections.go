@@ -100,7 +100,7 @@ func (a *account) dropConnection(ctx context.Context, e machine.DropConnection) 
 	if !e.Stored {
 		return
 	}
-	err := a.write(func() error { return a.engine.ledger.removeConnection(ctx, a.id, e.ID) })
+	err := a.write(ctx, func(ctx context.Context) error { return a.engine.ledger.removeConnection(ctx, a.id, e.ID) })
 	a.step(machine.ConnectionDropped{ID: e.ID, Err: err})
 }
 

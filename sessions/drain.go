@@ -68,20 +68,20 @@ func (e *Engine) drainUntil(ctx context.Context, id AccountID) error {
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainRetry)
 			defer cancel()
-			n, err := e.InUse(ctx, id)
+			st, err := e.Status(ctx, id)
 			if err != nil { // its ledger was never read
 				return fmt.Errorf("account %s: %w", id, last)
 			}
-			return fmt.Errorf("account %s: sessions that are left: %d: %w", id, n, last)
+			return fmt.Errorf("account %s: sessions that are left: %d: %w", id, st.Usage.Ours(), last)
 		case <-time.After(drainRetry):
 		}
 	}
 }
 
 func (e *Engine) leftToAge(ctx context.Context, id AccountID) error {
-	n, err := e.InUse(ctx, id)
-	if err != nil || n == 0 {
+	st, err := e.Status(ctx, id)
+	if err != nil || st.Usage.Ours() == 0 {
 		return err
 	}
-	return fmt.Errorf("account %s: sessions that cannot be logged out end by age: %d", id, n)
+	return fmt.Errorf("account %s: sessions that cannot be logged out end by age: %d", id, st.Usage.Ours())
 }

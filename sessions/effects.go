@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
-// storagePatience bounds one storage operation.
+// storagePatience bounds one write.
 const storagePatience = 30 * time.Second
 
 // perform does one effect. Storage is waited for, so that the writes of an
@@ -21,7 +24,7 @@ func (a *account) perform(ctx context.Context, effect machine.Effect) {
 	defer recoverPanic(a.engine.logger, "an effect")
 	switch e := effect.(type) {
 	case machine.Put:
-		err := a.write(func() error {
+		err := a.write(ctx, func(ctx context.Context) error {
 			if err := a.storeConnection(ctx, e.Record.Connection); err != nil {
 				return err
 			}
@@ -29,10 +32,10 @@ func (a *account) perform(ctx context.Context, effect machine.Effect) {
 		})
 		a.step(machine.Stored{Session: e.Record.ID, Err: err})
 	case machine.Remove:
-		err := a.write(func() error { return a.engine.ledger.remove(ctx, a.id, e.Session) })
+		err := a.write(ctx, func(ctx context.Context) error { return a.engine.ledger.remove(ctx, a.id, e.Session) })
 		a.step(machine.Stored{Session: e.Session, Err: err})
 	case machine.PutGuard:
-		err := a.write(func() error { return a.engine.ledger.putGuard(ctx, a.id, e.Guard) })
+		err := a.write(ctx, func(ctx context.Context) error { return a.engine.ledger.putGuard(ctx, a.id, e.Guard) })
 		a.step(machine.GuardStored{Err: err})
 	case machine.DropConnection:
 		a.dropConnection(ctx, e)
@@ -54,15 +57,18 @@ func (a *account) perform(ctx context.Context, effect machine.Effect) {
 	}
 }
 
-// write makes an error of a panic in the storage: the machine waits for an answer.
-func (a *account) write(f func() error) (err error) {
+// write bounds a write, and makes an error of a panic in the storage: the machine waits
+// for an answer.
+func (a *account) write(ctx context.Context, f func(context.Context) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, storagePatience)
+	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			a.engine.logger.Error("panic in Vault's storage: please report this", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = errors.New("the plugin failed while it wrote, see Vault's log")
 		}
 	}()
-	return f()
+	return f(ctx)
 }
 
 // begin does something beside the other effects.
@@ -247,14 +253,11 @@ func (a *account) log(n machine.Note) {
 	if n.Detail != "" {
 		fields = append(fields, "detail", n.Detail)
 	}
-	switch n.What {
-	case machine.SessionOpened, machine.SessionClosed:
-		a.engine.logger.Debug(string(n.What), fields...)
-	case machine.OrphanClosed, machine.ListRefused:
-		a.engine.logger.Info(string(n.What), fields...)
-	case machine.LogoutPending, machine.SessionDropped, machine.SessionAgedOut, machine.LoginLost, machine.LoginFailed,
-		machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost, machine.BudgetIsFull,
-		machine.StrayFound, machine.SessionVanished, machine.CompareFailed, machine.KeepAliveFailed:
-		a.engine.logger.Warn(string(n.What), fields...)
+	level := hclog.Warn
+	if n.What == machine.SessionOpened || n.What == machine.SessionClosed {
+		level = hclog.Debug
+	} else if n.What == machine.OrphanClosed || n.What == machine.ListRefused {
+		level = hclog.Info
 	}
+	a.engine.logger.Log(level, strings.ReplaceAll(string(n.What), "-", " "), fields...)
 }

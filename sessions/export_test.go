@@ -1,5 +1,7 @@
 package sessions
 
+import "context"
+
 // Loaded counts the accounts whose ledger has been read.
 func (e *Engine) Loaded() int {
 	n := 0
@@ -11,4 +13,10 @@ func (e *Engine) Loaded() int {
 		}
 	})
 	return n
+}
+
+// InUse counts the sessions of an account that are, or may be, open at the server.
+func (e *Engine) InUse(ctx context.Context, id AccountID) (int, error) {
+	st, err := e.Status(ctx, id)
+	return st.Usage.Ours(), err
 }

@@ -57,14 +57,10 @@ type mountEntry struct {
 }
 
 func (l *ledger) put(ctx context.Context, id AccountID, r machine.Record) error {
-	ctx, cancel := context.WithTimeout(ctx, storagePatience)
-	defer cancel()
 	return l.byID.Put(ctx, key(id, r.ID), sessionEntry{Record: r, RefreshToken: r.Refresh.Reveal(), AccessToken: r.Access.Reveal()})
 }
 
 func (l *ledger) remove(ctx context.Context, id AccountID, s machine.SessionID) error {
-	ctx, cancel := context.WithTimeout(ctx, storagePatience)
-	defer cancel()
 	return l.byID.Delete(ctx, key(id, s))
 }
 
@@ -100,14 +96,10 @@ func folders(names []string) (ids []AccountID) {
 }
 
 func (l *ledger) putConnection(ctx context.Context, id AccountID, c machine.ConnectionID, connection providers.Connection) error {
-	ctx, cancel := context.WithTimeout(ctx, storagePatience)
-	defer cancel()
 	return l.reached.Put(ctx, string(id)+"/"+string(c), newConnectionEntry(connection))
 }
 
 func (l *ledger) removeConnection(ctx context.Context, id AccountID, c machine.ConnectionID) error {
-	ctx, cancel := context.WithTimeout(ctx, storagePatience)
-	defer cancel()
 	return l.reached.Delete(ctx, string(id)+"/"+string(c))
 }
 
@@ -199,8 +191,6 @@ func (l *ledger) guard(ctx context.Context, id AccountID) (machine.Guard, error)
 
 // putGuard stores a guard; an open account needs none.
 func (l *ledger) putGuard(ctx context.Context, id AccountID, g machine.Guard) error {
-	ctx, cancel := context.WithTimeout(ctx, storagePatience)
-	defer cancel()
 	if g == (machine.Guard{}) {
 		return l.guards.Delete(ctx, string(id))
 	}

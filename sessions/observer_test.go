@@ -54,7 +54,7 @@ func TestAnObserverHearsOfCallsAndOccurrences(t *testing.T) {
 	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
 		l, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
-		require.Equal(t, []string{"dmo: login took 50ms: well", "dmo: session opened"}, seen.take())
+		require.Equal(t, []string{"dmo: login took 50ms: well", "dmo: session-opened"}, seen.take())
 		for range 5 {
 			_, err = p.Acquire(t.Context(), shared)
 			require.NoError(t, err)
@@ -67,17 +67,17 @@ func TestAnObserverHearsOfCallsAndOccurrences(t *testing.T) {
 		}
 		heard := seen.take()
 		require.Len(t, heard, 4)
-		require.Contains(t, heard, "dmo: session budget is full", "once, not for each reader")
+		require.Contains(t, heard, "dmo: budget-full", "once, not for each reader")
 		require.Contains(t, heard, "dmo: a reader was refused: budget full")
 
 		w.setDown(true)
 		_, _, _, err = p.CloseSession(t.Context(), accountID, idOf(l))
 		require.Error(t, err)
-		require.Equal(t, []string{"dmo: logout took 0s: unavailable", "dmo: logout failed, it will be tried again"}, seen.take())
+		require.Equal(t, []string{"dmo: logout took 0s: unavailable", "dmo: logout-pending"}, seen.take())
 		w.setDown(false)
 		_, _, _, err = p.CloseSession(t.Context(), accountID, idOf(l))
 		require.NoError(t, err)
-		require.Equal(t, []string{"dmo: logout took 50ms: well", "dmo: session closed"}, seen.take())
+		require.Equal(t, []string{"dmo: logout took 50ms: well", "dmo: session-closed"}, seen.take())
 	})
 }
 

@@ -56,18 +56,14 @@ func (e *Engine) Acquire(ctx context.Context, r Request) (Lease, error) {
 	if err != nil {
 		return Lease{}, err
 	}
-	return e.acquire(ctx, r.Account, want)
-}
-
-func (e *Engine) acquire(ctx context.Context, id AccountID, want machine.Want) (Lease, error) {
 	var lease Lease
-	err := e.with(ctx, id, func(a *account) error {
+	err = e.with(ctx, r.Account, func(a *account) error {
 		if err := a.checkOTP(want.OTP); err != nil {
 			return err
 		}
 		if grant, ok := a.tryGrant(want); ok {
 			a.hits.Add(1)
-			lease = newLease(id, grant)
+			lease = newLease(a.id, grant)
 			return nil
 		}
 		a.misses.Add(1)
@@ -76,7 +72,7 @@ func (e *Engine) acquire(ctx context.Context, id AccountID, want machine.Want) (
 			a.tellRefused(err)
 			return err
 		}
-		lease = newLease(id, grant)
+		lease = newLease(a.id, grant)
 		lease.Warnings = append(lease.Warnings, a.warnings(grant.Token)...)
 		return nil
 	})
@@ -273,18 +269,6 @@ func (e *Engine) Configure(ctx context.Context, id AccountID, s Settings, reopen
 		}
 		return nil
 	})
-}
-
-// InUse counts the sessions of an account that are, or may be, open upstream.
-func (e *Engine) InUse(ctx context.Context, id AccountID) (int, error) {
-	n := 0
-	err := e.with(ctx, id, func(a *account) error {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		n = a.machine.InUse()
-		return nil
-	})
-	return n, err
 }
 
 func (r Request) want() (machine.Want, error) {

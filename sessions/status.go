@@ -28,7 +28,7 @@ func (e *Engine) Accounts(ctx context.Context) ([]AccountID, error) {
 	}
 	// Some have no record: those of client credentials.
 	e.eachLoaded(func(a *account) {
-		if a.hasSessions() {
+		if len(a.reading().Status.States) > 0 {
 			ids = append(ids, a.id)
 		}
 	})
@@ -49,12 +49,6 @@ func (e *Engine) eachLoaded(f func(*account)) {
 	for _, a := range loaded {
 		f(a)
 	}
-}
-
-func (a *account) hasSessions() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.machine.HasSessions()
 }
 
 // Status returns what people may know of an account. It changes nothing.

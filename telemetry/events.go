@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -70,7 +71,7 @@ func (e *Events) Noted(config string, n machine.Note) {
 	if e.sender == nil {
 		return
 	}
-	name := nameOf(n.What)
+	name := string(n.What)
 	path := "sessions/"
 	if config != "" { // else its config has been deleted: the list of accounts shows it
 		path += config
@@ -93,14 +94,10 @@ func (e *Events) Noted(config string, n machine.Note) {
 
 // modifies says whether what a read of sessions/ shows is another session now.
 func modifies(o machine.Occurrence) bool {
-	switch o {
-	case machine.SessionOpened, machine.SessionClosed, machine.SessionDropped, machine.SessionAgedOut, machine.OrphanClosed,
-		machine.SessionVanished, machine.LogoutPending, machine.LoginLost:
-		return true
-	case machine.LoginFailed, machine.RefreshFailed, machine.AccountGuarded, machine.LedgerWriteLost, machine.BudgetIsFull,
-		machine.StrayFound, machine.CompareFailed, machine.ListRefused, machine.KeepAliveFailed:
-	}
-	return false
+	return slices.Contains([]machine.Occurrence{
+		machine.SessionOpened, machine.SessionClosed, machine.SessionDropped, machine.SessionAgedOut, machine.OrphanClosed,
+		machine.SessionVanished, machine.LogoutPending, machine.LoginLost,
+	}, o)
 }
 
 // add queues an event, and has it sent beside what the caller does.

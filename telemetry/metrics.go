@@ -90,7 +90,7 @@ func (m *Metrics) Called(config, op string, took time.Duration, err *providers.E
 
 // Noted implements sessions.Observer.
 func (m *Metrics) Noted(config string, n machine.Note) {
-	m.events.WithLabelValues(config, nameOf(n.What)).Inc()
+	m.events.WithLabelValues(config, string(n.What)).Inc()
 }
 
 // Refused implements sessions.Observer.
@@ -155,7 +155,7 @@ func (m *Metrics) tidy() {
 	for _, r := range m.readings() {
 		there[r.Config] = true
 		for _, o := range machine.Occurrences() {
-			m.events.WithLabelValues(r.Config, nameOf(o))
+			m.events.WithLabelValues(r.Config, string(o))
 		}
 	}
 	m.mu.Lock()

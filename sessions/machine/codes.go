@@ -138,10 +138,6 @@ func (c Clock) forCodes() Clock {
 	return c
 }
 
-// CodesFollow says that one-time codes are made for the server's clock, which is not
-// as ours.
-func (c Clock) CodesFollow() bool { return c.forCodes().Drift != 0 }
-
 // here is our time at which the server's clock shows t, there the other way round.
 func (c Clock) here(t time.Time) time.Time  { return t.Add(-c.Drift) }
 func (c Clock) there(t time.Time) time.Time { return t.Add(c.Drift) }

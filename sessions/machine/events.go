@@ -245,28 +245,29 @@ func (End) effect()            {}
 func (Reply) effect()          {}
 func (Note) effect()           {}
 
-// Occurrence is what a Note tells.
+// Occurrence is what a Note tells, as events and metrics name it. People's alerts and
+// subscriptions hold these names: never change one.
 type Occurrence string
 
 // The occurrences.
 const (
-	SessionOpened   Occurrence = "session opened"
-	SessionClosed   Occurrence = "session closed"
-	LogoutPending   Occurrence = "logout failed, it will be tried again"
-	SessionDropped  Occurrence = "session dropped by an operator"
-	SessionAgedOut  Occurrence = "session left to die of age"
-	LoginLost       Occurrence = "outcome of a login unknown"
-	LoginFailed     Occurrence = "login failed"
-	RefreshFailed   Occurrence = "refresh failed"
-	AccountGuarded  Occurrence = "account closed to logins"
-	LedgerWriteLost Occurrence = "ledger write failed"
-	OrphanClosed    Occurrence = "orphan closed"
-	StrayFound      Occurrence = "stray session found"
-	SessionVanished Occurrence = "session ended by others"
-	CompareFailed   Occurrence = "comparison failed"
-	ListRefused     Occurrence = "session list refused"
-	BudgetIsFull    Occurrence = "session budget is full"
-	KeepAliveFailed Occurrence = "keep-alive login failed"
+	SessionOpened   Occurrence = "session-opened"
+	SessionClosed   Occurrence = "session-closed"
+	LogoutPending   Occurrence = "logout-pending"   // it failed, and will be tried again
+	SessionDropped  Occurrence = "session-dropped"  // by an operator
+	SessionAgedOut  Occurrence = "session-aged-out" // nothing can log it out
+	LoginLost       Occurrence = "login-lost"       // its outcome is not known
+	LoginFailed     Occurrence = "login-failed"
+	RefreshFailed   Occurrence = "refresh-failed"
+	AccountGuarded  Occurrence = "account-guarded"
+	LedgerWriteLost Occurrence = "ledger-write-failed"
+	OrphanClosed    Occurrence = "orphan-closed"
+	StrayFound      Occurrence = "stray-found"
+	SessionVanished Occurrence = "session-vanished" // ended by others
+	CompareFailed   Occurrence = "list-failed"
+	ListRefused     Occurrence = "list-refused"
+	BudgetIsFull    Occurrence = "budget-full"
+	KeepAliveFailed Occurrence = "keep-alive-failed"
 )
 
 // Occurrences returns them all.

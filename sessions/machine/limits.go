@@ -9,24 +9,7 @@ import (
 
 // counts says whether a session counts towards max_sessions (rule 2): it is, or
 // may be, open at the server.
-func (s *session) counts() bool {
-	if !s.durable {
-		return false
-	}
-	switch s.phase {
-	case intending, loggingIn, recording, open, lost, closing:
-		return true
-	case codeHold, removing:
-	}
-	return false
-}
-
-// InUse counts the sessions that are, or may be, open at the server.
-func (a *Account) InUse() int { return a.counters.inUse }
-
-// taken counts what holds a place in the budget: our sessions, and those of people
-// and other mounts that the server listed (rule 11).
-func (a *Account) taken() int { return a.InUse() + len(a.othersNow()) }
+func (s *session) counts() bool { return s.durable && s.phase != codeHold && s.phase != removing }
 
 // othersNow are the listed sessions of others that the server has not dropped yet.
 func (a *Account) othersNow() []other {
@@ -34,7 +17,9 @@ func (a *Account) othersNow() []other {
 	return a.list.others
 }
 
-func (a *Account) full(l Limits) bool { return l.MaxSessions > 0 && a.taken() >= l.MaxSessions }
+func (a *Account) full(l Limits) bool {
+	return l.MaxSessions > 0 && a.usageOf(l).Taken() >= l.MaxSessions
+}
 
 // budgetRefusal refuses a login that does not fit the budget and for which no
 // room can be made.
@@ -207,29 +192,11 @@ func (s *session) freesAt() time.Time {
 	return time.Time{}
 }
 
-// String names a phase as people know it.
-func (p phase) String() string {
-	switch p {
-	case intending, loggingIn, recording:
-		return "opening"
-	case open:
-		return "open"
-	case lost:
-		return "unknown"
-	case closing:
-		return "waiting for logout"
-	case codeHold, removing:
-		return "ended"
-	}
-	return fmt.Sprintf("phase %d", int(p))
-}
-
 // counters keeps counts of the account's sessions, so that a login, a budget and a
 // status cost the same however many there are.
 type counters struct {
 	phases  [removing + 1]int
 	counted [removing + 1]int // of these, those that count towards max_sessions
-	inUse   int               // of all phases
 	closing map[*session]struct{}
 
 	storing      int // sessions with a write under way
@@ -300,7 +267,6 @@ func (t *counters) add(s *session, n int) {
 	t.phases[s.phase] += n
 	if s.counts() {
 		t.counted[s.phase] += n
-		t.inUse += n
 	}
 }
 

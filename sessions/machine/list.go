@@ -186,9 +186,6 @@ func (a *Account) ask(check *asker) {
 	}
 	switch {
 	case check == nil:
-	case !a.limits.Capabilities.ListsSessions:
-		a.reply(Reply{Waiter: check.waiter, Err: &Refusal{Reason: Invalid, Message: "this server has no list of an account's sessions"}})
-		return
 	case token == nil || a.stopping:
 		a.reply(Reply{Waiter: check.waiter, Err: &Refusal{
 			Reason: Closed, Message: "no access token is held that could ask for the list", Advice: "try again",

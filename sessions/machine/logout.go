@@ -198,14 +198,19 @@ func (a *Account) bringLogoutsForward(few int) {
 func (a *Account) failReleases(s *session, err *providers.Error) {
 	var refusal *Refusal
 	if s.rec.pendingLogout().Revocations <= visibleRevocations {
-		refusal = &Refusal{
-			Reason:  Upstream,
-			Message: "the session could not be logged out: " + err.What(),
-			Advice:  "it stays in the logout queue and is tried again until " + stamp(s.rec.DiesAt),
-			Err:     err,
-		}
+		refusal = s.notLoggedOut(err)
 	}
 	a.answerReleases(s, refusal)
+}
+
+// notLoggedOut says that a logout failed, whose error the record has.
+func (s *session) notLoggedOut(err *providers.Error) *Refusal {
+	return &Refusal{
+		Reason:  Upstream,
+		Message: "the session could not be logged out: " + s.rec.pendingLogout().LastError,
+		Advice:  "it stays in the logout queue and is tried again until " + stamp(s.rec.DiesAt),
+		Err:     err,
+	}
 }
 
 // answerReleases answers the releases that waited for the session's logout.
@@ -314,8 +319,13 @@ func (a *Account) notDrained(done bool) *Refusal {
 		Reason:  Upstream,
 		Message: counted(pending, "session") + " could not be logged out: " + failure,
 		Advice:  "that is tried again in the background",
-		Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: failure},
+		Err:     serverDown(failure),
 	}
+}
+
+// serverDown is an error of logouts that only their text is left of.
+func serverDown(failure string) *providers.Error {
+	return &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: failure}
 }
 
 // closer is an operator's request that waits for the end of a session.
@@ -377,12 +387,7 @@ func (a *Account) closed(c closer) (refusal *Refusal, done bool) {
 			return nil, true // it ends by age
 		}
 		if pending := s.rec.pendingLogout(); pending.Tries > c.tries {
-			return &Refusal{
-				Reason:  Upstream,
-				Message: "the session could not be logged out: " + pending.LastError,
-				Advice:  "it stays in the logout queue and is tried again until " + stamp(s.rec.DiesAt),
-				Err:     &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: "logout", Message: pending.LastError},
-			}, true
+			return s.notLoggedOut(serverDown(pending.LastError)), true
 		}
 	case intending, loggingIn, recording, open:
 	}

@@ -113,13 +113,13 @@ func (a *Account) Status(now time.Time) Status {
 	}
 	for p, n := range a.counters.phases {
 		if n > 0 && phase(p) != closing {
-			st.States[State(phase(p).String())] += n
+			st.States[phase(p).state()] += n
 		}
 	}
 	for s := range a.counters.closing {
 		st.States[a.state(s)]++
-		if at := s.rec.pendingLogout().Since; a.canLogOut(s) && (st.OldestLogout.IsZero() || at.Before(st.OldestLogout)) {
-			st.OldestLogout = at
+		if a.canLogOut(s) {
+			st.OldestLogout = earliest(st.OldestLogout, s.rec.pendingLogout().Since)
 		}
 	}
 	if a.pause.cause != nil && now.Before(a.pause.until) {
@@ -132,7 +132,22 @@ func (a *Account) state(s *session) State {
 	if s.phase == closing && !a.canLogOut(s) {
 		return StateAgeing
 	}
-	return State(s.phase.String())
+	return s.phase.state()
+}
+
+func (p phase) state() State {
+	switch p {
+	case open:
+		return StateOpen
+	case lost:
+		return StateUnknown
+	case closing:
+		return StateWaiting
+	case codeHold, removing:
+		return StateEnded
+	case intending, loggingIn, recording:
+	}
+	return StateOpening
 }
 
 // Sessions returns what people may know of each session, oldest first.
@@ -194,6 +209,3 @@ func (a *Account) sessionStatus(s *session) SessionStatus {
 	}
 	return st
 }
-
-// HasSessions says whether the account has sessions, or records of them.
-func (a *Account) HasSessions() bool { return len(a.sessions) > 0 }
