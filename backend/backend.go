@@ -36,7 +36,7 @@ func Factory() logical.Factory { return FactoryOf(presets.All()) }
 // FactoryOf is Factory with other providers. Vault also calls a factory to ask
 // for the version alone, so it touches neither storage nor system view.
 func FactoryOf(available []providers.Provider) logical.Factory {
-	known := newRegistry(available)
+	known := presets.Registry(available)
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		own := *conf
 		if conf.System != nil {
@@ -50,7 +50,7 @@ func FactoryOf(available []providers.Provider) logical.Factory {
 	}
 }
 
-func compose(known registry, conf *logical.BackendConfig) paths.Handler {
+func compose(known presets.Registry, conf *logical.BackendConfig) paths.Handler {
 	build := Build()
 	metrics := telemetry.NewMetrics(telemetry.Build{Version: build.Version, Commit: build.Commit})
 	events := telemetry.NewEvents(conf.EventsSender, conf.Logger.Named("events"))

@@ -63,7 +63,7 @@ func (w *world) keys(t *testing.T) []string {
 type registry struct{}
 
 func (registry) All() []providers.Provider                     { return presets.All() }
-func (registry) Lookup(name string) (providers.Provider, bool) { return presets.Lookup(name) }
+func (registry) Lookup(name string) (providers.Provider, bool) { return presets.All().Lookup(name) }
 
 // notes is what happened, in order.
 type notes struct {

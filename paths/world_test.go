@@ -68,7 +68,7 @@ func newMount(t *testing.T) *mount {
 type registry struct{}
 
 func (registry) All() []providers.Provider                     { return presets.All() }
-func (registry) Lookup(name string) (providers.Provider, bool) { return presets.Lookup(name) }
+func (registry) Lookup(name string) (providers.Provider, bool) { return presets.All().Lookup(name) }
 
 // engine answers what it is told, and remembers what it was asked.
 type engine struct {

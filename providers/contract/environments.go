@@ -55,7 +55,7 @@ func Environments(t *testing.T, c Config, period time.Duration) {
 
 // realmOf is the realm of an environment.
 func realmOf(provider, environment string) string {
-	p, _ := presets.Lookup(provider)
+	p, _ := presets.All().Lookup(provider)
 	environments := p.Describe().Environments
 	i := slices.IndexFunc(environments, func(e providers.Environment) bool { return e.Name == environment })
 	return environments[i].Realm

@@ -159,9 +159,6 @@ func (c *client) logoutURL() string {
 // Login implements providers.Upstream by the password grant (RFC 6749 section
 // 4.3) or the client credentials grant (section 4.4).
 func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
-	if u.method.Name == providers.PersonalAccessToken {
-		return providers.TokenResponse{}, u.cannot(Login, "a personal access token has no login", "send the headers of the token")
-	}
 	scopes, err := providers.NormalizeScopes(r.Scopes)
 	if err != nil {
 		return providers.TokenResponse{}, err
@@ -204,9 +201,6 @@ func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (provide
 
 // Refresh implements providers.Client by RFC 6749 section 6.
 func (c *client) Refresh(ctx context.Context, refreshToken providers.Secret) (providers.TokenResponse, error) {
-	if !c.Capabilities().Sessions {
-		return providers.TokenResponse{}, c.cannot(Refresh, "this account has no sessions, so there is nothing to refresh", "log in instead")
-	}
 	params := map[string]string{"grant_type": "refresh_token", "refresh_token": refreshToken.Reveal()}
 	return c.token(ctx, c.attempt(Refresh, c.connection.TokenURL), params, defaultUserAgent)
 }
@@ -214,19 +208,17 @@ func (c *client) Refresh(ctx context.Context, refreshToken providers.Secret) (pr
 // Logout implements providers.Client. Keycloak answers 204 for a session that
 // is gone already, and RFC 7009 section 2.2 has 200 for a token that is not known.
 func (c *client) Logout(ctx context.Context, t providers.SessionTokens) error {
-	can := c.Capabilities()
+	revokes := c.Capabilities().RevokesAccess
 	params := map[string]string{}
 	switch {
-	case !can.Logout:
-		return c.cannot(Logout, "this account's sessions cannot be ended", "let the session end by its age")
 	case c.connection.LogoutURL != "" && !t.Refresh.Empty():
 		params["refresh_token"] = t.Refresh.Reveal()
-	case can.RevokesAccess && !t.Refresh.Empty():
+	case revokes && !t.Refresh.Empty():
 		params["token"], params["token_type_hint"] = t.Refresh.Reveal(), "refresh_token"
-	case can.RevokesAccess && !t.Access.Empty():
+	case revokes && !t.Access.Empty():
 		params["token"], params["token_type_hint"] = t.Access.Reveal(), "access_token"
 	default:
-		return c.cannot(Logout, "the server gave this session no token with which it could be ended", "let the session end by its age")
+		return c.attempt(Logout, c.connection.TokenURL).cannotBeMade()
 	}
 	try := c.attempt(Logout, c.logoutURL())
 	a, failure := c.post(ctx, try, params, false, defaultUserAgent)
@@ -290,12 +282,6 @@ func (c *client) leftBehind(try *attempt, got providers.TokenResponse, failure *
 // attempt prepares a call.
 func (c *client) attempt(op Op, endpoint string) *attempt {
 	return &attempt{client: c, op: op, endpoint: endpoint}
-}
-
-// cannot refuses a call that Capabilities rules out.
-func (c *client) cannot(op Op, message, advice string) *providers.Error {
-	return c.attempt(op, c.connection.TokenURL).
-		failed(providers.Protocol, providers.DidNotHappen, message, advice)
 }
 
 // attempt is what is known of a call while it is made: whom it goes to, what was sent,

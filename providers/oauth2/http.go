@@ -116,7 +116,7 @@ func (c *client) send(ctx context.Context, try *attempt, method, text string, he
 	_, credentials, _ := strings.Cut(header.Get("Authorization"), " ")
 	try.echo.add(credentials)
 	request, sent, err := newRequest(ctx, method, try.endpoint, text, header)
-	if err != nil {
+	if err != nil || request.URL.Host == "" { // a call that Capabilities rule out has no address
 		return answer{}, try.cannotBeMade()
 	}
 	response, err := c.transport.RoundTrip(request)

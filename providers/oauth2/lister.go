@@ -14,9 +14,6 @@ import (
 
 // ListSessions implements providers.Client.
 func (c *client) ListSessions(ctx context.Context, accessToken providers.Secret) ([]providers.ServerSession, error) {
-	if c.connection.SessionsURL == "" {
-		return nil, c.cannot(List, "this server has no list of an account's sessions", "")
-	}
 	try := c.attempt(List, c.connection.SessionsURL)
 	a, failure := c.sendAs(ctx, try, http.MethodGet, accessToken)
 	if failure != nil {
@@ -27,9 +24,6 @@ func (c *client) ListSessions(ctx context.Context, accessToken providers.Secret)
 
 // EndSession implements providers.Client.
 func (c *client) EndSession(ctx context.Context, accessToken providers.Secret, serverID string) error {
-	if c.connection.SessionsURL == "" {
-		return c.cannot(End, "this server has no list of an account's sessions", "")
-	}
 	try := c.attempt(End, c.connection.SessionsURL)
 	if validServerID(serverID) == "" {
 		return try.failed(providers.Protocol, providers.DidNotHappen, "the session's id cannot stand in an address",

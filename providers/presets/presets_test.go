@@ -15,12 +15,12 @@ func TestEveryProviderIsFoundByItsName(t *testing.T) {
 	for _, p := range presets.All() {
 		d := p.Describe()
 		names = append(names, d.Name)
-		found, ok := presets.Lookup(d.Name)
+		found, ok := presets.All().Lookup(d.Name)
 		require.True(t, ok)
 		assert.Equal(t, d, found.Describe())
 	}
 	assert.Equal(t, []string{"panta", "ocp", "partner", "keycloak", "oauth2"}, names)
-	_, ok := presets.Lookup("nobody")
+	_, ok := presets.All().Lookup("nobody")
 	assert.False(t, ok)
 }
 
@@ -65,7 +65,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 }
 
 func TestAPersonalAccessTokenWorksForTheSevenServicesOfTheDocument(t *testing.T) {
-	ocp, ok := presets.Lookup("ocp")
+	ocp, ok := presets.All().Lookup("ocp")
 	require.True(t, ok)
 	pat, ok := ocp.Describe().Method(providers.PersonalAccessToken)
 	require.True(t, ok)
