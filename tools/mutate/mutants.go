@@ -17,7 +17,8 @@ type mutant struct {
 	file       *file
 	start, end int // offsets in the file
 	with       string
-	function   string // it is in; empty: in none
+	function   *ast.FuncDecl // it is in; nil: in none
+	number     int           // in the program that holds all mistakes; 0: it is not in there
 }
 
 // source is the file with the mistake in it.
@@ -57,10 +58,7 @@ func mutantsOf(p *pkg) []*mutant {
 	for _, file := range p.files {
 		f.file = file
 		for _, decl := range file.tree.Decls {
-			f.function = ""
-			if d, ok := decl.(*ast.FuncDecl); ok {
-				f.function = d.Name.Name
-			}
+			f.function, _ = decl.(*ast.FuncDecl)
 			ast.Inspect(decl, f.visit)
 		}
 	}
@@ -70,7 +68,7 @@ func mutantsOf(p *pkg) []*mutant {
 type finder struct {
 	pkg      *pkg
 	file     *file
-	function string
+	function *ast.FuncDecl
 	results  []*types.Tuple // of the functions around, the innermost last
 	stack    []ast.Node
 	seen     map[string]bool
@@ -225,9 +223,10 @@ func (f *finder) turnCases(n *ast.SwitchStmt) {
 	}
 }
 
-// countWrong is off by one.
+// countWrong is off by one, but for the zero of a duration, where that is a nanosecond.
 func (f *finder) countWrong(n *ast.BasicLit) {
-	if n.Kind != token.INT {
+	isDuration := f.pkg.info.Types[n].Type != nil && f.pkg.info.Types[n].Type.String() == "time.Duration"
+	if n.Kind != token.INT || n.Value == "0" && isDuration {
 		return
 	}
 	number, err := strconv.Atoi(n.Value)

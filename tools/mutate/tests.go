@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,13 +22,18 @@ import (
 type suite struct {
 	path, dir string
 	searches  bool // it draws random histories (pgregory.net/rapid)
-	quick     time.Duration
-	slow      []string // tests that take long, run one by one after everybody's quick ones
-	took      map[string]time.Duration
-	covered   map[string][]stretch // by file, as the coverage profile names it
+	tests     []*test
+	binary    string // with all mistakes that are built together
 }
 
-// stretch is lines of a file that the tests ran.
+// test is one test and what it did on the sound program.
+type test struct {
+	name    string
+	took    time.Duration
+	covered map[string][]stretch // by file, as the coverage profile names it
+}
+
+// stretch is lines of a file that a test ran.
 type stretch struct{ from, to int }
 
 // slowTest is how long a test may take to be run with the quick ones.
@@ -68,8 +73,9 @@ func (s *suite) build(ctx context.Context, overlay, binary string, more ...strin
 // addresses, of which Go reserves more than it uses.
 const memory = 6 << 20
 
-// run runs tests of a compiled suite, until one fails.
-func (s *suite) run(ctx context.Context, binary string, limit time.Duration, args ...string) ([]byte, error) {
+// run runs tests of a compiled suite with one of the mistakes that are in it; 0: with
+// none.
+func (s *suite) run(ctx context.Context, binary string, number int, limit time.Duration, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if s.searches {
@@ -77,16 +83,16 @@ func (s *suite) run(ctx context.Context, binary string, limit time.Duration, arg
 		args = append(args, "-rapid.seed=1", "-rapid.nofailfile")
 	}
 	script := `ulimit -v ` + strconv.Itoa(memory) + ` 2>/dev/null; exec "$@"`
-	command := exec.CommandContext(ctx, "sh", append([]string{"-c", script, "sh", binary, "-test.failfast"}, args...)...)
+	command := exec.CommandContext(ctx, "sh", append([]string{"-c", script, "sh", binary}, args...)...)
 	command.Dir = s.dir
+	command.Env = append(os.Environ(), environment+"="+strconv.Itoa(number))
 	return command.CombinedOutput()
 }
 
-// measure runs the whole suite on the sound program: it must pass, and tells
-// which test takes how long and which lines are covered.
-func (s *suite) measure(ctx context.Context, scratch string, packages []*pkg) error {
-	binary := filepath.Join(scratch, strings.ReplaceAll(s.path, "/", "_"))
-	profile := binary + ".cover"
+// measure runs each test of the suite on the sound program: it must pass, and tells
+// which lines it covers.
+func (s *suite) measure(ctx context.Context, scratch string, packages []*pkg, workers int) error {
+	binary := filepath.Join(scratch, strings.ReplaceAll(s.path, "/", "_")+"_cover")
 	paths := make([]string, len(packages))
 	for i, p := range packages {
 		paths[i] = p.path
@@ -94,42 +100,75 @@ func (s *suite) measure(ctx context.Context, scratch string, packages []*pkg) er
 	if err := s.build(ctx, "", binary, "-cover", "-coverpkg="+strings.Join(paths, ",")); err != nil {
 		return err
 	}
-	out, err := s.run(ctx, binary, 10*time.Minute, "-test.v", "-test.coverprofile="+profile)
+	defer func() { _ = os.Remove(binary) }()
+	out, err := s.run(ctx, binary, 0, time.Minute, "-test.list=.")
 	if err != nil {
-		return fmt.Errorf("the tests of %s fail without any mistake: %w\n%s", s.path, err, failures(out))
+		return fmt.Errorf("the tests of %s cannot be listed: %w\n%s", s.path, err, out)
 	}
-	s.time(out)
+	for _, name := range listedTest.FindAllString(string(out), -1) {
+		s.tests = append(s.tests, &test{name: name})
+	}
+	failures := make([]error, len(s.tests))
+	inParallel(ctx, workers, len(s.tests), func(_, i int) { failures[i] = s.measureTest(ctx, binary, s.tests[i]) })
+	return cmp.Or(errors.Join(failures...), ctx.Err())
+}
+
+var listedTest = regexp.MustCompile(`(?m)^(Test|Example|Fuzz)\w*$`)
+
+func (s *suite) measureTest(ctx context.Context, binary string, t *test) error {
+	profile := binary + "." + t.name
+	measured := func() ([]byte, error) {
+		return s.run(ctx, binary, 0, 10*time.Minute, only(t.name), "-test.coverprofile="+profile)
+	}
+	out, err := measured()
+	if err != nil { // once more: it may depend on how busy the machine is
+		out, err = measured()
+	}
+	if err != nil {
+		return fmt.Errorf("the tests of %s fail without any mistake: %w\n%s", s.path, err, ending(out))
+	}
 	data, err := os.ReadFile(profile)
 	if err != nil {
 		return err
 	}
-	s.covered = coverage(data)
-	return os.Remove(binary)
+	t.covered = coverage(data)
+	return os.Remove(profile)
 }
 
-var result = regexp.MustCompile(`^--- (?:PASS|FAIL): (\S+) \(([0-9.]+)s\)`)
-
-// time reads how long each test took.
-func (s *suite) time(out []byte) {
-	s.took = map[string]time.Duration{}
-	for scan := bufio.NewScanner(bytes.NewReader(out)); scan.Scan(); {
-		found := result.FindStringSubmatch(scan.Text())
-		if found == nil {
-			continue
-		}
-		took, _ := time.ParseDuration(found[2] + "s")
-		s.took[found[1]] = took
-		if took > slowTest {
-			s.slow = append(s.slow, found[1])
-		} else {
-			s.quick += took
-		}
+// buildTogether compiles the suite with all mistakes in it. Where none is made, each
+// test takes about as long as in the sound program; one that fails there (it counts
+// allocations, say) finds nothing here and is dropped.
+func (s *suite) buildTogether(ctx context.Context, overlay, scratch string) (dropped []string, err error) {
+	s.binary = filepath.Join(scratch, strings.ReplaceAll(s.path, "/", "_"))
+	if err := s.build(ctx, overlay, s.binary); err != nil {
+		return nil, err
 	}
-	slices.SortFunc(s.slow, func(a, b string) int { return int(s.took[a] - s.took[b]) })
+	out, _ := s.run(ctx, s.binary, 0, 10*time.Minute, "-test.v")
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	passed := map[string]time.Duration{}
+	for _, result := range passedTest.FindAllStringSubmatch(string(out), -1) {
+		passed[result[1]], _ = time.ParseDuration(result[2] + "s")
+	}
+	s.tests = slices.DeleteFunc(s.tests, func(t *test) bool {
+		took, ok := passed[t.name]
+		t.took = took
+		if !ok {
+			dropped = append(dropped, t.name)
+		}
+		return !ok
+	})
+	return dropped, nil
 }
 
-// failures is the end of a test's output, which says what failed.
-func failures(out []byte) []byte {
+var passedTest = regexp.MustCompile(`(?m)^--- (?:PASS|SKIP): (\S+) \(([0-9.]+)s\)$`)
+
+// only is the flag that runs some tests.
+func only(names ...string) string { return "-test.run=^(" + strings.Join(names, "|") + ")$" }
+
+// ending is the end of a test's output, which says what failed.
+func ending(out []byte) []byte {
 	const most = 8 << 10
 	return out[max(0, len(out)-most):]
 }
@@ -151,19 +190,14 @@ func coverage(profile []byte) map[string][]stretch {
 	return covered
 }
 
-// covers says whether the suite runs the line of a mistake. What is in no
-// function is a declaration, which may matter anywhere in the package.
-func (s *suite) covers(m *mutant) bool {
-	if m.function == "" {
-		for _, f := range m.pkg.files {
-			if len(s.covered[m.pkg.path+"/"+filepath.Base(f.path)]) > 0 {
-				return true
-			}
-		}
-		return false
+// covers says whether the test runs the line of a mistake. What is in no function is a
+// declaration, which may matter anywhere in the package.
+func (t *test) covers(m *mutant) bool {
+	if m.function == nil {
+		return slices.ContainsFunc(m.pkg.files, func(f *file) bool { return len(t.covered[m.pkg.path+"/"+filepath.Base(f.path)]) > 0 })
 	}
 	line := m.line()
-	return slices.ContainsFunc(s.covered[m.pkg.path+"/"+filepath.Base(m.file.path)], func(at stretch) bool {
+	return slices.ContainsFunc(t.covered[m.pkg.path+"/"+filepath.Base(m.file.path)], func(at stretch) bool {
 		return at.from <= line && line <= at.to
 	})
 }
@@ -189,32 +223,23 @@ type attempt struct {
 
 // worker tries one mistake after another.
 type worker struct {
-	suites  []*suite
-	scratch string // a folder of its own
+	suites   []*suite
+	scratch  string            // a folder of its own
+	builtFor *mutant           // what built holds
+	built    map[*suite]string // suites with a mistake that is built alone
 }
 
 // try runs the tests that cover a mistake, cheapest first, until one fails.
 func (w *worker) try(ctx context.Context, m *mutant) attempt {
 	a := attempt{mutant: m, verdict: uncovered}
-	overlay, err := w.write(m)
-	if err != nil {
-		return attempt{mutant: m, verdict: unbuilt, by: err.Error()}
-	}
-	binaries := map[*suite]string{}
 	for _, s := range w.stages(m) {
-		if binaries[s.suite] == "" {
-			binary := filepath.Join(w.scratch, "tests"+strconv.Itoa(len(binaries)))
-			if err := s.build(ctx, overlay, binary); err != nil {
-				a.verdict, a.by = unbuilt, err.Error()
-				break
-			}
-			binaries[s.suite] = binary
-		}
-		a.verdict = survived
-		out, err := s.run(ctx, binaries[s.suite], 4*s.takes+20*time.Second, s.args...)
-		if ctx.Err() != nil {
+		binary, err := w.binaryOf(ctx, s.suite, m)
+		if err != nil {
+			a.verdict, a.by = unbuilt, err.Error()
 			break
 		}
+		a.verdict = survived
+		out, err := s.run(ctx, binary, m.number, 4*s.takes+20*time.Second, s.args...)
 		if err != nil {
 			a.verdict, a.by = judge(err, out)
 			break
@@ -224,6 +249,31 @@ func (w *worker) try(ctx context.Context, m *mutant) attempt {
 		a.verdict = unfinished
 	}
 	return a
+}
+
+// binaryOf is a suite with a mistake in it; where that cannot be built together with
+// others, it is built alone, once for each suite.
+func (w *worker) binaryOf(ctx context.Context, s *suite, m *mutant) (string, error) {
+	if m.number != 0 {
+		return s.binary, nil
+	}
+	if w.builtFor != m {
+		w.builtFor = m
+		clear(w.built)
+	}
+	if w.built[s] != "" {
+		return w.built[s], nil
+	}
+	wrong := filepath.Join(w.scratch, filepath.Base(m.file.path))
+	if err := os.WriteFile(wrong, m.source(), 0o600); err != nil {
+		return "", err
+	}
+	overlay, err := writeOverlay(map[string]string{m.file.path: wrong}, w.scratch)
+	if err != nil {
+		return "", err
+	}
+	w.built[s] = filepath.Join(w.scratch, "tests"+strconv.Itoa(len(w.built)))
+	return w.built[s], s.build(ctx, overlay, w.built[s])
 }
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
@@ -241,7 +291,7 @@ func judge(err error, out []byte) (verdict, string) {
 	return found, by
 }
 
-// stage is a part of a suite that is run at once.
+// stage is some tests of a suite that are run at once.
 type stage struct {
 	*suite
 
@@ -249,74 +299,73 @@ type stage struct {
 	takes time.Duration
 }
 
-// stages are the tests that may find a mistake: first the quick ones of its own
-// package, then those of the others, then the slow ones.
+// stages are the tests that may find a mistake: first the quick ones of its own package,
+// then those of the packages around it, then those of others, then the slow ones.
 func (w *worker) stages(m *mutant) []stage {
-	var own, quick, slow []stage
+	var quick, slow []stage
 	for _, s := range w.suites {
-		if !s.covers(m) {
-			continue
+		var names []string
+		first := stage{suite: s}
+		for _, t := range s.tests {
+			switch {
+			case !t.covers(m):
+			case t.took > slowTest:
+				slow = append(slow, stage{suite: s, takes: t.took, args: []string{only(t.name)}})
+			default:
+				names = append(names, t.name)
+				first.takes += t.took
+			}
 		}
-		first := stage{suite: s, takes: s.quick, args: []string{"-test.skip=^(" + strings.Join(s.slow, "|") + ")$"}}
-		if s.path == m.pkg.path {
-			own = append(own, first)
-		} else {
+		if len(names) > 0 {
+			first.args = []string{only(names...), "-test.failfast"}
 			quick = append(quick, first)
 		}
-		for _, name := range s.slow {
-			slow = append(slow, stage{suite: s, takes: s.took[name], args: []string{"-test.run=^" + name + "$"}})
-		}
 	}
-	byTime := func(a, b stage) int { return int(a.takes - b.takes) }
-	slices.SortStableFunc(quick, byTime)
-	slices.SortStableFunc(slow, byTime)
-	return slices.Concat(own, quick, slow)
+	slices.SortStableFunc(quick, func(a, b stage) int {
+		return cmp.Or(cmp.Compare(distance(a.path, m.pkg.path), distance(b.path, m.pkg.path)), cmp.Compare(a.takes, b.takes))
+	})
+	slices.SortStableFunc(slow, func(a, b stage) int { return cmp.Compare(a.takes, b.takes) })
+	return slices.Concat(quick, slow)
 }
 
-// write puts the mistake into an overlay for the go command.
-func (w *worker) write(m *mutant) (overlay string, err error) {
-	wrong := filepath.Join(w.scratch, filepath.Base(m.file.path))
-	if err := os.WriteFile(wrong, m.source(), 0o600); err != nil {
-		return "", err
+// distance is how far a package is from one whose path begins with its own.
+func distance(path, from string) int {
+	if path != from && !strings.HasPrefix(from, path+"/") {
+		return math.MaxInt
 	}
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {m.file.path: wrong}})
-	if err != nil {
-		return "", err
-	}
-	overlay = filepath.Join(w.scratch, "overlay.json")
-	return overlay, os.WriteFile(overlay, replace, 0o600)
+	return len(from) - len(path)
 }
 
 // tryAll tries mistakes side by side and reports each when it is done.
 func tryAll(ctx context.Context, mutants []*mutant, suites []*suite, workers int, scratch string, report func(attempt)) error {
-	var (
-		all  sync.WaitGroup
-		mu   sync.Mutex
-		next = make(chan *mutant)
-	)
-	for i := range workers {
-		w := &worker{suites: suites, scratch: filepath.Join(scratch, strconv.Itoa(i))}
-		if err := os.Mkdir(w.scratch, 0o700); err != nil {
+	var mu sync.Mutex
+	all := make([]*worker, workers)
+	for i := range all {
+		all[i] = &worker{suites: suites, scratch: filepath.Join(scratch, strconv.Itoa(i)), built: map[*suite]string{}}
+		if err := os.Mkdir(all[i].scratch, 0o700); err != nil {
 			return err
 		}
+	}
+	inParallel(ctx, workers, len(mutants), func(worker, i int) {
+		a := all[worker].try(ctx, mutants[i])
+		mu.Lock()
+		defer mu.Unlock()
+		report(a)
+	})
+	return nil
+}
+
+// inParallel calls f for each of n tasks, some workers side by side. It begins none
+// after ctx has ended.
+func inParallel(ctx context.Context, workers, n int, f func(worker, task int)) {
+	var all sync.WaitGroup
+	var next atomic.Int64
+	for worker := range workers {
 		all.Go(func() {
-			for m := range next {
-				a := w.try(ctx, m)
-				mu.Lock()
-				report(a)
-				mu.Unlock()
+			for task := int(next.Add(1)) - 1; task < n && ctx.Err() == nil; task = int(next.Add(1)) - 1 {
+				f(worker, task)
 			}
 		})
 	}
-	for _, m := range mutants {
-		select {
-		case next <- m:
-			continue
-		case <-ctx.Done():
-		}
-		break
-	}
-	close(next)
 	all.Wait()
-	return nil
 }
