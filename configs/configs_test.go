@@ -149,6 +149,7 @@ func TestAConfigThatCannotBeStoredIsNotInForce(t *testing.T) {
 	require.ErrorIs(t, err, errDisk)
 	require.ErrorContains(t, err, "the config could not be stored, or only seems not to be: ")
 	require.Nil(t, w.engine.settings.Upstream, "the session that verified it is closed")
+	require.NotContains(t, w.storage.notes.take(), "configure nothing reopen", "what came to nothing reopens no guard")
 	target, err := w.Resolve(t.Context(), "dmo")
 	require.NoError(t, err)
 	require.Nil(t, target)

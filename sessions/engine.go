@@ -145,10 +145,11 @@ func (e *Engine) sweep(ctx context.Context) bool {
 		complete = false
 	}
 	for _, id := range slices.Concat(ids, kept, left) {
-		if ctx.Err() != nil {
-			return false
+		_, err := e.account(ctx, id)
+		if errors.Is(err, errStopping) {
+			break
 		}
-		if _, err := e.account(ctx, id); err != nil {
+		if err != nil {
 			e.logger.Error("an account's ledger cannot be read; it is tried again within a minute", "account", string(id), "error", err)
 			complete = false
 		}
@@ -303,9 +304,6 @@ func (e *Engine) forget(a *account) {
 // loadMountID reads, or makes at first start, the id that marks this mount's
 // logins.
 func (e *Engine) loadMountID(ctx context.Context) error {
-	if e.mount.Load() != nil {
-		return nil
-	}
 	e.mountTurn <- struct{}{}
 	defer func() { <-e.mountTurn }()
 	if e.mount.Load() != nil {

@@ -1,6 +1,7 @@
 package sessions_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -188,6 +190,45 @@ func TestStopRefusesReadersAndRecordsWhatIsUnderWay(t *testing.T) {
 		w.mu.Unlock()
 		require.Equal(t, 1, recorded)
 		time.Sleep(10 * time.Minute)
+	})
+}
+
+func TestAStopDuringTheFirstReadingIsNoFailure(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		for _, id := range []sessions.AccountID{accountID, "account-2"} {
+			r := dedicated
+			r.Account = id
+			_, err := p.Acquire(t.Context(), r)
+			require.NoError(t, err)
+		}
+		p.Stop()
+		var log bytes.Buffer
+		p.faults.watch(func(string) { time.Sleep(time.Second) })
+		e := sessions.New(sessions.Options{
+			Storage: &faultyStorage{Storage: p.storage, process: p}, Directory: p, Providers: p, Version: "1",
+			Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: &log}),
+		})
+		e.Start()
+		time.Sleep(4500 * time.Millisecond) // the first account is being loaded
+		e.Stop()
+		require.Equal(t, 1, e.Loaded())
+		require.Empty(t, log.String())
+	})
+}
+
+func TestStopCutsOffACallThatTakesTooLong(t *testing.T) {
+	setup := func(w *world) { w.latency, w.limits.RequestTimeout = time.Hour, time.Hour }
+	inWorld(t, setup, func(t *testing.T, _ *world, p *process) {
+		answered := make(chan error, 1)
+		go func() {
+			_, err := p.Acquire(t.Context(), dedicated)
+			answered <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		p.Stop()
+		require.Equal(t, 15*time.Second, time.Since(began))
+		require.Equal(t, machine.Canceled, reason(t, <-answered))
 	})
 }
 

@@ -400,7 +400,8 @@ func TestKeepAliveTellsHowMuchTimeIsLeft(t *testing.T) {
 		"75 days":          {last: 75 * day, want: "the last login was at 2026-09-11T12:00:00Z, 75 days ago, and the server deactivates an account after 90 days without one"},
 		"it fails":         {last: day, problem: "no", want: "the login that keeps the account alive does not succeed: no; the last login was at 2026-11-24T12:00:00Z, 1 day ago, and the server deactivates an account after 90 days without one"},
 		"it never went":    {problem: "no", want: "the login that keeps the account alive does not succeed: no; no login of the account is known, and the server deactivates an account after 90 days without one"},
-		"nobody logs in":   {last: 80 * day, want: ""},
+		"nobody logs in":   {last: 80 * day},
+		"no deadline":      {last: 80 * day},
 		"and no deadlines": {problem: "no", want: "the login that keeps the account alive does not succeed: no; no login of the account is known"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -412,7 +413,7 @@ func TestKeepAliveTellsHowMuchTimeIsLeft(t *testing.T) {
 			switch name {
 			case "nobody logs in":
 				k.Interval = 0
-			case "and no deadlines":
+			case "no deadline", "and no deadlines":
 				k.DeactivatedAfter = 0
 			}
 			require.Equal(t, test.want, k.Warning(now))

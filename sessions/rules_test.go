@@ -67,6 +67,7 @@ func TestRule1WhatCannotBeRecordedIsClosedAtOnce(t *testing.T) {
 		})
 		_, err := p.Acquire(t.Context(), dedicated)
 		require.Equal(t, machine.Storage, reason(t, err))
+		require.True(t, isAfterLogin(t, err), "a client must not repeat it")
 		time.Sleep(time.Second)
 		require.Equal(t, 1, w.count(&w.logins))
 		require.Zero(t, w.openNow())
@@ -948,6 +949,14 @@ func (w *world) reinstate() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.isConfig = true
+}
+
+// isAfterLogin says that a login has happened for what was refused.
+func isAfterLogin(tb testing.TB, err error) bool {
+	tb.Helper()
+	var refusal *sessions.Error
+	require.ErrorAs(tb, err, &refusal)
+	return refusal.AfterLogin
 }
 
 // upstreamError returns what the server said.

@@ -165,6 +165,15 @@ func TestAccountsAreThoseWithSessions(t *testing.T) {
 	}
 }
 
+func TestALedgerThatCannotBeListedIsAnError(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		p.faults.set(only("list", failBefore))
+		_, err := p.Accounts(t.Context())
+		require.ErrorIs(t, err, errInjected)
+		require.ErrorIs(t, p.DrainAll(t.Context()), errInjected)
+	})
+}
+
 func TestLookingNeverLogsIn(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		calls := p.countLogins()
@@ -345,6 +354,17 @@ func TestAReaderIsWarnedWhenTheBudgetIsNearlyFull(t *testing.T) {
 			})
 		})
 	}
+	t.Run("also a reader without a lease", func(t *testing.T) {
+		inWorld(t, withBudget(2), func(t *testing.T, _ *world, p *process) {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			for _, warnings := range []int{1, 0} { // of the second it opens none
+				st, err := p.Static(t.Context(), shared)
+				require.NoError(t, err)
+				require.Len(t, st.Warnings, warnings)
+			}
+		})
+	})
 	t.Run("who only shares a session is not", func(t *testing.T) {
 		inWorld(t, withBudget(2), func(t *testing.T, _ *world, p *process) {
 			_, err := p.Acquire(t.Context(), shared)

@@ -48,10 +48,7 @@ func (u *upstream) code(r providers.LoginRequest) (providers.Secret, codeOrigin,
 		Digits:    otp.Digits(key.digits),
 		Algorithm: key.algorithm,
 	})
-	if err != nil {
-		return providers.Secret{}, noCode, refuse("totp_secret", notBase32)
-	}
-	return providers.NewSecret(code), generatedCode, nil
+	return providers.NewSecret(code), generatedCode, err
 }
 
 // codePeriod is the length of a step: that of the totp_secret, else the usual one.

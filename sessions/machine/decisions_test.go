@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -182,6 +183,8 @@ func TestRule11BetweenTwoSearchesASessionIsKeptForTheListThatItsTokenAsksFor(t *
 
 	s.event(Release{Waiter: 3, Session: first.Session, Grant: first.Grant.ID})
 	require.False(t, has[Logout](s), "its token is needed once more")
+	s.event(Abandon{Waiter: 3})
+	require.False(t, has[Put](s), "no logout was tried that could have failed")
 	require.Equal(t, first.Session, next[List](s).Session)
 	orphan := Listing{ServerSession: providers.ServerSession{ID: "server-2"}, Owner: ThisMount, Attempt: lost}
 	s.event(Listed{Sessions: []Listing{own, orphan}})
@@ -237,4 +240,87 @@ func TestPurposesThatAreOverAreForgottenOnceThereAreMany(t *testing.T) {
 	require.LessOrEqual(t, len(s.a.purposes), purposesMost)
 	require.Same(t, s.a.sessions[held.Session].purpose, s.a.purposes[""])
 	require.Contains(t, s.a.purposes, "waiting")
+}
+
+func TestRule5ARevocationThatIsGivenUpCountsAsOneThatFailed(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(Want{Mode: providers.Dedicated})
+	for n := range visibleRevocations {
+		s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+		s.event(Abandon{Waiter: 2})
+		require.Equal(t, n+1, next[Put](s).Record.Logout.Revocations, "after a restart, too")
+		s.event(Stored{Session: r.Session})
+		require.False(t, has[Reply](s))
+	}
+	s.event(Release{Waiter: 3, Session: r.Session, Grant: r.Grant.ID})
+	require.Equal(t, Reply{Waiter: 3}, next[Reply](s), "the logout goes on alone")
+}
+
+func TestRule5ARevocationThatIsGivenUpLeavesTheOthersWaiting(t *testing.T) {
+	s := tell(t, benchLimits)
+	first, second := s.opens(Want{Mode: providers.Dedicated}), s.opens(Want{Mode: providers.Dedicated})
+	s.event(Release{Waiter: 2, Session: first.Session, Grant: first.Grant.ID})
+	s.event(Release{Waiter: 3, Session: second.Session, Grant: second.Grant.ID})
+	s.event(Release{Waiter: 4, Session: second.Session, Grant: second.Grant.ID})
+	s.event(Abandon{Waiter: 3})
+	require.Equal(t, second.Session, next[Put](s).Record.ID, "the revocation that failed is counted")
+	require.False(t, has[Put](s))
+	for _, waiting := range []struct {
+		SessionID
+		WaiterID
+	}{{first.Session, 2}, {second.Session, 4}} {
+		s.event(LoggedOut{Session: waiting.SessionID})
+		require.Equal(t, Reply{Waiter: waiting.WaiterID, Session: waiting.SessionID}, next[Reply](s))
+		require.False(t, has[Reply](s))
+	}
+}
+
+// A login that no reader asked for fails, for a reason that is its scopes' alone.
+func TestALoginOfNobodyFailsForNobody(t *testing.T) {
+	for name, begin := range map[string]func(*told){
+		"a successor": func(s *told) {
+			got := tokens("1")
+			got.RefreshToken, got.RefreshExpiresIn = providers.Secret{}, 0
+			s.event(Acquire{Waiter: 1, Want: reads})
+			s.event(Stored{Session: next[Put](s).Record.ID})
+			s.event(LoggedIn{Session: next[Login](s).Session, Got: got})
+			s.event(Stored{Session: next[Put](s).Record.ID})
+			require.Nil(s.t, next[Reply](s).Err)
+			s.pass(got.ExpiresIn / 2)
+		},
+		"one that keeps the account alive": func(s *told) {
+			limits := benchLimits
+			limits.KeepAlive = time.Hour
+			s.event(Configured{Limits: limits, Connection: benchConnection.ID})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tell(t, benchLimits)
+			begin(s)
+			s.event(Stored{Session: next[Put](s).Record.ID})
+			id := next[Login](s).Session
+			s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated, Scopes: []string{"other"}}})
+			s.event(LoggedIn{Session: id, Err: &providers.Error{Kind: providers.Protocol, Outcome: providers.DidNotHappen}})
+			require.Equal(t, []string{"other"}, next[Put](s).Record.Scopes)
+			require.False(t, has[Reply](s))
+		})
+	}
+}
+
+func TestPausesDoubleAndAreSpread(t *testing.T) {
+	for i, want := range []int{1, 2, 4, 8, 16, 30, 30} {
+		require.Equal(t, time.Duration(want)*time.Second, doubling(time.Second, 30*time.Second, i+1))
+	}
+	require.Equal(t, time.Hour, doubling(keepAliveFirst, time.Hour, 1_000_000))
+
+	least, most := time.Hour, time.Duration(0)
+	for i := range 1000 {
+		id := SessionID(fmt.Sprint(i))
+		wait := backoff(id, 1, time.Minute)
+		require.Equal(t, wait, backoff(id, 1, time.Minute))
+		least, most = min(least, wait), max(most, wait)
+	}
+	require.InDelta(t, 0.75, least.Seconds(), 0.01)
+	require.InDelta(t, 1.25, most.Seconds(), 0.01)
+	require.NotEqual(t, backoff("a", 7, time.Minute), backoff("a", 8, time.Minute), "a session's own tries are spread, too")
 }

@@ -28,6 +28,23 @@ func TestAGrantSetForgetsWhatIsRemovedAndNothingElse(t *testing.T) {
 	require.Zero(t, g.len())
 }
 
+func TestReferencesAreReadAsTheyAreWritten(t *testing.T) {
+	grant, err := ParseGrantID(GrantID{Boot: "boot", N: 7}.String())
+	require.NoError(t, err)
+	require.Equal(t, GrantID{Boot: "boot", N: 7}, grant)
+	for _, text := range []string{"", "boot", "7", "-7", "boot-", "boot-x", "boot--7"} {
+		_, err := ParseGrantID(text)
+		require.Error(t, err, text)
+	}
+	ref, err := ParseTokenRef(TokenRef{Session: "s", Generation: 1}.String())
+	require.NoError(t, err)
+	require.Equal(t, TokenRef{Session: "s", Generation: 1}, ref)
+	for _, text := range []string{"", "s", "1", ".1", "s.", "s.x", "s.0", "s.-1"} {
+		_, err := ParseTokenRef(text)
+		require.Error(t, err, text)
+	}
+}
+
 func TestOnlyALeaseThatIsNotTheLastIsReleasedOnTheHotPath(t *testing.T) {
 	now := time.Now()
 	a := newBenchAccount(1, benchLimits, now)

@@ -35,7 +35,7 @@ const (
 
 // growing doubles a time with each failure in a row, up to guardMost.
 func growing(first time.Duration, tries int) time.Duration {
-	return min(guardMost, first<<min(max(tries-1, 0), 10))
+	return doubling(first, guardMost, tries)
 }
 
 // guardState is the guard and its writes.

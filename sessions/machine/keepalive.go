@@ -119,7 +119,7 @@ func (a *Account) keepAliveRefused(s *session, r *Refusal) {
 func (a *Account) keepAliveFailed(r *Refusal) {
 	k := &a.keep
 	k.tries++
-	wait := min(keepAliveMost, keepAliveFirst<<min(k.tries-1, 10))
+	wait := doubling(keepAliveFirst, keepAliveMost, k.tries)
 	if r.Reason == CodeNeeded { // time does not mend that
 		wait = refusedRest
 	}

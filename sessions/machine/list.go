@@ -222,7 +222,7 @@ func (a *Account) listFailed(err *providers.Error) {
 	case err.Kind != providers.NotAllowed:
 		b.failures++
 		b.wanted = true
-		b.notBefore = a.now.Add(max(compareEvery, backoff(c.with.Ref.Session, b.failures+3, compareMost)))
+		b.notBefore = a.now.Add(doubling(compareEvery, compareMost, b.failures))
 		a.note(CompareFailed, nil, err.Error())
 	case a.surelyGood(c.with, c.askedAt):
 		b.access, b.failures = AccessNone, 0
@@ -306,7 +306,7 @@ func (a *Account) closeKept() {
 // server may still be at work on its login.
 func (a *Account) searchLater(s *session) {
 	s.trouble = s.trouble.again(a.now, func(tries int) time.Duration {
-		return max(compareEvery, backoff(s.id, tries+3, compareMost))
+		return doubling(compareEvery, compareMost, tries)
 	})
 	a.schedule(s)
 }

@@ -194,7 +194,7 @@ func (a *Account) opened(s *session) {
 	case s.doomed:
 		a.close(s)
 	case life < minLease:
-		a.answerOpeners(s, tooShort(minLease, life).afterLogin())
+		a.answerOpeners(s, tooShort(minLease, life))
 		a.rest(&providers.Error{
 			Kind: providers.Protocol, Outcome: providers.Happened, Op: "login",
 			Message: "the server's tokens expire within seconds",
@@ -238,7 +238,7 @@ func (a *Account) openedForOne(s *session) {
 			continue
 		}
 		if life := s.token.left(a.now); life < w.want.leaseNeeded() {
-			a.refuse(w, tooShort(w.want.MinTTL, life).afterLogin())
+			a.refuse(w, tooShort(w.want.MinTTL, life))
 			continue
 		}
 		a.give(w, s)
@@ -277,7 +277,6 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	}
 	a.answerOpeners(s, &Refusal{
 		Reason: Upstream, Message: err.What(), Advice: join(a.clockRemark(s, err), err.Advice), RetryAt: a.pause.until, Err: err,
-		AfterLogin: err.Outcome != providers.DidNotHappen,
 	})
 	s.attempt = nil
 	defer a.schedule(s)

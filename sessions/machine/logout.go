@@ -63,7 +63,7 @@ func (a *Account) awaitLogout(s *session, w WaiterID) {
 // countRevocation counts a revocation that ended before its logout did: to Vault it failed
 // like any other, and Vault gives a lease up after six (rule 5).
 func (a *Account) countRevocation(s *session) {
-	if s == nil || s.phase != closing {
+	if s.phase != closing {
 		return
 	}
 	pending := s.rec.pendingLogout()

@@ -43,10 +43,6 @@ func (a *Account) abandon(id WaiterID) {
 		}
 		a.releasing[s] = slices.Delete(waiting, i, i+1)
 		a.countRevocation(a.sessions[s])
-		if len(a.releasing[s]) == 0 {
-			delete(a.releasing, s)
-		}
-		break // it waits for one only
 	}
 }
 

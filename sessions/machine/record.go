@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"fmt"
 	"hash/fnv"
 	"time"
 
@@ -406,16 +407,18 @@ func (a *Account) forget(s *session) {
 	a.schedule(s)
 }
 
+// doubling is how long to wait after a try, counted from 1: first, then twice as long
+// each time, up to most.
+func doubling(first, most time.Duration, try int) time.Duration {
+	return min(most, first<<min(try-1, 16))
+}
+
 // backoff doubles from a second to most, spread by a quarter either way. The spread
 // is drawn from the session's id: the same try of the same session always waits
 // the same time, and a thousand sessions do not come back at once.
 func backoff(id SessionID, try int, most time.Duration) time.Duration {
-	wait := most
-	if try < 20 {
-		wait = min(most, time.Second<<max(0, try-1))
-	}
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(id))
-	spread := 0.75 + float64((h.Sum32()+uint32(try)*2654435761)%1000)/2000 //nolint:gosec // a hash may wrap
-	return time.Duration(float64(wait) * spread)
+	_, _ = fmt.Fprint(h, id, try)
+	spread := 0.75 + float64(h.Sum32()%(1<<16))/(1<<17)
+	return time.Duration(float64(doubling(time.Second, most, try)) * spread)
 }

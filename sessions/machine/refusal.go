@@ -45,7 +45,8 @@ type Refusal struct { //nolint:errname // it is a decision as much as an error
 	Advice  string
 	// RetryAt is when asking again makes sense; zero: not by waiting.
 	RetryAt time.Time
-	// AfterLogin: a login of this request has happened, so a client must not repeat it.
+	// AfterLogin: the storage failed after a login of this request, so a client must
+	// not repeat it.
 	AfterLogin bool
 	// Err is the cause; a *providers.Error where a server refused.
 	Err error
@@ -61,9 +62,3 @@ func (r *Refusal) Error() string {
 
 // Unwrap returns the cause.
 func (r *Refusal) Unwrap() error { return r.Err }
-
-// afterLogin says that a login has happened for it.
-func (r *Refusal) afterLogin() *Refusal {
-	r.AfterLogin = true
-	return r
-}
