@@ -118,11 +118,8 @@ func (c *check) run(ctx context.Context) error {
 	default:
 		c.examine(ctx, reply)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.report.Usage = c.machine.Usage(c.engine.options.Now())
-	c.report.Clock = c.machine.Clock()
-	c.report.Listing = c.machine.ListAccess()
+	st := c.reading().Status
+	c.report.Usage, c.report.Clock, c.report.Listing = st.Usage, st.Clock, st.Listing
 	return nil
 }
 
@@ -209,10 +206,4 @@ func (c *check) record(step string, took time.Duration, err error) {
 
 func (c *check) skip(step, why string) {
 	c.report.Steps = append(c.report.Steps, CheckStep{Name: step, Outcome: StepSkipped, Message: why})
-}
-
-func (c *check) capabilities() providers.Capabilities {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.machine.Capabilities()
 }

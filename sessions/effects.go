@@ -253,11 +253,12 @@ func (a *account) log(n machine.Note) {
 	if n.Detail != "" {
 		fields = append(fields, "detail", n.Detail)
 	}
-	level := hclog.Warn
-	if n.What == machine.SessionOpened || n.What == machine.SessionClosed {
-		level = hclog.Debug
-	} else if n.What == machine.OrphanClosed || n.What == machine.ListRefused {
-		level = hclog.Info
+	level, ordinary := map[machine.Occurrence]hclog.Level{
+		machine.SessionOpened: hclog.Debug, machine.SessionClosed: hclog.Debug,
+		machine.OrphanClosed: hclog.Info, machine.ListRefused: hclog.Info,
+	}[n.What]
+	if !ordinary {
+		level = hclog.Warn
 	}
 	a.engine.logger.Log(level, strings.ReplaceAll(string(n.What), "-", " "), fields...)
 }

@@ -289,10 +289,13 @@ func (a *account) checkOTP(otp providers.Secret) error {
 	if otp.Empty() {
 		return nil
 	}
+	return checkOTP(otp, a.capabilities())
+}
+
+func (a *account) capabilities() providers.Capabilities {
 	a.mu.Lock()
-	capabilities := a.machine.Capabilities()
-	a.mu.Unlock()
-	return checkOTP(otp, capabilities)
+	defer a.mu.Unlock()
+	return a.machine.Capabilities()
 }
 
 // checkOTP refuses a typed one-time code that cannot be meant (rule 6).

@@ -124,8 +124,8 @@ func (a *Account) isOnTrial(id ConnectionID) bool {
 	return false
 }
 
-// connectionDropped takes the answer to a DropConnection.
-func (a *Account) connectionDropped(e ConnectionDropped) {
+// apply takes the answer to a DropConnection.
+func (e ConnectionDropped) apply(a *Account) {
 	c := a.connections[e.ID]
 	if c == nil {
 		return

@@ -9,10 +9,9 @@ import (
 // WaiterID names a request that waits for a Reply.
 type WaiterID uint64
 
-// Event is something that happened to an account.
-//
-//sumtype:decl
-type Event interface{ event() }
+// Event is something that happened to an account. Its apply decides what follows from
+// it alone; see Account.settle for the rest.
+type Event interface{ apply(a *Account) }
 
 type (
 	// Acquire says that a reader wants a token; the answer is a Reply.
@@ -123,25 +122,8 @@ type (
 	Tick struct{}
 )
 
-func (Acquire) event()           {}
-func (Verify) event()            {}
-func (Abandon) event()           {}
-func (Release) event()           {}
-func (RefreshNow) event()        {}
-func (Compare) event()           {}
-func (CloseSession) event()      {}
-func (Drain) event()             {}
-func (Configured) event()        {}
-func (Stop) event()              {}
-func (LoggedIn) event()          {}
-func (Refreshed) event()         {}
-func (LoggedOut) event()         {}
-func (Listed) event()            {}
-func (Ended) event()             {}
-func (Stored) event()            {}
-func (GuardStored) event()       {}
-func (ConnectionDropped) event() {}
-func (Tick) event()              {}
+func (Stop) apply(a *Account) { a.stopping = true }
+func (Tick) apply(*Account)   {}
 
 // Effect is something that the shell does for the machine. The effects of one
 // Step are done in their order; a call to the server is only begun in order and

@@ -68,9 +68,9 @@ func (a *Account) setGuard(g Guard) {
 	a.emit(PutGuard{Guard: g})
 }
 
-func (a *Account) guardStored(err error) {
+func (e GuardStored) apply(a *Account) {
 	a.guard.storing--
-	if err != nil {
+	if e.Err != nil {
 		a.guard.saveAt = a.now.Add(storageRetry)
 	}
 }

@@ -75,8 +75,8 @@ type asker struct {
 	refusedFor *Refusal
 }
 
-// compareWith queues a check's list: it is asked for whatever was asked before.
-func (a *Account) compareWith(e Compare) {
+// apply queues a check's list: it is asked for whatever was asked before.
+func (e Compare) apply(a *Account) {
 	a.list.askers = append(a.list.askers, asker{waiter: e.Waiter, with: e.With, endStrays: e.EndStrays})
 }
 
@@ -309,12 +309,4 @@ func (a *Account) searchLater(s *session) {
 		return doubling(compareEvery, compareMost, tries)
 	})
 	a.schedule(s)
-}
-
-// ListAccess says whether the account may list its sessions at the server.
-func (a *Account) ListAccess() Access {
-	if !a.limits.Capabilities.ListsSessions {
-		return AccessNone
-	}
-	return a.list.access
 }

@@ -108,8 +108,8 @@ func (a *Account) loginTooLate(s *session) {
 	a.schedule(s)
 }
 
-// loggedIn takes the answer to a login.
-func (a *Account) loggedIn(e LoggedIn) {
+// apply takes the answer to a login.
+func (e LoggedIn) apply(a *Account) {
 	s := a.sessions[e.Session]
 	if s == nil || s.phase != loggingIn {
 		return

@@ -17,8 +17,8 @@ const (
 	visibleRevocations = 3
 )
 
-// release ends one lease (rules 3 and 5). What is gone is a success.
-func (a *Account) release(e Release) {
+// apply ends one lease (rules 3 and 5). What is gone is a success.
+func (e Release) apply(a *Account) {
 	s := a.sessions[e.Session]
 	if s == nil {
 		a.reply(Reply{Waiter: e.Waiter})
@@ -139,8 +139,8 @@ func (a *Account) sendLogout(s *session, via ConnectionID) {
 	})
 }
 
-// loggedOut takes the answer to a logout.
-func (a *Account) loggedOut(e LoggedOut) {
+// apply takes the answer to a logout.
+func (e LoggedOut) apply(a *Account) {
 	s := a.sessions[e.Session]
 	if s == nil || s.phase != closing {
 		return
@@ -261,12 +261,12 @@ type drain struct {
 	stall  time.Time
 }
 
-// drainAll closes every session and tries every pending logout once more; the
+// apply closes every session and tries every pending logout once more; the
 // answer comes when each has succeeded or failed, or when the drain's own time is
 // over (rules 1 and 10).
-func (a *Account) drainAll(w WaiterID) {
+func (e Drain) apply(a *Account) {
 	a.draining = true
-	a.drains = append(a.drains, drain{waiter: w, until: a.now.Add(drainMost), stall: a.now.Add(drainStall)})
+	a.drains = append(a.drains, drain{waiter: e.Waiter, until: a.now.Add(drainMost), stall: a.now.Add(drainStall)})
 	for _, s := range a.sessions {
 		a.tryLogout(s)
 		a.close(s)
@@ -335,9 +335,9 @@ type closer struct {
 	tries   int // logouts that had failed before
 }
 
-// closeSession ends a session although leases may hold it. One whose login had
+// apply ends a session although leases may hold it. One whose login had
 // no answer is dropped: nothing can end it at the server (rule 1).
-func (a *Account) closeSession(e CloseSession) {
+func (e CloseSession) apply(a *Account) {
 	c := closer{waiter: e.Waiter, session: e.Session}
 	if s := a.sessions[e.Session]; s != nil {
 		c.tries = s.rec.pendingLogout().Tries

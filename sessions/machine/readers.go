@@ -12,15 +12,15 @@ import (
 // first reader, so that no one-time code is spent for nothing (rule 3).
 const verifiedKept = time.Minute
 
-// acquire queues a reader; settle serves it.
-func (a *Account) acquire(e Acquire) {
+// apply queues a reader; settle serves it.
+func (e Acquire) apply(a *Account) {
 	w := &waiter{id: e.Waiter, want: e.Want, purpose: a.purposeOf(e.Want.Scopes, e.Want.Params), deadline: e.Deadline}
 	a.reject(w)
 	a.waiters = append(a.waiters, w)
 }
 
-// verify queues a verification.
-func (a *Account) verify(e Verify) {
+// apply queues a verification.
+func (e Verify) apply(a *Account) {
 	if a.connections[e.Connection.ID] == nil {
 		a.setConnections([]Connection{e.Connection})
 	}
@@ -29,9 +29,10 @@ func (a *Account) verify(e Verify) {
 	})
 }
 
-// abandon forgets a request that has ended. What it began goes on: others may
+// apply forgets a request that has ended. What it began goes on: others may
 // wait for the same, and what nobody takes is closed.
-func (a *Account) abandon(id WaiterID) {
+func (e Abandon) apply(a *Account) {
+	id := e.Waiter
 	a.waiters = slices.DeleteFunc(a.waiters, func(w *waiter) bool { return w.id == id })
 	a.drains = slices.DeleteFunc(a.drains, func(d drain) bool { return d.waiter == id })
 	a.list.askers = slices.DeleteFunc(a.list.askers, func(w asker) bool { return w.waiter == id })

@@ -68,8 +68,8 @@ type other struct {
 	until time.Time
 }
 
-// listed compares the server's list with the ledger.
-func (a *Account) listed(e Listed) {
+// apply compares the server's list with the ledger.
+func (e Listed) apply(a *Account) {
 	c := a.list.asking
 	if c == nil {
 		return
@@ -197,8 +197,8 @@ func (a *Account) endListed(l *Listing, id SessionID) {
 	})
 }
 
-// ended takes the answer to an End.
-func (a *Account) ended(e Ended) {
+// apply takes the answer to an End.
+func (e Ended) apply(a *Account) {
 	c := a.list.asking
 	if c == nil {
 		return

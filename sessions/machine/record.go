@@ -331,8 +331,8 @@ func (a *Account) flush(s *session) {
 	a.schedule(s)
 }
 
-// stored goes on with what waited for a write.
-func (a *Account) stored(e Stored) {
+// apply goes on with what waited for a write.
+func (e Stored) apply(a *Account) {
 	s := a.sessions[e.Session]
 	if s == nil {
 		return

@@ -107,8 +107,8 @@ func (a *Account) openSuccessor(s *session) bool {
 	return true
 }
 
-// refreshed takes the answer to a refresh.
-func (a *Account) refreshed(e Refreshed) {
+// apply takes the answer to a refresh.
+func (e Refreshed) apply(a *Account) {
 	s := a.sessions[e.Session]
 	if s == nil {
 		return
@@ -169,8 +169,8 @@ func (a *Account) refreshedTooLate(s *session, e Refreshed) {
 	}
 }
 
-// refreshNow refreshes the session of a check.
-func (a *Account) refreshNow(e RefreshNow) {
+// apply refreshes the session of a check.
+func (e RefreshNow) apply(a *Account) {
 	s := a.sessions[e.Session]
 	if s == nil || s.phase != open || s.kept || !s.canRefresh() {
 		a.reply(Reply{Waiter: e.Waiter, Err: &Refusal{Reason: Closed, Message: "the session is closed or cannot be refreshed", Advice: "try again"}})

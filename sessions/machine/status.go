@@ -103,13 +103,16 @@ func (a *Account) Status(now time.Time) Status {
 		Draining: a.draining,
 		Usage:    a.usageOf(a.limits),
 		Clock:    a.clock,
-		Listing:  a.ListAccess(),
+		Listing:  a.list.access,
 		Orphans:  a.orphansEnded,
 		States:   map[State]int{},
 		Waiting:  len(a.waiters),
 		Guard:    a.guard.Guard,
 
 		KeepAlive: a.KeepAlive(now),
+	}
+	if !a.limits.Capabilities.ListsSessions {
+		st.Listing = AccessNone
 	}
 	for p, n := range a.counters.phases {
 		if n > 0 && phase(p) != closing {

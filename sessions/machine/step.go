@@ -177,45 +177,7 @@ type waiter struct {
 func (a *Account) Step(ev Event, now time.Time) []Effect {
 	a.attendClock(now)
 	a.steps++
-	switch e := ev.(type) {
-	case Acquire:
-		a.acquire(e)
-	case Verify:
-		a.verify(e)
-	case Abandon:
-		a.abandon(e.Waiter)
-	case Release:
-		a.release(e)
-	case RefreshNow:
-		a.refreshNow(e)
-	case Compare:
-		a.compareWith(e)
-	case CloseSession:
-		a.closeSession(e)
-	case Drain:
-		a.drainAll(e.Waiter)
-	case Configured:
-		a.configured(e)
-	case Stop:
-		a.stopping = true
-	case LoggedIn:
-		a.loggedIn(e)
-	case Refreshed:
-		a.refreshed(e)
-	case LoggedOut:
-		a.loggedOut(e)
-	case Listed:
-		a.listed(e)
-	case Ended:
-		a.ended(e)
-	case Stored:
-		a.stored(e)
-	case GuardStored:
-		a.guardStored(e.Err)
-	case ConnectionDropped:
-		a.connectionDropped(e)
-	case Tick:
-	}
+	ev.apply(a)
 	a.settle()
 	effects := append(a.effects, a.replies...)
 	a.effects, a.replies = nil, nil // they hold tokens
@@ -259,10 +221,10 @@ func (a *Account) noteID(what Occurrence, id SessionID, detail string) {
 // stored before it is given.
 func (a *Account) reply(r Reply) { a.replies = append(a.replies, r) }
 
-// configured puts other settings in force. Live sessions go on over the connection
+// apply puts other settings in force. Live sessions go on over the connection
 // that they have; pending logouts are tried at once, since the newest client secret
 // may help them.
-func (a *Account) configured(e Configured) {
+func (e Configured) apply(a *Account) {
 	a.limits, a.connection = e.Limits, e.Connection
 	a.setConnections(e.Known)
 	a.draining = false
