@@ -94,6 +94,7 @@ func (t *attempt) loggedOut(a answer) error {
 
 // unreadable is a success by its status that cannot be believed.
 func (t *attempt) unreadable(a answer) *providers.Error {
+	var tooBig *http.MaxBytesError
 	what := "something that is not a JSON object"
 	if t.op == List {
 		what = "something that is not a list of sessions"
@@ -103,12 +104,8 @@ func (t *attempt) unreadable(a answer) *providers.Error {
 		failure := t.failed(providers.Unavailable, providers.Unknown, "the answer did not come to its end in time", t.unknownAdvice())
 		failure.Err = a.cut
 		return failure
-	case errors.Is(a.cut, errTooBig):
-		limit := maxAnswer
-		if t.op == List {
-			limit = maxList
-		}
-		what = "more than the " + strconv.Itoa(limit>>10) + " KiB that an answer may have"
+	case errors.As(a.cut, &tooBig):
+		what = fmt.Sprintf("more than the %d KiB that an answer may have", tooBig.Limit>>10)
 	case a.cut != nil && !errors.Is(a.cut, errNotSessions):
 		what = "an answer that breaks off"
 	case isPage(a):

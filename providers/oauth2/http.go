@@ -126,34 +126,15 @@ func (c *client) send(ctx context.Context, try *attempt, method, text string, he
 	defer func() { _ = response.Body.Close() }()
 	a := answer{status: response.StatusCode, header: response.Header}
 	if try.op == List && a.status == http.StatusOK {
-		a.list, a.cut = decodeSessions(&capped{response.Body, maxList})
+		a.list, a.cut = decodeSessions(http.MaxBytesReader(nil, response.Body, maxList))
 	} else {
-		a.body, a.cut = io.ReadAll(&capped{response.Body, maxAnswer})
+		a.body, a.cut = io.ReadAll(http.MaxBytesReader(nil, response.Body, maxAnswer))
 	}
 	if a.cut != nil && ctx.Err() != nil {
 		a.cut = ctx.Err()
 	}
 	try.serverTime = a.date()
 	return a, nil
-}
-
-// capped reads at most left bytes, and fails where there are more.
-type capped struct {
-	from io.Reader
-	left int
-}
-
-var errTooBig = errors.New("the answer is larger than it may be")
-
-// Read implements io.Reader.
-func (c *capped) Read(p []byte) (int, error) {
-	n, err := c.from.Read(p[:min(len(p), c.left+1)])
-	if n > c.left {
-		n, c.left = c.left, 0
-		return n, errTooBig
-	}
-	c.left -= n
-	return n, err
 }
 
 func (t *attempt) cannotBeMade() *providers.Error {

@@ -1,7 +1,6 @@
 package oauth2
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 	"runtime"
@@ -121,17 +120,4 @@ func testClient(t *testing.T, transport http.RoundTripper) providers.Client {
 	})
 	require.NoError(t, err)
 	return c
-}
-
-func TestAnAnswerIsReadUpToItsBound(t *testing.T) {
-	for _, length := range []int{0, 1, 511, 512, 513, 4096, 100_000} {
-		text := bytes.Repeat([]byte("x"), length)
-		got, err := io.ReadAll(&capped{bytes.NewReader(text), length})
-		require.NoError(t, err)
-		assert.Equal(t, text, append([]byte{}, got...))
-		if length > 0 {
-			_, err := io.ReadAll(&capped{bytes.NewReader(text), length - 1})
-			require.ErrorIs(t, err, errTooBig)
-		}
-	}
 }

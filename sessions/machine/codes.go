@@ -17,8 +17,8 @@ const codeWindow = 3 * defaultCodePeriod
 
 // codes remembers which one-time codes are used (rule 6).
 type codes struct {
-	freeAt time.Time            // by the clock that codes are made for: when the step after the last spent one begins
-	typed  map[string]time.Time // digest of a typed code, until no server accepts it any more
+	freeAt time.Time        // by the clock that codes are made for: when the step after the last spent one begins
+	typed  expiring[string] // digest of a typed code, until no server accepts it any more
 }
 
 // code is the one-time code of one login; the zero value sends none.
@@ -77,20 +77,8 @@ func (a *Account) spend(c *SpentCode) {
 		a.codes.freeAt = c.Ends
 	}
 	if c.Digest != "" {
-		a.rememberTyped(c.Digest, earliest(c.Until, a.now.Add(codeWindow)))
+		a.codes.typed.add(c.Digest, earliest(c.Until, a.now.Add(codeWindow)), a.now)
 	}
-}
-
-func (a *Account) rememberTyped(digest string, until time.Time) {
-	if a.codes.typed == nil {
-		a.codes.typed = map[string]time.Time{}
-	}
-	for d, end := range a.codes.typed {
-		if !a.now.Before(end) {
-			delete(a.codes.typed, d)
-		}
-	}
-	a.codes.typed[digest] = until
 }
 
 // digestOf recognizes a typed code without keeping it.

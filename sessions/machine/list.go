@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"maps"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -53,7 +52,7 @@ type sessionList struct {
 	kept      []*session // to be closed when the list has come
 	// dropped are lost logins that the ledger holds no more, since an operator
 	// dropped them, until when they are remembered: one that is listed is an orphan.
-	dropped map[SessionID]time.Time
+	dropped expiring[SessionID]
 }
 
 // comparison is one list under way, and the ends that follow from it.
@@ -94,16 +93,6 @@ func (b *sessionList) lose(now time.Time) {
 	if b.failures == 0 && b.access != AccessNone {
 		b.notBefore = now
 	}
-}
-
-// remember keeps a lost login in mind that leaves the ledger without having been
-// found.
-func (b *sessionList) remember(id SessionID, until, now time.Time) {
-	maps.DeleteFunc(b.dropped, func(_ SessionID, end time.Time) bool { return !now.Before(end) })
-	if b.dropped == nil {
-		b.dropped = map[SessionID]time.Time{}
-	}
-	b.dropped[id] = until
 }
 
 // listToken returns an access token that the server should still take, of another

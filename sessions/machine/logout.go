@@ -344,7 +344,7 @@ func (e CloseSession) apply(a *Account) {
 		switch s.phase {
 		case lost:
 			a.note(SessionDropped, s, "")
-			a.list.remember(s.id, s.rec.DiesAt, a.now)
+			a.list.dropped.add(s.id, s.rec.DiesAt, a.now)
 			a.end(s)
 		case closing:
 			a.tryLogout(s)

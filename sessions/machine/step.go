@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"maps"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -262,6 +263,17 @@ func (a *Account) retired() bool { return a.connection == "" }
 
 // Capabilities are what the account's upstream can do.
 func (a *Account) Capabilities() providers.Capabilities { return a.limits.Capabilities }
+
+// expiring are things that are remembered until a time.
+type expiring[K comparable] map[K]time.Time
+
+func (e *expiring[K]) add(key K, until, now time.Time) {
+	maps.DeleteFunc(*e, func(_ K, end time.Time) bool { return !now.Before(end) })
+	if *e == nil {
+		*e = expiring[K]{}
+	}
+	(*e)[key] = until
+}
 
 // earliest returns the first of some times; zero ones do not count.
 func earliest(times ...time.Time) time.Time {
