@@ -19,6 +19,9 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
+// Error is a refusal of the engine: what happened, why, and what to do next.
+type Error = machine.Refusal
+
 // AccountID names an upstream account whatever its configs are called.
 type AccountID = machine.AccountID
 

@@ -275,7 +275,7 @@ func (a *Account) loggedInWell(s *session) {
 	a.pause = pause{}
 	s.purpose.pause = pause{}
 	delete(a.persons, s.rec.Code.typist())
-	a.keptAlive()
+	a.keep = keepAlive{lastLogin: a.now}
 	g := a.guard.Guard
 	coded := s.rec.Code != nil
 	next := Guard{

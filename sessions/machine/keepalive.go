@@ -105,9 +105,6 @@ func (a *Account) refusedUntil() (time.Time, string) {
 	return time.Time{}, ""
 }
 
-// keptAlive says that somebody has logged in, now.
-func (a *Account) keptAlive() { a.keep = keepAlive{lastLogin: a.now} }
-
 // keepAliveRefused hears why a login failed that was for this alone.
 func (a *Account) keepAliveRefused(s *session, r *Refusal) {
 	if s.id == a.keep.attempt && !a.now.Before(a.keepAliveDue()) {

@@ -261,7 +261,7 @@ func (a *Account) keepForList(s *session) bool {
 	case a.stopping || !a.lists() || a.counters.counted[lost] == 0:
 		return false
 	case b.asking != nil && b.asking.with.Ref.Session == s.id:
-	case b.asking != nil || a.now.Before(b.notBefore) || !a.onlyTokenIsOf(s):
+	case b.asking != nil || a.now.Before(b.notBefore) || a.listToken(nil) == nil || a.listToken(s) != nil:
 		return false
 	}
 	b.wanted = true
@@ -271,10 +271,6 @@ func (a *Account) keepForList(s *session) bool {
 		s.purpose.current = nil
 	}
 	return true
-}
-
-func (a *Account) onlyTokenIsOf(s *session) bool {
-	return a.listToken(nil) != nil && a.listToken(s) == nil
 }
 
 // closeKept closes the sessions that were kept, once nothing is to be asked with

@@ -55,11 +55,7 @@ func (a *Account) beginLogin(want Want, p *purpose, t *Verify, opener WaiterID, 
 	a.sessions[s.id] = s
 	a.enter(s, intending)
 	a.opening = s
-	if s.durable {
-		a.save(s)
-	} else {
-		a.startLogin(s)
-	}
+	a.save(s)
 }
 
 func (a *Account) idleTime() time.Duration {
@@ -133,11 +129,7 @@ func (e LoggedIn) apply(a *Account) {
 	a.loggedInWell(s)
 	a.addGeneration(s, token)
 	a.enter(s, recording)
-	if s.durable {
-		a.save(s)
-	} else {
-		a.opened(s)
-	}
+	a.save(s)
 }
 
 // takeToken enters a token response into the session's record.
@@ -281,10 +273,7 @@ func (a *Account) loginFailed(s *session, e LoggedIn) {
 	s.attempt = nil
 	defer a.schedule(s)
 	switch {
-	case !s.durable:
-		a.note(LoginFailed, s, err.Error())
-		a.forget(s)
-	case err.Outcome == providers.DidNotHappen:
+	case !s.durable || err.Outcome == providers.DidNotHappen:
 		a.note(LoginFailed, s, err.Error())
 		a.rememberOrRemove(s)
 	case err.Outcome == providers.Happened && (!e.Got.RefreshToken.Empty() || !e.Got.AccessToken.Empty()):

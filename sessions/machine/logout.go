@@ -154,7 +154,9 @@ func (e LoggedOut) apply(a *Account) {
 	defer a.schedule(s)
 	if e.Err == nil || e.Err.Kind == providers.SessionGone {
 		a.note(SessionClosed, s, "")
-		a.closedOne()
+		for i := range a.drains { // they get more time: logouts get through
+			a.drains[i].stall = a.now.Add(drainStall)
+		}
 		a.end(s)
 		if s.rec.pendingLogout().Tries > 0 {
 			a.bringLogoutsForward(2)
@@ -271,13 +273,6 @@ func (e Drain) apply(a *Account) {
 		a.tryLogout(s)
 		a.close(s)
 		a.schedule(s)
-	}
-}
-
-// closedOne gives the drains more time: logouts get through.
-func (a *Account) closedOne() {
-	for i := range a.drains {
-		a.drains[i].stall = a.now.Add(drainStall)
 	}
 }
 

@@ -300,8 +300,13 @@ func (p phase) stage() Stage {
 // The ledger is told what it should hold, one write of a session at a time: a
 // change during a write is written when that one is done.
 
-// save has the ledger hold the session's record as it is now.
+// save has the ledger hold the session's record as it is now. A login that leaves no
+// session at the server has none, and goes on at once.
 func (a *Account) save(s *session) {
+	if !s.durable {
+		a.saved(s)
+		return
+	}
 	s.dirty = true
 	a.flush(s)
 }
@@ -309,10 +314,6 @@ func (a *Account) save(s *session) {
 // remove has the ledger forget the session; it is gone when that is stored.
 func (a *Account) remove(s *session) {
 	a.enter(s, removing)
-	if !s.durable {
-		a.forget(s)
-		return
-	}
 	a.save(s)
 }
 
@@ -349,6 +350,11 @@ func (e Stored) apply(a *Account) {
 		a.flush(s)
 		return
 	}
+	a.saved(s)
+}
+
+// saved goes on with a session whose record is stored.
+func (a *Account) saved(s *session) {
 	switch s.phase {
 	case intending:
 		a.startLogin(s)
