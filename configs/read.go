@@ -3,8 +3,6 @@ package configs
 import (
 	"context"
 	"time"
-
-	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
 // Exists says whether there is a config of that name.
@@ -78,14 +76,6 @@ func (n *config) uses(field string) bool {
 	if _, ofUse := useTable().Lookup(field); ofUse {
 		return isUsed(field, n.method)
 	}
-	return field == "provider" || field == "auth_method" || hasField(n.method, field)
-}
-
-func hasField(m providers.Method, name string) bool {
-	for _, f := range m.Fields {
-		if f.Name == name {
-			return true
-		}
-	}
-	return false
+	_, uses := n.method.Field(field)
+	return uses || field == "provider" || field == "auth_method"
 }

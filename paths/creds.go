@@ -19,16 +19,7 @@ import (
 func Creds(d Dependencies) []*framework.Path {
 	p := credsPath(d)
 	issuing := func(summary, suffix string) framework.OperationHandler {
-		return &framework.PathOperation{
-			Callback:                    p.issue,
-			Summary:                     summary,
-			Responses:                   answers("A token and its lease.", credsAnswer()),
-			ForwardPerformanceStandby:   true,
-			ForwardPerformanceSecondary: true,
-			DisplayAttrs: &framework.DisplayAttributes{
-				OperationPrefix: operationPrefix, OperationVerb: "generate", OperationSuffix: suffix,
-			},
-		}
+		return forwarded(p.issue, summary, answers("A token and its lease.", credsAnswer()), "generate", suffix)
 	}
 	return []*framework.Path{{
 		Pattern:         "creds/" + framework.GenericNameRegex(nameField),

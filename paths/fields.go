@@ -131,6 +131,19 @@ func answersNothing(description string) map[int][]framework.Response {
 	}
 }
 
+// forwarded is an operation for the active node of the primary cluster, whose memory
+// and storage it needs. The verb may be empty.
+func forwarded(f framework.OperationFunc, summary string, responses map[int][]framework.Response, verb, suffix string) framework.OperationHandler {
+	return &framework.PathOperation{
+		Callback:                    f,
+		Summary:                     summary,
+		Responses:                   responses,
+		ForwardPerformanceStandby:   true,
+		ForwardPerformanceSecondary: true,
+		DisplayAttrs:                &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: verb, OperationSuffix: suffix},
+	}
+}
+
 // answersNames describes a list.
 func answersNames(description string) map[int][]framework.Response {
 	return answers(description, fields{"keys": {Type: framework.TypeStringSlice, Description: description}})

@@ -22,14 +22,7 @@ const sessionField = "session"
 func Sessions(d Dependencies) []*framework.Path {
 	p := sessionsPath(d)
 	operation := func(f framework.OperationFunc, summary, suffix string, responses map[int][]framework.Response) framework.OperationHandler {
-		return &framework.PathOperation{
-			Callback:                    f,
-			Summary:                     summary,
-			Responses:                   responses,
-			ForwardPerformanceStandby:   true,
-			ForwardPerformanceSecondary: true,
-			DisplayAttrs:                &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
-		}
+		return forwarded(f, summary, responses, "", suffix)
 	}
 	account := required(text("Name of a config; or, where it has been deleted, the id of its account, as the list shows it."))
 	return []*framework.Path{{

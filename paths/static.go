@@ -23,14 +23,8 @@ func StaticCreds(d Dependencies) []*framework.Path {
 		HelpDescription: staticDescription,
 		Fields:          fields{nameField: required(text("Name of a role, or of a config."))},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: &framework.PathOperation{
-				Callback:                    p.read,
-				Summary:                     "Get the token of the shared session, without a lease.",
-				Responses:                   answers("A token, and when to read again.", staticAnswer()),
-				ForwardPerformanceStandby:   true,
-				ForwardPerformanceSecondary: true,
-				DisplayAttrs:                &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "read", OperationSuffix: "static-credentials"},
-			},
+			logical.ReadOperation: forwarded(p.read, "Get the token of the shared session, without a lease.",
+				answers("A token, and when to read again.", staticAnswer()), "read", "static-credentials"),
 		},
 	}}
 }
