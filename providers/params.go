@@ -21,9 +21,9 @@ func CheckTokenParams(params map[string]string) error {
 	for name, value := range params {
 		switch {
 		case name == "" || strings.ContainsFunc(name+value, func(r rune) bool { return r < ' ' || r == 0x7f }):
-			return &FieldError{Field: "token_params", Problem: "has a name that is empty, or a control character"}
+			return &FieldError{Field: "token_params", Problem: "has a name that is empty, or a control character; give name=value"}
 		case slices.Contains(ownParams(), strings.ToLower(name)):
-			return &FieldError{Field: "token_params", Problem: fmt.Sprintf("%s is sent by the engine itself", strings.ToLower(name))}
+			return &FieldError{Field: "token_params", Problem: fmt.Sprintf("%s is sent by the engine itself; leave it out", strings.ToLower(name))}
 		}
 	}
 	return nil

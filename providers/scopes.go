@@ -15,7 +15,7 @@ func NormalizeScopes(scopes []string) ([]string, error) {
 	for i, s := range scopes {
 		if !ValidScope(s) {
 			return nil, &FieldError{Field: "scopes", Problem: fmt.Sprintf(
-				"scope number %d is empty or has a character that is not allowed; give a list of scopes, each of printable ASCII without spaces, quotes and backslashes", i+1)}
+				"scope number %d is empty or has a character that is not allowed; separate scopes by commas, as in openid,email, each of printable ASCII without blanks, quotes and backslashes", i+1)}
 		}
 	}
 	if len(scopes) == 0 {

@@ -156,6 +156,7 @@ func (t *attempt) refused(a answer) *providers.Error {
 	if advice == "" {
 		advice = t.credentialAdvice(said)
 	}
+	advice = strings.ReplaceAll(advice, endpointFields, t.endpointFields())
 	return t.failed(rule.Kind, providers.DidNotHappen, message+rule.Meaning, advice)
 }
 
@@ -184,6 +185,7 @@ func (t *attempt) quote(status int, said refusal) string {
 	default:
 		message += " " + said.code
 	}
+	words = strings.TrimRight(words, ". ") // an advice follows
 	switch {
 	case words == "":
 		return message

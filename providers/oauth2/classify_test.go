@@ -182,6 +182,8 @@ func (v vector) account(t *testing.T) providers.Account {
 			a.ClientSecret = providers.NewSecret(value)
 		case "revocation_url":
 			a.RevocationURL = value
+		case "session_mark":
+			a.SessionMark = new(value == "true")
 		case "session_limit_message":
 			a.SessionLimitMessage = value
 		case "scopes":

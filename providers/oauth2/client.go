@@ -14,6 +14,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -169,6 +170,7 @@ func (u *upstream) Login(ctx context.Context, r providers.LoginRequest) (provide
 	}
 	try := u.attempt(Login, u.account.TokenURL)
 	try.code, try.limitMessage = origin, u.account.SessionLimitMessage
+	try.marked = u.account.SessionMark != nil && *u.account.SessionMark
 	further := u.account.TokenParams
 	if len(r.Params) > 0 {
 		further = r.Params
@@ -291,6 +293,7 @@ type attempt struct {
 	op           Op
 	endpoint     string
 	code         codeOrigin
+	marked       bool   // session_mark
 	limitMessage string // session_limit_message
 	echo         echo
 	serverTime   time.Time // of the answer; zero where it does not say
@@ -335,4 +338,17 @@ func (t *attempt) endpointField() string {
 	default:
 		return "base_url"
 	}
+}
+
+// endpointFields names all the config fields that decide where a call goes.
+func (t *attempt) endpointFields() string {
+	all := []string{"environment", "base_url", "realm", "token_url"}
+	if t.op == Logout {
+		all = []string{"environment", "base_url", "realm", "logout_url", "revocation_url"}
+	}
+	used := strings.Join(slices.DeleteFunc(all, func(field string) bool { return !uses(t.method, field) }), ", ")
+	if last := strings.LastIndex(used, ", "); last > 0 {
+		used = used[:last] + " or" + used[last+1:]
+	}
+	return used
 }

@@ -89,7 +89,7 @@ func parseSigningKey(text string) (signingKey, error) {
 	block, rest := pem.Decode([]byte(text))
 	switch {
 	case block == nil:
-		return signingKey{}, errors.New("must be a private key in PEM (-----BEGIN PRIVATE KEY-----)")
+		return signingKey{}, errors.New("must be a private key in PEM (-----BEGIN PRIVATE KEY-----); a file is given as private_key=@file.pem")
 	case strings.Contains(block.Type, "ENCRYPTED") || block.Headers["DEK-Info"] != "":
 		return signingKey{}, errors.New("is encrypted; give it without a passphrase")
 	case len(strings.TrimSpace(string(rest))) > 0:

@@ -33,12 +33,12 @@ func (p *Provider) Normalize(a providers.Account) (providers.Account, error) {
 	if err != nil {
 		return given, err
 	}
-	if err := cmp.Or(refuseUnused(a, method), checkTexts(a), p.fillEndpoints(&a, method)); err != nil {
+	if err := cmp.Or(p.refuseUnused(a, method), checkTexts(a), p.fillEndpoints(&a, method)); err != nil {
 		return given, err
 	}
 	fillDefaults(&a, method)
 	if err := cmp.Or(
-		requireFields(a, method),
+		p.requireFields(a, method),
 		checkClientAuth(a),
 		checkConnection(a),
 		providers.CheckTokenParams(a.TokenParams),
@@ -72,15 +72,21 @@ func (p *Provider) chooseMethod(a *providers.Account) (providers.Method, error) 
 	return method, nil
 }
 
-func unused(field string, a providers.Account, m providers.Method) error {
+func (p *Provider) unused(field string, m providers.Method) error {
 	names := make([]string, len(m.Fields))
 	for i, f := range m.Fields {
 		names[i] = f.Name
 	}
-	return refuse(field, fmt.Sprintf("is not used by %s with auth_method %s; used are: %s", a.Provider, a.AuthMethod, strings.Join(names, ", ")))
+	elsewhere := ""
+	for _, other := range p.preset.Methods {
+		if uses(other, field) {
+			elsewhere = ", but with auth_method=" + string(other.Name)
+		}
+	}
+	return refuse(field, fmt.Sprintf("is not used by %s with auth_method %s%s; used are: %s", p.preset.Name, m.Name, elsewhere, strings.Join(names, ", ")))
 }
 
-func refuseUnused(a providers.Account, m providers.Method) error {
+func (p *Provider) refuseUnused(a providers.Account, m providers.Method) error {
 	for _, row := range providers.AccountFields() {
 		switch row.Name {
 		case "provider", "auth_method":
@@ -93,18 +99,26 @@ func refuseUnused(a providers.Account, m providers.Method) error {
 			}
 		}
 		if row.Given(&a) && !uses(m, row.Name) {
-			return unused(row.Name, a, m)
+			return p.unused(row.Name, m)
 		}
 	}
 	return nil
 }
 
-// requireFields comes after the endpoints and defaults have been filled in.
-func requireFields(a providers.Account, m providers.Method) error {
+// requireFields comes after the endpoints and defaults have been filled in. Whoever
+// names no user may mean an auth_method without one.
+func (p *Provider) requireFields(a providers.Account, m providers.Method) error {
 	for _, row := range providers.AccountFields() {
-		if f, _ := m.Field(row.Name); f.Required && !row.Given(&a) {
-			return refuse(row.Name, fmt.Sprintf("is required by %s with auth_method %s", a.Provider, a.AuthMethod))
+		if f, _ := m.Field(row.Name); !f.Required || row.Given(&a) {
+			continue
 		}
+		problem := fmt.Sprintf("is required by %s with auth_method %s", a.Provider, a.AuthMethod)
+		for _, other := range p.preset.Methods {
+			if row.Name == "username" && !uses(other, row.Name) {
+				problem += "; auth_method=" + string(other.Name) + " needs none"
+			}
+		}
+		return refuse(row.Name, problem)
 	}
 	return nil
 }
@@ -199,7 +213,7 @@ func (p *Provider) fillEndpoints(a *providers.Account, m providers.Method) error
 	given := a.TokenURL
 	a.TokenURL = place(p.preset.TokenEndpoint, *a)
 	if given != "" && given != a.TokenURL {
-		return unused("token_url", *a, m)
+		return p.unused("token_url", m)
 	}
 	if uses(m, "logout_url") && a.LogoutURL == "" {
 		a.LogoutURL = place(p.preset.LogoutEndpoint, *a)
@@ -328,7 +342,7 @@ func checkConnection(a providers.Account) error {
 		return refuse("token_ttl", "must be at most ten years")
 	}
 	if a.CACert != "" && !onlyCertificates(a.CACert) {
-		return refuse("ca_cert", "must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----) and nothing else")
+		return refuse("ca_cert", "must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----) and nothing else; a file is given as ca_cert=@file.pem")
 	}
 	if a.TLSServerName != "" && !regexp.MustCompile(`^[A-Za-z0-9._:-]+$`).MatchString(a.TLSServerName) {
 		return refuse("tls_server_name", "must be a bare host name such as login.example.com")

@@ -90,7 +90,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		pantaUses = "environment, base_url, realm, logout_url, client_id, client_secret, username, password, tenant_id, scopes, token_params, token_ttl, session_mark, session_limit_message, request_timeout, ca_cert, tls_server_name, allow_http"
 		noBase32  = `field "totp_secret": must be base32 (letters A to Z and digits 2 to 7) as an authenticator app takes it, or an otpauth:// URL; whole, since a part of one makes no codes`
 		partOfOne = noBase32
-		onlyPEM   = `field "ca_cert": must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----) and nothing else`
+		onlyPEM   = `field "ca_cert": must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----) and nothing else; a file is given as ca_cert=@file.pem`
 		timeout   = `field "request_timeout": must be more than 0 and at most 60 seconds`
 		realm     = `field "realm": must be the bare name of a realm: letters, digits, dot, dash and underscore`
 		header    = `must be printable ASCII without spaces and line breaks, as it is sent in a header; a value read from a file often ends in a line break`
@@ -111,10 +111,10 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"no tenant":                 {"panta", func(a *providers.Account) { a.TenantID = "" }, `field "tenant_id": is required by panta with auth_method password`},
 		"no client secret":          {"panta", func(a *providers.Account) { a.ClientSecret = secret("") }, `field "client_secret": is required by panta with auth_method password`},
 		"no client id":              {"keycloak", func(a *providers.Account) { a.ClientID = "" }, `field "client_id": is required by keycloak with auth_method password`},
-		"no user":                   {"ocp", func(a *providers.Account) { a.Username = "" }, `field "username": is required by ocp with auth_method password`},
+		"no user":                   {"ocp", func(a *providers.Account) { a.Username = "" }, `field "username": is required by ocp with auth_method password; auth_method=pat needs none`},
 		"no password":               {"ocp", func(a *providers.Account) { a.Password = secret("") }, `field "password": is required by ocp with auth_method password`},
 		"no token":                  {"ocp", func(a *providers.Account) { pat(a); a.PersonalAccessToken = secret("") }, `field "personal_access_token": is required by ocp with auth_method pat`},
-		"pat: user":                 {"ocp", func(a *providers.Account) { pat(a); a.Username = "u" }, `field "username": is not used by ocp with auth_method pat; used are: environment, personal_access_token, expires_at`},
+		"pat: user":                 {"ocp", func(a *providers.Account) { pat(a); a.Username = "u" }, `field "username": is not used by ocp with auth_method pat, but with auth_method=password; used are: environment, personal_access_token, expires_at`},
 		"pat: environment":          {"ocp", func(a *providers.Account) { pat(a); a.Environment = "eu9" }, `field "environment": is not one of ocp; allowed: eu1, us1, us2, ca1, frankfurt`},
 		"pat: line break":           {"ocp", func(a *providers.Account) { pat(a); a.PersonalAccessToken = secret(testPAT + "\n") }, `field "personal_access_token": ` + header},
 		"tenant: space":             {"panta", func(a *providers.Account) { a.TenantID = "a b" }, `field "tenant_id": ` + header},
@@ -163,7 +163,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"no private_key":            {"oauth2", func(a *providers.Account) { a.ClientAuth, a.ClientSecret = providers.PrivateKeyJWT, secret("") }, `field "private_key": is required with client_auth=private_key_jwt`},
 		"private_key: no PEM": {"oauth2", func(a *providers.Account) {
 			a.ClientAuth, a.ClientSecret, a.PrivateKey = providers.PrivateKeyJWT, secret(""), secret("x")
-		}, `field "private_key": must be a private key in PEM (-----BEGIN PRIVATE KEY-----)`},
+		}, `field "private_key": must be a private key in PEM (-----BEGIN PRIVATE KEY-----); a file is given as private_key=@file.pem`},
 		"private_key and secret": {"oauth2", func(a *providers.Account) { a.ClientAuth, a.PrivateKey = providers.PrivateKeyJWT, secret(key) }, `field "client_secret": is not used with client_auth=private_key_jwt; take it back with an empty one`},
 		"private_key alone":      {"oauth2", func(a *providers.Account) { a.PrivateKey = secret(key) }, `field "private_key": is not used with client_auth=post; set client_auth=private_key_jwt, or take it back with an empty one`},
 		"key_id alone":           {"oauth2", func(a *providers.Account) { a.KeyID = "k" }, `field "key_id": is not used with client_auth=post; it names a private_key`},
@@ -171,8 +171,8 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"service without secret": {"oauth2", func(a *providers.Account) {
 			*a = providers.Account{AuthMethod: providers.ClientCredentials, TokenURL: a.TokenURL, ClientID: "app"}
 		}, `field "client_secret": is required with auth_method=client_credentials and client_auth=post`},
-		"token_params: ours":    {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"Grant_Type": "x"} }, `field "token_params": grant_type is sent by the engine itself`},
-		"token_params: no name": {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"": "x"} }, `field "token_params": has a name that is empty, or a control character`},
+		"token_params: ours":    {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"Grant_Type": "x"} }, `field "token_params": grant_type is sent by the engine itself; leave it out`},
+		"token_params: no name": {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"": "x"} }, `field "token_params": has a name that is empty, or a control character; give name=value`},
 		"token_url: blank":      {"oauth2", func(a *providers.Account) { a.TokenURL = "https://h/t?a=ä" }, `field "token_url": must have only printable ASCII without blanks in its query; write other characters as %20`},
 		"timeout: negative":     {"ocp", func(a *providers.Account) { a.RequestTimeout = -1 }, timeout},
 		"timeout: too long":     {"ocp", func(a *providers.Account) { a.RequestTimeout = 61 * time.Second }, timeout},
@@ -185,7 +185,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		}, onlyPEM},
 		"tls_server_name":        {"ocp", func(a *providers.Account) { a.TLSServerName = "https://h" }, `field "tls_server_name": must be a bare host name such as login.example.com`},
 		"scopes: offline_access": {"ocp", func(a *providers.Account) { a.Scopes = []string{"openid", "offline_access"} }, `field "scopes": offline_access is not allowed by ocp: its sessions escape the server's list and limit of sessions`},
-		"scopes: space":          {"ocp", func(a *providers.Account) { a.Scopes = []string{"openid profile"} }, `field "scopes": scope number 1 is empty or has a character that is not allowed; give a list of scopes, each of printable ASCII without spaces, quotes and backslashes`},
+		"scopes: space":          {"ocp", func(a *providers.Account) { a.Scopes = []string{"openid profile"} }, `field "scopes": scope number 1 is empty or has a character that is not allowed; separate scopes by commas, as in openid,email, each of printable ASCII without blanks, quotes and backslashes`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := account(c.provider)

@@ -25,14 +25,19 @@ type FailureRule struct {
 	NotOAuth bool
 	// Sessions: only where a login leaves a session, and so may find too many of them.
 	Sessions bool
+	// Marked: only where the login calls itself a bot (session_mark).
+	Marked bool
 	// Has are parts, in lower case, of which the code or the description has one;
 	// empty: any.
 	Has []string
 
 	Kind    providers.Kind
 	Meaning string // completes the message; empty: the server's words say it
-	Advice  string // empty: one made for what the login sent
+	Advice  string // empty: one made for what the login sent. It may hold endpointFields
 }
+
+// endpointFields stands for the fields that decide where the call went.
+const endpointFields = "{endpoint}"
 
 func (r FailureRule) matches(t *attempt, status int, said refusal) bool {
 	return (r.Op == "" || r.Op == t.op) &&
@@ -41,6 +46,7 @@ func (r FailureRule) matches(t *attempt, status int, said refusal) bool {
 		(!r.FreeText || said.freeText()) &&
 		(!r.NotOAuth || said.code == "") &&
 		(!r.Sessions || t.method.Sessions) &&
+		(!r.Marked || t.marked) &&
 		(len(r.Has) == 0 || slices.ContainsFunc(r.Has, said.has))
 }
 
@@ -90,17 +96,22 @@ func speaksOfSessionLimit(words string) bool {
 // commonRules come after those of a preset.
 func commonRules() []FailureRule {
 	const (
-		endpoint = "there is no such endpoint or realm: correct environment, base_url, realm or token_url"
+		endpoint = "there is no such endpoint: correct " + endpointFields
 		factor   = "the server wants more than user name and password, which nobody can give it here: have that switched off for this user or client, or use another account"
 	)
+	// A Keycloak that does not see our Accept header shows its denial as a page, and so
+	// does a firewall that turns away whatever calls itself a bot.
+	page := FailureRule{
+		Op: Login, Status: http.StatusForbidden, NotOAuth: true, Sessions: true, Kind: providers.SessionLimit,
+		Meaning: ", which is its session limit as a page, or a firewall that turns away this machine",
+		Advice:  SessionLimitAdvice + "; or have the firewall let this machine through",
+	}
+	pageForBots := page
+	pageForBots.Marked = true
+	pageForBots.Meaning = ", which is its session limit as a page, or a firewall that turns away bots (session_mark)"
+	pageForBots.Advice = SessionLimitAdvice + "; or set session_mark=false, with which the login does not call itself a bot"
 	return []FailureRule{
-		// A Keycloak that does not see our Accept header shows its denial as a page, and
-		// so does a firewall that turns away whatever calls itself a bot.
-		{
-			Op: Login, Status: http.StatusForbidden, NotOAuth: true, Sessions: true, Kind: providers.SessionLimit,
-			Meaning: ", which is its session limit as a page, or a firewall that turns away bots (session_mark)",
-			Advice:  SessionLimitAdvice + "; or set session_mark=false, with which the login does not call itself a bot",
-		},
+		pageForBots, page,
 		{Op: Login, Code: "invalid_grant", Kind: providers.BadCredentials},
 		{Op: Refresh, Code: "invalid_grant", Kind: providers.SessionGone, Advice: refreshRefused},
 		{Op: Logout, Code: "invalid_grant", Kind: providers.Protocol, Advice: "the server cannot read this refresh token: check that its base_url (or token_url) is still the one that the session was opened with; else the session ends by its age"},
@@ -117,7 +128,7 @@ func commonRules() []FailureRule {
 		{Status: http.StatusUnauthorized, Kind: providers.BadCredentials},
 		{Status: http.StatusForbidden, NotOAuth: true, Kind: providers.Misconfigured, Advice: "look at what stands between here and the server: a firewall may turn away this machine, or what calls itself a bot"},
 		{Op: Login, Has: []string{"password", "credential", "client_secret", "client_id", "unauthori", "unauthenticated", "invalid_auth", "invalid_user"}, Kind: providers.BadCredentials},
-		{NotOAuth: true, Kind: providers.Protocol, Advice: "this is not the answer of an identity server: check environment, base_url or token_url, and what stands between here and the server"},
+		{NotOAuth: true, Kind: providers.Protocol, Advice: "this is not the answer of an identity server: check " + endpointFields + ", and what stands between here and the server"},
 		{Kind: providers.Misconfigured, Advice: "the server does not take the request as it is: correct the config by the server's words, or have the client's settings at the server corrected; its log may say more"},
 	}
 }
