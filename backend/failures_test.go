@@ -140,7 +140,8 @@ func TestNothingIsLeftOfRefusedConfigs(t *testing.T) {
 			name := fmt.Sprintf("typo-%d", i)
 			s.users[name] = "another"
 			err := p.try(t.Context(), logical.UpdateOperation, "config/dmo", changed(dmo(), map[string]any{"username": name}))
-			require.ErrorContains(t, err, "nothing was stored; no login to this account before 2000-01-01T00:00:")
+			require.ErrorContains(t, err, "; nothing was stored")
+			require.NotContains(t, err.Error(), "no login", "a corrected write is tried at once")
 		}
 		time.Sleep(100 * 24 * time.Hour)
 		synctest.Wait()

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
 // Refusal is a request that is not done: what is wrong and what to do next.
@@ -57,20 +60,24 @@ func refused(err error) bool {
 	return ok
 }
 
-// notVerified says that nothing was stored, and until when the account rests.
+// notVerified says that nothing was stored, and when a corrected write can log in,
+// unless the error says it: it need not wait for an account that refused logins closed.
 func (w *write) notVerified(ctx context.Context, err error) error {
+	refusal, ok := errors.AsType[*sessions.Error](err)
+	if ok && refusal.Reason == machine.Invalid { // there was no login
+		return notStored(err)
+	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	addition := "nothing was stored"
 	if st, failed := w.engine.Status(ctx, w.next.id); failed == nil {
-		until := st.Guard.ClosedUntil
-		for _, at := range []time.Time{st.Guard.FullUntil, st.PausedUntil} {
-			if at.After(until) {
-				until = at
-			}
+		until := st.PausedUntil
+		if full := st.Guard.FullUntil; full.After(until) {
+			until = full
 		}
-		if until.After(time.Now()) {
-			addition += "; no login to this account before " + until.UTC().Format(time.RFC3339)
+		at := until.UTC().Format(time.RFC3339)
+		if until.After(time.Now()) && !strings.Contains(err.Error(), at) {
+			addition += "; no login to this account before " + at
 		}
 	}
 	return &notStoredError{err, addition}

@@ -3,7 +3,6 @@ package sessions_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -234,11 +233,11 @@ func TestStopCutsOffACallThatTakesTooLong(t *testing.T) {
 
 func TestBadReferencesAreRefused(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
-		for _, ref := range []string{"x", "x.", ".1", "x.0", "x.-1", "x.y"} {
+		for _, ref := range []string{"x", "s3cret-token", "x.", ".1", "x.0", "x.-1", "x.y"} {
 			r := shared
 			r.Rejected = ref
 			_, err := p.Acquire(t.Context(), r)
-			require.EqualError(t, err, fmt.Sprintf("rejected: %q is no session_id: want <session>.<generation>; give the session_id of the answer whose token was refused", ref))
+			require.EqualError(t, err, "rejected: a session_id has the form <session>.<generation>, such as ykq25wq3rdyw7.1; give that of the answer whose token was refused, not the token")
 		}
 		require.Error(t, p.Release(t.Context(), sessions.LeaseRef{Account: accountID, Session: "x.1", Grant: "none"}))
 	})

@@ -276,7 +276,7 @@ func (r Request) want() (machine.Want, error) {
 	if r.Rejected != "" {
 		ref, err := machine.ParseTokenRef(r.Rejected)
 		if err != nil {
-			return machine.Want{}, &Error{Reason: machine.Invalid, Message: "rejected: " + err.Error(), Advice: "give the session_id of the answer whose token was refused", Err: err}
+			return machine.Want{}, &Error{Reason: machine.Invalid, Message: "rejected: " + err.Error(), Advice: "give that of the answer whose token was refused, not the token", Err: err}
 		}
 		want.Rejected = ref
 	}
@@ -308,7 +308,7 @@ func checkOTP(otp providers.Secret, c providers.Capabilities) error {
 	case !c.OneTimeCode:
 		return &Error{Reason: machine.Invalid, Message: "otp is refused: this provider takes no one-time codes", Advice: "leave otp out"}
 	case !otpFormat.MatchString(otp.Reveal()):
-		return &Error{Reason: machine.Invalid, Message: "otp is not a one-time code", Advice: "give the 6 or 8 digits that the authenticator shows"}
+		return &Error{Reason: machine.Invalid, Message: "otp is not a one-time code, and was not sent", Advice: "give the 6 or 8 digits that the authenticator shows"}
 	}
 	return nil
 }

@@ -523,7 +523,7 @@ func TestRule6ATypedCodeIsRefusedWhereItCannotBeMeant(t *testing.T) {
 		r := r
 		r.OTP = providers.NewSecret("12 34 56")
 		_, err := p.Acquire(t.Context(), r)
-		require.EqualError(t, err, "otp is not a one-time code; give the 6 or 8 digits that the authenticator shows")
+		require.EqualError(t, err, "otp is not a one-time code, and was not sent; give the 6 or 8 digits that the authenticator shows")
 	})
 }
 

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -318,12 +319,12 @@ func (r TokenRef) String() string {
 	return string(r.Session) + "." + strconv.Itoa(r.Generation)
 }
 
-// ParseTokenRef reads what String wrote.
+// ParseTokenRef reads what String wrote. The error repeats nothing: it may be a token.
 func ParseTokenRef(s string) (TokenRef, error) {
 	id, number, found := strings.Cut(s, ".")
 	generation, err := strconv.Atoi(number)
 	if !found || id == "" || err != nil || generation < 1 {
-		return TokenRef{}, fmt.Errorf("%q is no session_id: want <session>.<generation>", s)
+		return TokenRef{}, errors.New("a session_id has the form <session>.<generation>, such as ykq25wq3rdyw7.1")
 	}
 	return TokenRef{Session: SessionID(id), Generation: generation}, nil
 }

@@ -209,7 +209,7 @@ func (a *Account) refusedBy(want Want, p *purpose, verifies bool, c providers.Ca
 }
 
 func guardAdvice(c providers.Capabilities) string {
-	advice := "correct the config; writing it, even with nothing but its name, tries a login and reopens the account"
+	advice := "write the config, corrected where it is wrong, else with nothing but its name: a login that succeeds reopens the account"
 	if c.GeneratesCode {
 		advice += ". Two Vault mounts with the totp_secret of one account use each other's codes up and look the same"
 	}
