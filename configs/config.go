@@ -63,15 +63,19 @@ func (c *Configs) provider(name string) (providers.Provider, error) {
 	if ok {
 		return provider, nil
 	}
+	if name == "" {
+		return nil, refuse("provider", "is required; use one of %s", c.providerNames())
+	}
+	return nil, refuse("provider", "is not known; use one of %s", c.providerNames())
+}
+
+func (c *Configs) providerNames() string {
 	var known []string
 	for _, p := range c.registry.All() {
 		known = append(known, p.Describe().Name)
 	}
 	slices.Sort(known)
-	if name == "" {
-		return nil, refuse("provider", "is required; use one of %s", strings.Join(known, ", "))
-	}
-	return nil, refuse("provider", "is not known; use one of %s", strings.Join(known, ", "))
+	return strings.Join(known, ", ")
 }
 
 // checkUse checks the fields that say how an account is used, and returns its
@@ -89,7 +93,7 @@ func checkUse(s settings, method providers.Method) (providers.Mode, error) {
 	case s.MaxSessions != nil && *s.MaxSessions < 0:
 		return "", refuse("max_sessions", "must not be negative; 0 means no limit")
 	case s.Linger > 0 && mode == providers.Dedicated:
-		return "", refuse("linger", "keeps a shared session after its last lease; with session_mode=%s there is none", mode)
+		return "", refuse("linger", "keeps a shared session after its last lease; with session_mode=%s there is none: leave it out, or set session_mode=shared", mode)
 	case s.KeepAlive > 0 && s.KeepAlive < leastKeepAlive:
 		return "", refuse(keepAliveField, "must be at least an hour, or 0")
 	case s.KeepAlive > 0 && method.DeactivatedAfter > 0 && s.KeepAlive >= method.DeactivatedAfter:

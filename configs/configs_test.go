@@ -16,6 +16,7 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
 func TestANewAccountIsStoredInTheOrderThatLosesNoSession(t *testing.T) {
@@ -35,6 +36,32 @@ func TestANewAccountIsStoredInTheOrderThatLosesNoSession(t *testing.T) {
 		"put config/dmo",
 		"configure reopen",
 	}, changes)
+}
+
+// A corrected write need not wait until an account that refused logins closed opens.
+func TestARefusedWriteSaysHowLongACorrectedOneMustWait(t *testing.T) {
+	soon := time.Now().Add(time.Minute).Truncate(time.Second).UTC()
+	at := soon.Format(time.RFC3339)
+	failed := &sessions.Error{Reason: machine.Upstream, Message: "it failed"}
+	for name, test := range map[string]struct {
+		err    error
+		status sessions.Status
+		want   string
+	}{
+		"not at all":           {failed, sessions.Status{}, "it failed; nothing was stored"},
+		"closed":               {failed, sessions.Status{Guard: machine.Guard{ClosedUntil: soon}}, "it failed; nothing was stored"},
+		"paused":               {failed, sessions.Status{PausedUntil: soon}, "it failed; nothing was stored; no login to this account before " + at},
+		"full":                 {failed, sessions.Status{Guard: machine.Guard{FullUntil: soon}, PausedUntil: soon.Add(-time.Second)}, "it failed; nothing was stored; no login to this account before " + at},
+		"it is said already":   {&sessions.Error{Message: "not before " + at}, sessions.Status{PausedUntil: soon}, "not before " + at + "; nothing was stored"},
+		"no login, but paused": {&sessions.Error{Reason: machine.Invalid, Message: "no code"}, sessions.Status{PausedUntil: soon}, "no code; nothing was stored"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.engine.verifyErr, w.engine.status = test.err, test.status
+			_, err := w.Write(t.Context(), "dmo", panta(nil), configs.WriteOptions{})
+			require.EqualError(t, err, test.want)
+		})
+	}
 }
 
 func TestAWriteWhoseLoginFailsStoresNothing(t *testing.T) {
@@ -231,7 +258,7 @@ func TestARoleCannotBeginToUseAConfigThatIsBeingDeleted(t *testing.T) {
 	close(goOn)
 	require.ErrorIs(t, <-deleted, errDisk)
 	if err := <-written; err != nil { // it came before the deletion had failed
-		require.EqualError(t, err, `field "config": config "eu1" is being deleted`)
+		require.EqualError(t, err, `field "config": config "eu1" is being deleted; name another one; nothing was stored`)
 	}
 	require.NoError(t, w.WriteRole(t.Context(), "r", configs.Change{"config": "eu1"}))
 }
@@ -267,13 +294,15 @@ func TestUpdates(t *testing.T) {
 		"environment":                        {change: configs.Change{"environment": "us1"}, want: `field "environment": an update may not change which account a config is; create another config`},
 		"provider":                           {change: configs.Change{"provider": "keycloak"}, want: `field "provider": an update may not change which account a config is; create another config`},
 		"auth_method":                        {change: configs.Change{"auth_method": "pat", "personal_access_token": "x"}, want: `field "auth_method": an update may not change which account a config is; create another config`},
+		"misspelt provider":                  {change: configs.Change{"provider": "opc"}, want: `field "provider": is not known; use one of keycloak, oauth2, ocp, panta, partner`},
+		"misspelt auth_method":               {change: configs.Change{"auth_method": "pasword"}, want: `field "auth_method": is not one of ocp; allowed: password, pat`},
 		"client_id":                          {change: configs.Change{"client_id": "other"}, logins: true},
 		"inverted TTLs":                      {change: configs.Change{"ttl": "1h", "max_ttl": "1m"}, want: `field "ttl": 3600s is longer than max_ttl, 60s`},
 		"negative TTL":                       {change: configs.Change{"max_ttl": "-1m"}, want: `field "max_ttl": must be a duration in whole seconds that is not negative, such as 300, "90s", "5m" or "30d"`},
 		"negative linger":                    {change: configs.Change{"linger": "-1m"}, want: `field "linger": must be a duration in whole seconds that is not negative, such as 300, "90s", "5m" or "30d"`},
 		"negative limit":                     {change: configs.Change{"max_sessions": -1}, want: `field "max_sessions": must not be negative; 0 means no limit`},
 		"unknown mode":                       {change: configs.Change{"session_mode": "s3cret"}, want: `field "session_mode": is not known; use dedicated or shared`},
-		"linger, dedicated":                  {change: configs.Change{"linger": "1m", "session_mode": "dedicated"}, want: `field "linger": keeps a shared session after its last lease; with session_mode=dedicated there is none`},
+		"linger, dedicated":                  {change: configs.Change{"linger": "1m", "session_mode": "dedicated"}, want: `field "linger": keeps a shared session after its last lease; with session_mode=dedicated there is none: leave it out, or set session_mode=shared`},
 		"offline_access":                     {change: configs.Change{"scopes": []string{"offline_access"}}, want: `field "scopes": offline_access is not allowed by ocp: its sessions escape the server's list and limit of sessions`},
 		"no field":                           {change: configs.Change{"colour": "blue"}, want: `field "colour": is not a field here`},
 	} {
@@ -367,7 +396,7 @@ func TestDelete(t *testing.T) {
 			require.NoError(t, w.WriteRole(t.Context(), role, configs.Change{"config": "eu1"}))
 		}
 		_, err := w.Delete(t.Context(), "eu1", true)
-		require.EqualError(t, err, `it is used by role "a", "b"; delete these roles first`)
+		require.EqualError(t, err, `it is used by roles "a", "b"; delete these roles first, or let them name another config`)
 		require.NoError(t, w.DeleteRole(t.Context(), "a"))
 		require.NoError(t, w.DeleteRole(t.Context(), "b"))
 		_, err = w.Delete(t.Context(), "eu1", false)
@@ -398,8 +427,9 @@ func TestRoles(t *testing.T) {
 		change configs.Change
 		want   string
 	}{
-		"no config":          {"r", configs.Change{}, `field "config": is required; give the name of the config that this role is a view of`},
-		"unknown config":     {"r", configs.Change{"config": "x"}, `field "config": there is no config "x"`},
+		"no config":          {"r", configs.Change{}, `field "config": is required for a new role, and there is none of this name yet; give the name of the config that it is a view of`},
+		"config taken back":  {"good", configs.Change{"config": nil}, `field "config": is required; give the name of the config that this role is a view of`},
+		"unknown config":     {"r", configs.Change{"config": "x"}, "field \"config\": there is no config \"x\"; `vault list` at config/ shows what there is"},
 		"a config's name":    {"dmo", configs.Change{"config": "eu1"}, `the name is taken by a config, and roles and configs share one namespace; choose another name`},
 		"more scopes":        {"r", configs.Change{"config": "eu1", "scopes": []string{"c"}}, `field "scopes": "c" is not one of config "eu1", which has a, b`},
 		"offline_access":     {"r", configs.Change{"config": "dmo", "scopes": []string{"offline_access"}}, `field "scopes": offline_access is not allowed by panta: its sessions escape the server's list and limit of sessions`},
@@ -408,7 +438,9 @@ func TestRoles(t *testing.T) {
 		"scopes of a token":  {"r", configs.Change{"config": "token", "scopes": []string{"a"}}, `field "scopes": is not used: config "token" has a personal access token, whose rights are fixed`},
 		"sessions for token": {"r", configs.Change{"config": "token", "session_mode": "dedicated"}, `field "session_mode": is not used: config "token" has a personal access token, which opens no session`},
 	} {
-		t.Run(name, func(t *testing.T) { require.EqualError(t, w.WriteRole(t.Context(), test.role, test.change), test.want) })
+		t.Run(name, func(t *testing.T) {
+			require.EqualError(t, w.WriteRole(t.Context(), test.role, test.change), test.want+"; nothing was stored")
+		})
 	}
 	t.Run("a config cannot take a role's name", func(t *testing.T) {
 		_, err := w.Write(t.Context(), "good", panta(configs.Change{"username": "peter"}), configs.WriteOptions{})

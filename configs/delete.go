@@ -110,10 +110,11 @@ func (c *Configs) beginDelete(ctx context.Context, name string) error {
 		return err
 	}
 	if len(users) > 0 {
-		return &Refusal{
-			Message: fmt.Sprintf("it is used by role %s", quoted(roleNames(users))),
-			Advice:  "delete these roles first",
+		by, advice := "role ", "delete that role first, or let it name another config"
+		if len(users) > 1 {
+			by, advice = "roles ", "delete these roles first, or let them name another config"
 		}
+		return &Refusal{Message: "it is used by " + by + quoted(roleNames(users)), Advice: advice}
 	}
 	c.deleting[name] = true
 	return nil

@@ -11,56 +11,71 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/store"
 )
 
-// WriteRole creates a role, or changes the given fields of it.
+// WriteRole creates a role, or changes the given fields of it. Of what is refused
+// nothing is stored, and the error says so.
 func (c *Configs) WriteRole(ctx context.Context, name string, change Change) error {
 	unlock, err := c.names.lock(ctx, name)
 	if err != nil {
-		return err
+		return notStored(err)
 	}
 	defer unlock()
 
+	given, role, err := c.newRole(ctx, name, change)
+	if err != nil {
+		return notStored(err)
+	}
+	return c.storeRole(ctx, name, given, role)
+}
+
+// newRole checks all that can be checked without the role's config.
+func (c *Configs) newRole(ctx context.Context, name string, change Change) (store.Fields, Role, error) {
 	old, exists, err := c.entries.Roles.Get(ctx, name)
 	if err != nil {
-		return err
+		return nil, Role{}, err
 	}
 	if !exists {
 		if err := c.refuseNameOfConfig(ctx, name); err != nil {
-			return err
+			return nil, Role{}, err
 		}
 	}
 	given, err := applyTo(old, change, roleTable())
 	if err != nil {
-		return err
+		return nil, Role{}, err
 	}
 	role, err := decode(given, roleTable())
-	if err != nil {
-		return err
+	switch {
+	case err != nil || role.Config != "":
+	case exists:
+		err = refuse("config", "is required; give the name of the config that this role is a view of")
+	default: // maybe another role was meant
+		err = refuse("config", "is required for a new role, and there is none of this name yet; give the name of the config that it is a view of")
 	}
-	if role.Config == "" {
-		return refuse("config", "is required; give the name of the config that this role is a view of")
-	}
-	return c.storeRole(ctx, name, given, role)
+	return given, role, err
 }
 
 // storeRole decides and stores while no config can change.
 func (c *Configs) storeRole(ctx context.Context, name string, given store.Fields, role Role) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.fitsConfig(ctx, role); err != nil {
+		return notStored(err)
+	}
+	err := c.entries.Roles.Put(ctx, name, given)
+	c.targets.Drop(name)
+	return err
+}
+
+func (c *Configs) fitsConfig(ctx context.Context, role Role) error {
 	n, found, err := c.config(ctx, role.Config)
 	switch {
 	case err != nil:
 		return err
 	case !found:
-		return refuse("config", "there is no config %q", role.Config)
+		return refuse("config", "there is no config %q; `vault list` at config/ shows what there is", role.Config)
 	case c.deleting[role.Config]:
-		return refuse("config", "config %q is being deleted", role.Config)
+		return refuse("config", "config %q is being deleted; name another one", role.Config)
 	}
-	if err := fits(role, n); err != nil {
-		return err
-	}
-	err = c.entries.Roles.Put(ctx, name, given)
-	c.targets.Drop(name)
-	return err
+	return fits(role, n)
 }
 
 // fits refuses a role that asks for more than its config gives.

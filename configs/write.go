@@ -2,6 +2,7 @@ package configs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -80,6 +81,9 @@ func (c *Configs) newWrite(ctx context.Context, name string, change Change, o Wr
 		if err := c.refuseNameOfRole(ctx, name); err != nil {
 			return nil, err
 		}
+		if change["provider"] == nil { // maybe another config was meant
+			return nil, refuse("provider", "is required for a new config, and there is none of this name yet; use one of %s", c.providerNames())
+		}
 	}
 	w := &write{Configs: c, old: old, change: change, options: o}
 	given, err := applyTo(old, change, configTable())
@@ -92,10 +96,11 @@ func (c *Configs) newWrite(ctx context.Context, name string, change Change, o Wr
 			w.before = n
 		}
 	}
-	if w.isOtherLogin(given) {
+	w.next, err = c.build(name, given)
+	if w.isOtherLogin(given) && !refuses(err, change) {
 		return nil, w.refuseOtherAccount()
 	}
-	if w.next, err = c.build(name, given); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return w, w.check(ctx)
@@ -109,7 +114,7 @@ func (w *write) check(ctx context.Context) error {
 	case !w.next.logsIn() && !w.options.OTP.Empty():
 		return refuse("otp", "is not used with auth_method=%s; nothing logs in", w.next.account.AuthMethod)
 	case endGiven && !w.next.account.ExpiresAt.IsZero() && !w.next.account.ExpiresAt.After(time.Now()):
-		return refuse("expires_at", "is past")
+		return refuse("expires_at", "is past; give the end of the token as OCP shows it, or make a new token and write it as personal_access_token with its own")
 	case w.before != nil && w.before.id != w.next.id:
 		return w.refuseOtherAccount()
 	}
@@ -117,6 +122,17 @@ func (w *write) check(ctx context.Context) error {
 		return err
 	}
 	return w.rolesStillFit(ctx, w.next)
+}
+
+// refuses says that an error is about a field that a write gives: one that it does not
+// give may be of no use to another provider or auth_method.
+func refuses(err error, change Change) bool {
+	refused, ok := errors.AsType[*providers.FieldError](err)
+	if !ok {
+		return false
+	}
+	_, given := change[refused.Field]
+	return given
 }
 
 // isOtherLogin says whether an update names another provider or auth_method,

@@ -17,16 +17,8 @@ import (
 func Check(d Dependencies) []*framework.Path {
 	p := checkPath(d)
 	checking := func(verb string) framework.OperationHandler {
-		return &framework.PathOperation{
-			Callback:                    p.check,
-			Summary:                     "Try an account: log in, list its sessions, refresh, log out.",
-			Responses:                   answers("How each step went.", checkAnswer()),
-			ForwardPerformanceStandby:   true,
-			ForwardPerformanceSecondary: true,
-			DisplayAttrs: &framework.DisplayAttributes{
-				OperationPrefix: operationPrefix, OperationVerb: verb, OperationSuffix: "account",
-			},
-		}
+		return forwarded(p.check, "Try an account: log in, list its sessions, refresh, log out.",
+			answers("How each step went.", checkAnswer()), verb, "account")
 	}
 	return []*framework.Path{{
 		Pattern:         "check/" + framework.GenericNameRegex(nameField),
@@ -71,7 +63,7 @@ func (p checkPath) check(ctx context.Context, req *logical.Request, data *framew
 	case target == nil:
 		return noSuchName(name), nil
 	case !target.Token.Empty():
-		return logical.ErrorResponse("%s: there is nothing to check: nothing logs in with a personal access token", configSubject(target.Config)), nil
+		return logical.ErrorResponse("%s: there is nothing to check: nothing logs in with a personal access token; try it at an API, with the headers that creds/%s answers", configSubject(target.Config), name), nil
 	}
 	report, err := p.Sessions.Check(ctx, checkRequest(target, req, data))
 	if err != nil {

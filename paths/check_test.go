@@ -82,9 +82,9 @@ func TestChecksThatAreRefused(t *testing.T) {
 		text   string
 	}{
 		{"check/none", nil, nil, 400, "there is no role or config \"none\"; `vault list` at roles/ and config/ shows what there is"},
-		{"check/token", nil, nil, 400, `config "token": there is nothing to check: nothing logs in with a personal access token`},
-		{"check/eu1", map[string]any{"forced": true}, nil, 400, `field "forced": is not a field of this path; did you mean "force"?`},
-		{"check/eu1", map[string]any{"force": "maybe"}, nil, 400, `field "force": must be true or false`},
+		{"check/token", nil, nil, 400, `config "token": there is nothing to check: nothing logs in with a personal access token; try it at an API, with the headers that creds/token answers`},
+		{"check/eu1", map[string]any{"forced": true}, nil, 400, `check "eu1": field "forced": is not a field of this path; perhaps you mean "force"`},
+		{"check/eu1", map[string]any{"force": "maybe"}, nil, 400, `check "eu1": field "force": must be true or false`},
 		{"check/eu1", nil, guarded, 400, `config "eu1": the account is closed; try one login all the same with force=true, or correct the config`},
 		{"check/a b", nil, nil, 400, `field "name": "a b" is not a name; one has letters, digits, "_", "-" and ".", and begins and ends with a letter, digit or "_"`},
 	} {

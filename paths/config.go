@@ -91,7 +91,7 @@ func (p configPath) writing(summary string) framework.OperationHandler {
 func (p configPath) write(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
 	if given[bool](data, "force") != nil {
-		return logical.ErrorResponse("%s: field \"force\": is only for delete", configSubject(name)), nil
+		return logical.ErrorResponse("%s: field \"force\": is only for delete; leave it out; nothing was stored", configSubject(name)), nil
 	}
 	o := configs.WriteOptions{Verify: given[bool](data, "verify")}
 	if otp := given[string](data, "otp"); otp != nil {

@@ -86,9 +86,15 @@ func TestConfigSentences(t *testing.T) {
 		"held account":     {"config/x", panta(nil), `config "x": config "dmo" holds this account already, and an account has one session budget, one set of one-time codes and one guard; make a role with config=dmo instead; nothing was stored`},
 		"other account":    {"config/dmo", map[string]any{"username": "peter"}, `config "dmo": field "username": an update may not change which account a config is; create another config; nothing was stored`},
 		"role's name":      {"config/r", panta(nil), `config "r": the name is taken by a role, and roles and configs share one namespace; choose another name; nothing was stored`},
-		"force":            {"config/dmo", map[string]any{"force": true}, `config "dmo": field "force": is only for delete`},
-		"role of nothing":  {"roles/x", map[string]any{"config": "nobody"}, `role "x": field "config": there is no config "nobody"`},
-		"config's name":    {"roles/dmo", map[string]any{"config": "dmo"}, `role "dmo": the name is taken by a config, and roles and configs share one namespace; choose another name`},
+		"force":            {"config/dmo", map[string]any{"force": true}, `config "dmo": field "force": is only for delete; leave it out; nothing was stored`},
+		"misspelt method":  {"config/dmo", map[string]any{"auth_method": "pasword"}, `config "dmo": field "auth_method": is not one of panta; allowed: password; nothing was stored`},
+		"no such config":   {"config/dmmo", map[string]any{"password": "x"}, `config "dmmo": field "provider": is required for a new config, and there is none of this name yet; use one of keycloak, oauth2, ocp, panta, partner; nothing was stored`},
+		"no such role":     {"roles/s", map[string]any{"ttl": "1m"}, `role "s": field "config": is required for a new role, and there is none of this name yet; give the name of the config that it is a view of; nothing was stored`},
+		"role of nothing":  {"roles/x", map[string]any{"config": "nobody"}, "role \"x\": field \"config\": there is no config \"nobody\"; `vault list` at config/ shows what there is; nothing was stored"},
+		"blank in a scope": {"roles/r", map[string]any{"scopes": "openid email"}, `role "r": field "scopes": scope number 1 is empty or has a character that is not allowed; separate scopes by commas, as in openid,email, each of printable ASCII without blanks, quotes and backslashes; nothing was stored`},
+		"past end":         {"config/x", personal(map[string]any{"expires_at": "2020-01-01T00:00:00Z"}), `config "x": field "expires_at": is past; give the end of the token as OCP shows it, or make a new token and write it as personal_access_token with its own; nothing was stored`},
+		"token, no method": {"config/x", personal(map[string]any{"auth_method": nil}), `config "x": field "personal_access_token": is not used by ocp with auth_method password, but with auth_method=pat; used are: environment, base_url, realm, logout_url, client_id, username, password, totp_secret, scopes, token_params, token_ttl, session_mark, session_limit_message, request_timeout, ca_cert, tls_server_name, allow_http; nothing was stored`},
+		"config's name":    {"roles/dmo", map[string]any{"config": "dmo"}, `role "dmo": the name is taken by a config, and roles and configs share one namespace; choose another name; nothing was stored`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := h.write(test.path, test.data)

@@ -30,12 +30,12 @@ func (h Handler) HandleRequest(ctx context.Context, req *logical.Request) (resp 
 
 	parsed, problem := h.parse(req)
 	if problem != "" {
-		return logical.ErrorResponse(problem), nil
+		return logical.ErrorResponse("%s", subjectOf(req)+problem+unstored(req)), nil
 	}
 	resp, err = h.Backend.HandleRequest(ctx, parsed)
 	if errors.Is(err, logical.ErrUnsupportedPath) {
 		if problem := nameProblem(req); problem != "" {
-			return logical.ErrorResponse(problem), nil
+			return logical.ErrorResponse("%s", problem+unstored(req)), nil
 		}
 	}
 	return resp, err
@@ -139,13 +139,36 @@ func unknownField(field string, known map[string]*framework.FieldSchema) string 
 	case len(allowed) == 0:
 		return problem + ", which has none"
 	case near != "":
-		return problem + fmt.Sprintf("; did you mean %q?", near)
+		return problem + fmt.Sprintf("; perhaps you mean %q", near)
 	}
 	return problem + "; it has " + strings.Join(allowed, ", ")
 }
 
+// subjectOf begins a sentence about a request, as failure does; empty: its path names
+// nothing.
+func subjectOf(req *logical.Request) string {
+	kind, name, _ := strings.Cut(req.Path, "/")
+	switch {
+	case name == "":
+		return ""
+	case kind == "roles":
+		return roleSubject(name) + ": "
+	}
+	return fmt.Sprintf("%s %q: ", kind, name)
+}
+
+// unstored ends a sentence about a write that is refused, as package configs does.
+func unstored(req *logical.Request) string {
+	kind, _, _ := strings.Cut(req.Path, "/")
+	writes := req.Operation == logical.CreateOperation || req.Operation == logical.UpdateOperation
+	if writes && (kind == "config" || kind == "roles") {
+		return "; nothing was stored"
+	}
+	return ""
+}
+
 // named matches the paths that end in a name.
-var named = regexp.MustCompile(`^(config|roles|creds|static-creds|check|providers)/(.+)$`)
+var named = regexp.MustCompile(`^(config|roles|creds|static-creds|check|sessions|providers)/(.+)$`)
 
 // nameProblem explains a path whose name can be none; empty: it is another path.
 func nameProblem(req *logical.Request) string {

@@ -3,6 +3,7 @@ package paths_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -17,12 +18,14 @@ func TestAFieldThatThePathDoesNotHaveIsRefused(t *testing.T) {
 		data map[string]any
 		want string
 	}{
-		"a slip":    {logical.CreateOperation, "config/dmo", panta(map[string]any{"pasword": "x"}), `field "pasword": is not a field of this path; did you mean "password"?`},
-		"two slips": {logical.ReadOperation, "creds/dmo", map[string]any{"mintttl": "1s"}, `field "mintttl": is not a field of this path; did you mean "min_ttl"?`},
-		"far off":   {logical.ReadOperation, "creds/dmo", map[string]any{"colour": "blue"}, `field "colour": is not a field of this path; it has min_ttl, otp, rejected`},
+		"a slip":    {logical.CreateOperation, "config/dmo", panta(map[string]any{"pasword": "x"}), `config "dmo": field "pasword": is not a field of this path; perhaps you mean "password"; nothing was stored`},
+		"two slips": {logical.ReadOperation, "creds/dmo", map[string]any{"mintttl": "1s"}, `creds "dmo": field "mintttl": is not a field of this path; perhaps you mean "min_ttl"`},
+		"far off":   {logical.ReadOperation, "creds/dmo", map[string]any{"colour": "blue"}, `creds "dmo": field "colour": is not a field of this path; it has min_ttl, otp, rejected`},
+		"of a role": {logical.UpdateOperation, "roles/r", map[string]any{"tll": "60"}, `role "r": field "tll": is not a field of this path; perhaps you mean "ttl"; nothing was stored`},
+		"a session": {logical.ReadOperation, "sessions/dmo/abc", map[string]any{"colour": "blue"}, `sessions "dmo/abc": field "colour": is not a field of this path; it has session`},
 		"none":      {logical.ReadOperation, "info", map[string]any{"colour": "blue"}, `field "colour": is not a field of this path, which has none`},
 		"a list":    {logical.ListOperation, "roles/", map[string]any{"colour": "blue"}, `field "colour": is not a field of this path, which has none`},
-		"a delete":  {logical.DeleteOperation, "roles/r", map[string]any{"force": true}, `field "force": is not a field of this path; it has config, max_ttl, scopes, session_mode, token_params, ttl`},
+		"a delete":  {logical.DeleteOperation, "roles/r", map[string]any{"force": true}, `role "r": field "force": is not a field of this path; it has config, max_ttl, scopes, session_mode, token_params, ttl`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := h.do(test.op, test.path, test.data)
@@ -40,6 +43,11 @@ func TestAValueOfTheWrongTypeIsRefusedWithoutBeingRepeated(t *testing.T) {
 		list     = "a list of strings, or a string with commas"
 		params   = "a map of strings: name=value, or in JSON an object whose values are in quotes"
 	)
+	sentences := map[string]string{
+		"config/dmo": `config "dmo": field %q: must be %s; nothing was stored`,
+		"roles/r":    `role "r": field %q: must be %s; nothing was stored`,
+		"creds/dmo":  `creds "dmo": field %q: must be %s`,
+	}
 	for name, test := range map[string]struct {
 		path, field string
 		value       any
@@ -74,7 +82,7 @@ func TestAValueOfTheWrongTypeIsRefusedWithoutBeingRepeated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := h.write(test.path, map[string]any{test.field: test.value})
 			require.Equal(t, 400, a.status)
-			require.Equal(t, `field "`+test.field+`": must be `+test.want, a.text)
+			require.Equal(t, fmt.Sprintf(sentences[test.path], test.field, test.want), a.text)
 			h.requireNoSecret(a)
 		})
 	}
