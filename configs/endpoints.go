@@ -34,13 +34,17 @@ func (w *write) guardEndpoints() error {
 
 // wantSecretsAnew refuses a field unless each secret that is stored is given with it.
 func (w *write) wantSecretsAnew(field string) error {
+	var missing []string
 	for _, secret := range []string{"client_secret", "private_key", "password", "totp_secret"} {
 		_, stored := w.old[secret]
 		if _, given := w.change[secret]; stored && !given {
-			return refuse(field, "leads to a host that has not had the stored secrets; give %s with it", secret)
+			missing = append(missing, secret)
 		}
 	}
-	return nil
+	if len(missing) == 0 {
+		return nil
+	}
+	return refuse(field, "leads to a host that has not had the stored secrets; give %s with it", strings.Join(missing, " and "))
 }
 
 // knownOrigins are where the stored secrets have been sent. Of a stored config that is

@@ -32,8 +32,8 @@ func TestAHostThatHasNotHadTheSecretsGetsThemOnlyWhenTheyAreGivenAnew(t *testing
 		"password given":             {ocp(nil), configs.Change{"logout_url": elsewhere, "password": "mine"}, ""},
 		"with a secret":              {panta(nil), configs.Change{"logout_url": elsewhere, "password": "mine"}, `field "logout_url": leads to a host that has not had the stored secrets; give client_secret with it`},
 		"with a code":                {ocp(configs.Change{"totp_secret": "GEZDGNBVGY3TQOJQ"}), configs.Change{"logout_url": elsewhere, "password": "mine"}, `field "logout_url": leads to a host that has not had the stored secrets; give totp_secret with it`},
-		"revocation_url":             {oauth2, configs.Change{"revocation_url": elsewhere}, `field "revocation_url": leads to a host that has not had the stored secrets; give client_secret with it`},
-		"with a key":                 {signs, configs.Change{"revocation_url": elsewhere}, `field "revocation_url": leads to a host that has not had the stored secrets; give private_key with it`},
+		"revocation_url":             {oauth2, configs.Change{"revocation_url": elsewhere}, `field "revocation_url": leads to a host that has not had the stored secrets; give client_secret and password with it`},
+		"with a key":                 {signs, configs.Change{"revocation_url": elsewhere}, `field "revocation_url": leads to a host that has not had the stored secrets; give private_key and password with it`},
 		"tls_server_name":            {ocp(nil), configs.Change{"tls_server_name": "elsewhere.example.com"}, `field "tls_server_name": leads to a host that has not had the stored secrets; give password with it`},
 		"the same host":              {ocp(nil), configs.Change{"logout_url": "https://EU1-m.ocp.ai:443/elsewhere"}, ""},
 		"another port":               {ocp(nil), configs.Change{"logout_url": "https://eu1-m.ocp.ai:8443/"}, `field "logout_url": leads to a host that has not had the stored secrets; give password with it`},
@@ -68,10 +68,10 @@ func TestAStoredConfigThatIsNotValidKeepsItsSecrets(t *testing.T) {
 		more, change configs.Change
 		want         string
 	}{
-		"another host":            {nil, evil, `field "base_url": leads to a host that has not had the stored secrets; give client_secret with it`},
+		"another host":            {nil, evil, `field "base_url": leads to a host that has not had the stored secrets; give client_secret and password with it`},
 		"with all secrets":        {nil, with(with(configs.Change{}, evil), secrets), ""},
 		"the host that was given": {configs.Change{"base_url": "https://login.example.com"}, configs.Change{"environment": nil, "realm": "x"}, ""},
-		"another environment":     {nil, configs.Change{"environment": "dmo"}, `field "base_url": leads to a host that has not had the stored secrets; give client_secret with it`},
+		"another environment":     {nil, configs.Change{"environment": "dmo"}, `field "base_url": leads to a host that has not had the stored secrets; give client_secret and password with it`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -206,15 +206,19 @@ func (c *Configs) RoleExists(ctx context.Context, name string) (bool, error) {
 func (c *Configs) ListRoles(ctx context.Context) ([]string, error) { return c.entries.Roles.List(ctx) }
 
 // DeleteRole removes a role. Its leases live on and can still be revoked.
-func (c *Configs) DeleteRole(ctx context.Context, name string) error {
+func (c *Configs) DeleteRole(ctx context.Context, name string) (warnings []string, err error) {
 	unlock, err := c.names.lock(ctx, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
-	err = c.entries.Roles.Delete(ctx, name)
+	found, err := c.RoleExists(ctx, name)
+	if err == nil && !found {
+		warnings = []string{fmt.Sprintf("there was no role %q; `vault list` at roles/ shows what there is", name)}
+	}
+	err = c.entries.Roles.Delete(ctx, name) // one that cannot be read too
 	c.targets.Drop(name)
-	return err
+	return warnings, err
 }
 
 // Roles and configs share one namespace: creds/<name> means one or the other.

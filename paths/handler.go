@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -28,13 +27,16 @@ type Handler struct{ *framework.Backend }
 func (h Handler) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer h.recoverPanic(string(req.Operation)+" "+req.Path, func(failed error) { resp, err = nil, failed })
 
+	if problem := nameless(req); problem != "" {
+		return logical.ErrorResponse("%s", problem+unstored(req)), nil
+	}
 	parsed, problem := h.parse(req)
 	if problem != "" {
 		return logical.ErrorResponse("%s", subjectOf(req)+problem+unstored(req)), nil
 	}
 	resp, err = h.Backend.HandleRequest(ctx, parsed)
 	if errors.Is(err, logical.ErrUnsupportedPath) {
-		if problem := nameProblem(req); problem != "" {
+		if problem := pathProblem(req); problem != "" {
 			return logical.ErrorResponse("%s", problem+unstored(req)), nil
 		}
 	}
@@ -110,6 +112,9 @@ func (h Handler) parse(req *logical.Request) (parsed *logical.Request, problem s
 		if err != nil {
 			return nil, err.Error()
 		}
+		if name == nameField && !strings.Contains(req.Path+"/", fmt.Sprintf("/%s/", value)) {
+			return nil, fmt.Sprintf("field %q: is another than that of the path; leave it out", nameField)
+		}
 		data[name] = value
 	}
 	own := *req
@@ -167,23 +172,40 @@ func unstored(req *logical.Request) string {
 	return ""
 }
 
-// named matches the paths that end in a name.
-var named = regexp.MustCompile(`^(config|roles|creds|static-creds|check|sessions|providers)/(.+)$`)
+// kinds are what is named after them in a path.
+func kinds() []string {
+	return []string{"config", "roles", "creds", "static-creds", "check", "sessions", "providers"}
+}
 
-// nameProblem explains a path whose name can be none; empty: it is another path.
-func nameProblem(req *logical.Request) string {
-	parts := named.FindStringSubmatch(req.Path)
-	if parts == nil || !takesFields(req.Operation) || req.Operation == logical.ListOperation {
+// nameless explains that a path lacks the name; empty: it does not.
+func nameless(req *logical.Request) string {
+	kind, name, _ := strings.Cut(req.Path, "/")
+	if name != "" || !slices.Contains(kinds(), kind) || !takesFields(req.Operation) || req.Operation == logical.ListOperation {
 		return ""
 	}
-	return fmt.Sprintf("field %q: %q is not a name; one has letters, digits, \"_\", \"-\" and \".\", and begins and ends with a letter, digit or \"_\"", nameField, parts[2])
+	return fmt.Sprintf("a name is missing: give %s/<name>", kind)
+}
+
+// pathProblem explains a path that does not exist; empty: it is nothing like ours.
+func pathProblem(req *logical.Request) string {
+	if !takesFields(req.Operation) || req.Operation == logical.ListOperation {
+		return ""
+	}
+	kind, name, _ := strings.Cut(req.Path, "/")
+	if slices.Contains(kinds(), kind) {
+		return fmt.Sprintf("field %q: %q is not a name; one has letters, digits, \"_\", \"-\" and \".\", and begins and ends with a letter, digit or \"_\"", nameField, name)
+	}
+	if near := nearest(kind, kinds()); near != "" {
+		return fmt.Sprintf("there is no path %q; perhaps you mean %q", kind+"/", near+"/")
+	}
+	return ""
 }
 
 // nearest returns the name that was probably meant; empty: none is close.
 func nearest(given string, names []string) string {
 	best, least := "", 3 // two slips of the finger
 	for _, name := range names {
-		if d := distance(given, name); d < least && d < len(name) {
+		if d := distance(given, name); d < least && 2*d <= len(name) {
 			best, least = name, d
 		}
 	}

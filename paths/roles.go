@@ -85,10 +85,11 @@ func (p rolesPath) read(ctx context.Context, _ *logical.Request, data *framework
 
 func (p rolesPath) delete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	if err := p.configs.DeleteRole(ctx, name); err != nil {
+	warnings, err := p.configs.DeleteRole(ctx, name)
+	if err != nil {
 		return failure(roleSubject(name), err)
 	}
-	return nil, nil
+	return onlyWarnings(warnings), nil
 }
 
 func (p rolesPath) exists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {

@@ -155,7 +155,7 @@ func (p sessionsPath) of(ctx context.Context, data *framework.FieldData, answer 
 	name := data.Get(nameField).(string)
 	a, found, err := p.account(ctx, name)
 	if err != nil {
-		return failure("sessions/", err)
+		return failure(fmt.Sprintf("sessions %q", name), err)
 	}
 	if !found {
 		return logical.ErrorResponse("there is no config %q, and no account of that id has sessions; `vault list` at config/ and sessions/ shows what there is", name), nil

@@ -221,8 +221,8 @@ func TestSessionsOfANameThatHasNone(t *testing.T) {
 	h.mustWrite("roles/reports", map[string]any{"config": "eu1"})
 	h.mustWrite("config/token", personal(nil))
 	for name, want := range map[string]string{
-		"reports": `sessions/: "reports" is a role, and its sessions are those of config "eu1"; ask for sessions/eu1`,
-		"token":   `sessions/: config "token" has a personal access token: nothing logs in for it`,
+		"reports": `sessions "reports": "reports" is a role, and its sessions are those of config "eu1"; ask for sessions/eu1`,
+		"token":   `sessions "token": config "token" has a personal access token: nothing logs in for it`,
 		"nobody":  "there is no config \"nobody\", and no account of that id has sessions; `vault list` at config/ and sessions/ shows what there is",
 	} {
 		for op, path := range map[logical.Operation]string{

@@ -112,13 +112,13 @@ func (p *Provider) requireFields(a providers.Account, m providers.Method) error 
 		if f, _ := m.Field(row.Name); !f.Required || row.Given(&a) {
 			continue
 		}
-		problem := fmt.Sprintf("is required by %s with auth_method %s", a.Provider, a.AuthMethod)
+		without := ""
 		for _, other := range p.preset.Methods {
 			if row.Name == "username" && !uses(other, row.Name) {
-				problem += "; auth_method=" + string(other.Name) + " needs none"
+				without = "; auth_method=" + string(other.Name) + " needs none"
 			}
 		}
-		return refuse(row.Name, problem)
+		return refuse(row.Name, fmt.Sprintf("is required by %s with auth_method %s%s", a.Provider, a.AuthMethod, without))
 	}
 	return nil
 }

@@ -172,9 +172,9 @@ func (a *Account) refusedBy(want Want, p *purpose, verifies bool, c providers.Ca
 	person := a.persons[want.Person]
 	switch {
 	case a.now.Before(a.pause.until):
-		return pauseRefusal(a.pause)
+		return pauseRefusal(a.pause, "the next login")
 	case a.now.Before(p.pause.until):
-		return pauseRefusal(p.pause)
+		return pauseRefusal(p.pause, "the next login with these scopes and token_params")
 	case a.now.Before(g.FullUntil):
 		return &Refusal{
 			Reason:  BudgetFull,
@@ -216,11 +216,11 @@ func guardAdvice(c providers.Capabilities) string {
 	return advice
 }
 
-func pauseRefusal(p pause) *Refusal {
+func pauseRefusal(p pause, next string) *Refusal {
 	return &Refusal{
 		Reason:  Upstream,
 		Message: "the last login failed: " + p.cause.What(),
-		Advice:  join(p.cause.Advice, "the next login is tried after "+stamp(p.until)),
+		Advice:  join(p.cause.Advice, next+" is tried after "+stamp(p.until)),
 		RetryAt: p.until,
 		Err:     p.cause,
 	}
