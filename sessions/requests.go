@@ -248,9 +248,9 @@ func (e *Engine) Verify(ctx context.Context, trial Settings, r Request) error {
 		a.nameFor(trial.Config)
 		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
 			id := a.connectionTo(trial.Upstream)
-			return machine.Verify{
-				Waiter: w, Want: want, Deadline: deadlineOf(ctx), Limits: trial.Limits,
-				Connection: a.knownConnection(id), Via: trial.Upstream,
+			return machine.Acquire{
+				Waiter: w, Want: want, Deadline: deadlineOf(ctx),
+				Trial: &machine.Trial{Limits: trial.Limits, Connection: a.knownConnection(id), Via: trial.Upstream},
 			}
 		})
 		return err

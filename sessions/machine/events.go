@@ -19,16 +19,7 @@ type (
 		Waiter   WaiterID
 		Want     Want
 		Deadline time.Time // of the reader's request; zero: none
-	}
-	// Verify says that a config write wants a login with settings that are not in force
-	// yet. Via is carried to the Login effect, the machine never calls it.
-	Verify struct {
-		Waiter     WaiterID
-		Want       Want
-		Deadline   time.Time
-		Limits     Limits
-		Connection Connection
-		Via        providers.Upstream
+		Trial    *Trial    // of a config write, which wants a login and no token; nil: a reader
 	}
 	// RefreshNow says that a check wants its session refreshed; the answer is a Reply.
 	RefreshNow struct {
@@ -121,6 +112,14 @@ type (
 	// Tick says that time has passed.
 	Tick struct{}
 )
+
+// Trial are settings that are not in force yet. Via is carried to the Login effect, the
+// machine never calls it. It is immutable.
+type Trial struct {
+	Limits     Limits
+	Connection Connection
+	Via        providers.Upstream
+}
 
 func (Stop) apply(a *Account) { a.stopping = true }
 func (Tick) apply(*Account)   {}

@@ -821,9 +821,9 @@ func (u *universe) operate(op operation, id SessionID) {
 		u.InForce, u.Asked = "c2", false
 		u.configure()
 	case verifies:
-		u.step(Verify{
+		u.step(Acquire{
 			Waiter: operatorWaiter, Want: Want{Mode: u.scene.readers[0].mode}, Deadline: u.Now.Add(90 * time.Second),
-			Limits: u.scene.limits, Connection: u.connection(u.InForce),
+			Trial: &Trial{Limits: u.scene.limits, Connection: u.connection(u.InForce)},
 		})
 	}
 }

@@ -23,7 +23,7 @@ func (a *Account) full(l Limits) bool {
 
 // budgetRefusal refuses a login that does not fit the budget and for which no
 // room can be made.
-func (a *Account) budgetRefusal(l Limits, t *Verify) *Refusal {
+func (a *Account) budgetRefusal(l Limits, t *Trial) *Refusal {
 	if !a.full(l) || a.closingSoon() || a.spare() != nil {
 		return nil
 	}
@@ -159,7 +159,7 @@ func (a *Account) nextFree() time.Time {
 
 // budgetFull says how many of how many, in which state, when the next frees,
 // and what to change.
-func (a *Account) budgetFull(l Limits, t *Verify) *Refusal {
+func (a *Account) budgetFull(l Limits, t *Trial) *Refusal {
 	use := a.usageOf(l)
 	r := &Refusal{
 		Reason:  BudgetFull,

@@ -24,7 +24,7 @@ const (
 
 // beginLogin records the intent of a login, spent code included, in one write
 // (rules 1 and 6). Only when that is stored the login goes out.
-func (a *Account) beginLogin(want Want, p *purpose, t *Verify, opener WaiterID, c code) {
+func (a *Account) beginLogin(want Want, p *purpose, t *Trial, opener WaiterID, c code) {
 	limits := a.limitsOf(t)
 	s := &session{
 		id:       a.newID(),

@@ -12,21 +12,14 @@ import (
 // first reader, so that no one-time code is spent for nothing (rule 3).
 const verifiedKept = time.Minute
 
-// apply queues a reader; settle serves it.
+// apply queues a reader or a verification; settle serves it.
 func (e Acquire) apply(a *Account) {
-	w := &waiter{id: e.Waiter, want: e.Want, purpose: a.purposeOf(e.Want.Scopes, e.Want.Params), deadline: e.Deadline}
+	if e.Trial != nil && a.connections[e.Trial.Connection.ID] == nil {
+		a.setConnections([]Connection{e.Trial.Connection})
+	}
+	w := &waiter{id: e.Waiter, want: e.Want, purpose: a.purposeOf(e.Want.Scopes, e.Want.Params), deadline: e.Deadline, trial: e.Trial}
 	a.reject(w)
 	a.waiters = append(a.waiters, w)
-}
-
-// apply queues a verification.
-func (e Verify) apply(a *Account) {
-	if a.connections[e.Connection.ID] == nil {
-		a.setConnections([]Connection{e.Connection})
-	}
-	a.waiters = append(a.waiters, &waiter{
-		id: e.Waiter, want: e.Want, purpose: a.purposeOf(e.Want.Scopes, e.Want.Params), deadline: e.Deadline, trial: &e,
-	})
 }
 
 // apply forgets a request that has ended. What it began goes on: others may
@@ -221,7 +214,7 @@ type waitFor struct {
 
 // mayLogin says whether a login may begin now, and with which code; or what it
 // waits for; or why not.
-func (a *Account) mayLogin(want Want, p *purpose, t *Verify) (code, *waitFor, *Refusal) {
+func (a *Account) mayLogin(want Want, p *purpose, t *Trial) (code, *waitFor, *Refusal) {
 	limits := a.limitsOf(t)
 	if refusal := a.refusedBy(want, p, t != nil, limits.Capabilities); refusal != nil {
 		return code{}, nil, refusal
@@ -272,7 +265,7 @@ func tooShort(wanted, life time.Duration) *Refusal {
 	}
 }
 
-func (a *Account) limitsOf(t *Verify) Limits {
+func (a *Account) limitsOf(t *Trial) Limits {
 	if t != nil {
 		return t.Limits
 	}

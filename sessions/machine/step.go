@@ -97,14 +97,14 @@ type session struct {
 
 // attempt is a login that is not over yet.
 type attempt struct {
-	trial   *Verify  // nil: it is for a reader, or for nobody
+	trial   *Trial  // nil: it is for a reader, or for nobody
 	opener  WaiterID // who caused it; 0: nobody, it is a successor
 	request *Login   // until it is sent
 }
 
 // trial is the verification that the session's login is for; nil: it is for none, or
 // over.
-func (s *session) trial() *Verify {
+func (s *session) trial() *Trial {
 	if s.attempt == nil {
 		return nil
 	}
@@ -167,7 +167,7 @@ type waiter struct {
 	want     Want
 	purpose  *purpose
 	deadline time.Time
-	trial    *Verify // nil: a reader
+	trial    *Trial // nil: a reader
 	// newerThan is a token that will not do for this waiter (rule 12).
 	newerThan TokenRef
 	refreshed bool // it has waited for a refresh; another would not help
