@@ -11,14 +11,10 @@ import (
 // Keycloak is any realm of any Keycloak server. A server of the days of the
 // /auth prefix has it in its base_url.
 func Keycloak() oauth2.Preset {
-	return oauth2.Preset{
-		Description: providers.Description{ //nolint:gosec // names of fields and endpoints, no credentials
-			Name:                "keycloak",
-			Summary:             "Any Keycloak realm.",
-			TokenEndpoint:       "{base_url}/realms/{realm}/protocol/openid-connect/token",
-			LogoutEndpoint:      "{base_url}/realms/{realm}/protocol/openid-connect/logout",
-			AccountEndpoint:     "{base_url}/realms/{realm}/account/sessions",
-			UserNamesIgnoreCase: true,
+	return ofKeycloak("{base_url}", oauth2.Preset{
+		Description: providers.Description{
+			Name:    "keycloak",
+			Summary: "Any Keycloak realm.",
 			Methods: []providers.Method{{
 				Name:     providers.Password,
 				Mode:     providers.Dedicated,
@@ -32,9 +28,18 @@ func Keycloak() oauth2.Preset {
 				Fields:   fields([]string{"base_url", "realm", "client_id"}, []string{"logout_url"}, anyClient(), login()),
 			}},
 		},
-		LoginPause: keycloakLoginPause,
-		Failures:   keycloakFailures(),
-	}
+	})
+}
+
+// ofKeycloak completes the preset of a Keycloak, whose realms are under base.
+func ofKeycloak(base string, p oauth2.Preset) oauth2.Preset {
+	p.TokenEndpoint = base + "/realms/{realm}/protocol/openid-connect/token"
+	p.LogoutEndpoint = base + "/realms/{realm}/protocol/openid-connect/logout"
+	p.AccountEndpoint = base + "/realms/{realm}/account/sessions"
+	p.UserNamesIgnoreCase = true
+	p.LoginPause = keycloakLoginPause
+	p.Failures = append(keycloakFailures(), p.Failures...)
+	return p
 }
 
 // keycloakLoginPause: with brute-force protection a Keycloak answers a login before

@@ -14,8 +14,8 @@ import (
 // environments is taken to be in their own realm.
 func OCP() oauth2.Preset {
 	const clientAdvice = "check client_id, and leave it out for OCP's own public client `ocp`"
-	return oauth2.Preset{
-		Description: providers.Description{ //nolint:gosec // names of fields and endpoints, no credentials
+	return ofKeycloak("{base_url}/auth", oauth2.Preset{
+		Description: providers.Description{
 			Name:    "ocp",
 			Summary: "OCP: user and one-time code, tokens of 300 seconds, five sessions per account; or a personal access token.",
 			Environments: []providers.Environment{
@@ -25,10 +25,6 @@ func OCP() oauth2.Preset {
 				{Name: "ca1", BaseURL: "https://pub.ca1.ocp.ai", Realm: "ocp"},
 				{Name: "frankfurt", BaseURL: "https://pub.frankfurt.ocp.ai", Realm: "ocp"},
 			},
-			TokenEndpoint:       "{base_url}/auth/realms/{realm}/protocol/openid-connect/token",
-			LogoutEndpoint:      "{base_url}/auth/realms/{realm}/protocol/openid-connect/logout",
-			AccountEndpoint:     "{base_url}/auth/realms/{realm}/account/sessions",
-			UserNamesIgnoreCase: true,
 			Methods: []providers.Method{{
 				Name:        providers.Password,
 				Mode:        providers.Shared,
@@ -44,16 +40,15 @@ func OCP() oauth2.Preset {
 				Fields:   fields([]string{"personal_access_token"}, []string{"environment", "expires_at"}),
 			}},
 		},
-		LoginPause: keycloakLoginPause,
-		Failures: append(keycloakFailures(),
-			oauth2.FailureRule{Code: "invalid_client", Kind: providers.BadCredentials, Advice: clientAdvice},
-			oauth2.FailureRule{Code: "unauthorized_client", Kind: providers.BadCredentials, Advice: clientAdvice},
-		),
+		Failures: []oauth2.FailureRule{
+			{Code: "invalid_client", Kind: providers.BadCredentials, Advice: clientAdvice},
+			{Code: "unauthorized_client", Kind: providers.BadCredentials, Advice: clientAdvice},
+		},
 		Headers: func(a providers.Account, t providers.TokenResponse) map[string]string {
 			if a.AuthMethod == providers.PersonalAccessToken {
 				return map[string]string{"X-OCP-PERSONAL-ACCESS-TOKEN": a.PersonalAccessToken.Reveal()}
 			}
 			return oauth2.Bearer(a, t)
 		},
-	}
+	})
 }

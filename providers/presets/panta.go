@@ -8,17 +8,13 @@ import (
 // Panta is the API of Panta, as its page "Authentication" has it. It documents
 // no one-time codes, so there are none.
 func Panta() oauth2.Preset {
-	return oauth2.Preset{
-		Description: providers.Description{ //nolint:gosec // names of fields and endpoints, no credentials
+	return ofKeycloak("{base_url}", oauth2.Preset{
+		Description: providers.Description{
 			Name:    "panta",
 			Summary: "The Panta platform: user and client, tokens of 300 seconds.",
 			Environments: []providers.Environment{
 				{Name: "dmo", BaseURL: "https://login.dmo.app.pantaindex.com", Realm: "panta-technology"},
 			},
-			TokenEndpoint:       "{base_url}/realms/{realm}/protocol/openid-connect/token",
-			LogoutEndpoint:      "{base_url}/realms/{realm}/protocol/openid-connect/logout",
-			AccountEndpoint:     "{base_url}/realms/{realm}/account/sessions",
-			UserNamesIgnoreCase: true,
 			Methods: []providers.Method{{
 				Name:     providers.Password,
 				Mode:     providers.Dedicated,
@@ -27,12 +23,10 @@ func Panta() oauth2.Preset {
 					environments(), []string{"logout_url", "session_limit_message"}, login()),
 			}},
 		},
-		LoginPause: keycloakLoginPause,
-		Failures:   keycloakFailures(),
 		Headers: func(a providers.Account, t providers.TokenResponse) map[string]string {
 			headers := oauth2.Bearer(a, t)
 			headers["X-CLIENT-ID"] = a.TenantID
 			return headers
 		},
-	}
+	})
 }

@@ -97,7 +97,7 @@ type session struct {
 
 // attempt is a login that is not over yet.
 type attempt struct {
-	trial   *Trial  // nil: it is for a reader, or for nobody
+	trial   *Trial   // nil: it is for a reader, or for nobody
 	opener  WaiterID // who caused it; 0: nobody, it is a successor
 	request *Login   // until it is sent
 }
