@@ -50,6 +50,53 @@ func TestRule6AClockThatIsSetRightDelaysNoCode(t *testing.T) {
 	}
 }
 
+func TestRule6AClockThatIsSetRightFreesPlacesInTime(t *testing.T) {
+	for _, op := range []string{"login", "nothing"} { // what the answer of which is lost
+		t.Run(op, func(t *testing.T) {
+			setup := func(w *world) { w.ahead, w.limits.MaxSessions = 24*time.Hour, 1 }
+			inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+				p.Stop()
+				p = w.startWith(&faults{choose: func(crossed string) fault {
+					if crossed == op {
+						return dieAfter
+					}
+					return none
+				}})
+				_, err := p.Acquire(t.Context(), dedicated)
+				require.Equal(t, op == "nothing", err == nil)
+				p.Stop()
+				w.stepClock(0)
+				q := w.start()
+				defer q.Stop()
+				time.Sleep(w.idle + 3*time.Minute)
+				_, err = q.Acquire(t.Context(), dedicated)
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+func TestRule6ALongStepIsUsedOnce(t *testing.T) {
+	setup := func(w *world) {
+		withMadeCodes(w)
+		w.codePeriod, w.limits.Capabilities.CodePeriod = 300*time.Second, 300*time.Second
+	}
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = p.Acquire(ctx, dedicated)
+		require.Equal(t, machine.CodeSpent, reason(t, err))
+		p.Stop()
+		q := w.start()
+		defer q.Stop()
+		_, err = q.Acquire(ctx, dedicated)
+		require.Equal(t, machine.CodeSpent, reason(t, err), "after a restart too")
+		require.Zero(t, w.count(&w.codeReuses))
+	})
+}
+
 // steppedClock is an account whose host's clock is stepped while the plugin runs.
 type steppedClock struct {
 	ahead  atomic.Int64

@@ -66,14 +66,16 @@ func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret, pers
 	return code{}, time.Time{}
 }
 
-// spend marks a code as used: before it is sent, and when its record is read again.
-// One of long after now was made by a clock that was ahead: codeFor passes it over,
-// and it must not hide those that count.
-func (a *Account) spend(c *SpentCode) {
+// spend marks the code of a login as used: before it is sent, and when its record is
+// read again. One of long after now was made by a clock that was ahead: codeFor passes
+// it over, and it must not hide those that count.
+func (a *Account) spend(login *Condition) {
+	c := login.Code
 	if c == nil {
 		return
 	}
-	if ahead := c.Ends.After(a.clock.forCodes().there(a.now).Add(2 * codeWindow)); c.Ends.After(a.codes.freeAt) && !ahead {
+	soon := a.clock.forCodes().there(a.now).Add(c.Until.Sub(login.OpenedAt) + codeWindow)
+	if c.Ends.After(a.codes.freeAt) && !c.Ends.After(soon) {
 		a.codes.freeAt = c.Ends
 	}
 	if c.Digest != "" {

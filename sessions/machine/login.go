@@ -51,7 +51,7 @@ func (a *Account) beginLogin(want Want, p *purpose, t *Trial, opener WaiterID, c
 	}
 	a.refer(s, connection)
 	s.attempt.request.Connection = connection
-	a.spend(c.spent)
+	a.spend(&s.rec)
 	a.sessions[s.id] = s
 	a.enter(s, intending)
 	a.opening = s

@@ -217,9 +217,10 @@ func (a *Account) recover(r Record) {
 	if r.Connection != "" {
 		a.refer(s, r.Connection)
 	}
-	a.spend(r.Code)
+	a.spend(&s.rec)
+	s.rec.comeNearer(a.now)
 	if r.Stage == Open || r.Stage == Closing {
-		s.rec.DiesAt = r.surelyDead(a.now)
+		s.rec.DiesAt = s.rec.surelyDead(a.now)
 	}
 	switch {
 	case r.Stage == Opening:
@@ -240,15 +241,34 @@ func (a *Account) recover(r Record) {
 	a.schedule(s)
 }
 
+// comeNearer takes back by how much the clock was ahead that a record was written by,
+// if it was: else its session would count for as much longer (rule 6).
+func (c *Condition) comeNearer(now time.Time) {
+	ahead := later(c.OpenedAt, c.RefreshedAt).Sub(now)
+	if ahead <= codeWindow {
+		return
+	}
+	for _, at := range []*time.Time{&c.OpenedAt, &c.RefreshedAt, &c.Horizon, &c.DiesAt} {
+		if !at.IsZero() {
+			*at = at.Add(-ahead)
+		}
+	}
+	if c.Code != nil {
+		code := *c.Code
+		code.Until = code.Until.Add(-ahead)
+		c.Code = &code
+	}
+}
+
 // surelyDead is when the server has surely dropped the session of a record that was
 // stored some time before now. A refresh whose answer was lost may have kept it
 // alive after the record was stored, up to its horizon: a later one stores first.
-func (r Record) surelyDead(now time.Time) time.Time {
-	if r.Refresh.Empty() {
-		return r.DiesAt // nothing prolongs it
+func (c *Condition) surelyDead(now time.Time) time.Time {
+	if c.Refresh.Empty() {
+		return c.DiesAt // nothing prolongs it
 	}
-	used := earliest(now, r.Horizon.Add(maxTimeout))
-	return later(r.DiesAt, used.Add(r.Idle+deathMargin))
+	used := earliest(now, c.Horizon.Add(maxTimeout))
+	return later(c.DiesAt, used.Add(c.Idle+deathMargin))
 }
 
 // recoverOpen takes back a session that was open. The leases that it had are
