@@ -267,11 +267,14 @@ func (c *client) needsRefreshToken() bool {
 }
 
 // leftBehind returns the tokens that a failed call left at the server and that can end
-// there what it opened. A grant of no use that left nothing that anybody could close
+// there what it opened. A login of no use that left nothing that anybody could close
 // or count is the same as none.
 func (c *client) leftBehind(try *attempt, got providers.TokenResponse, failure *providers.Error) providers.TokenResponse {
-	left := providers.TokenResponse{RefreshToken: got.RefreshToken}
-	if got.RefreshToken.Empty() && c.Capabilities().RevokesAccess {
+	var left providers.TokenResponse
+	switch can := c.Capabilities(); {
+	case !got.RefreshToken.Empty() && (can.Logout || try.op == Refresh):
+		left.RefreshToken = got.RefreshToken
+	case got.RefreshToken.Empty() && can.RevokesAccess:
 		left.AccessToken = got.AccessToken
 	}
 	if failure.Outcome == providers.Happened && try.op == Login &&
