@@ -148,14 +148,13 @@ func (s *identity) show(ctx context.Context, secret *api.Secret) error {
 // comeAndGo logs a person in and out again, who holds one session at a time.
 func (s *identity) comeAndGo(ctx context.Context, user string, seen *soaked) {
 	for ctx.Err() == nil {
-		// Not with ctx: she leaves no session when the time is over.
-		opened, err := s.personLogsIn(user)
+		opened, err := s.personLogsIn(user) //nolint:contextcheck // she leaves no session when the time is over
 		if err != nil {
 			s.Errorf("%s, a person: %v", user, err)
 			return
 		}
 		wait(ctx, rand.N(3*time.Second))
-		if err := s.personLogsOut(opened); err != nil {
+		if err := s.personLogsOut(opened); err != nil { //nolint:contextcheck // as above
 			s.Errorf("%s, a person: %v", user, err)
 			return
 		}
