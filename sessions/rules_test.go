@@ -2,6 +2,7 @@ package sessions_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -107,6 +108,66 @@ func TestRule1ALoginWhoseAnswerIsOfNoUseIsLoggedOut(t *testing.T) {
 			require.Equal(t, []string{left.RefreshToken.Reveal() + left.AccessToken.Reveal()}, answer.loggedOut)
 			require.Empty(t, w.records())
 		})
+	}
+}
+
+// withLongTokens is a server whose tokens live a day, and which does not say how long a
+// session lives that is left alone.
+func withLongTokens(w *world) { w.tokenLife, w.maxAge, w.hidesIdle = 24*time.Hour, 48*time.Hour, true }
+
+func TestRule1ASessionIsAliveAsLongAsItsToken(t *testing.T) {
+	for name, end := range map[string]func(*process, sessions.Lease) error{
+		"revoked":   func(p *process, l sessions.Lease) error { return p.Release(context.Background(), l.Ref) },
+		"drained":   func(p *process, _ sessions.Lease) error { return p.Drain(context.Background(), accountID) },
+		"restarted": func(p *process, l sessions.Lease) error { p.restart(); return p.Release(context.Background(), l.Ref) },
+		"deleted": func(p *process, l sessions.Lease) error {
+			_, _, _, err := p.CloseSession(context.Background(), accountID, idOf(l))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) { withBudget(1)(w); withLongTokens(w) }, func(t *testing.T, w *world, p *process) {
+				l, err := p.Acquire(t.Context(), dedicated)
+				require.NoError(t, err)
+				time.Sleep(10 * time.Hour)
+				_, err = p.Acquire(t.Context(), dedicated)
+				require.Equal(t, machine.BudgetFull, reason(t, err), "it counts")
+
+				w.setDown(true)
+				require.Error(t, end(p, l))
+				time.Sleep(time.Hour)
+				require.Equal(t, 1, w.openNow())
+				w.setDown(false)
+				time.Sleep(10 * time.Minute)
+				require.Zero(t, w.openNow())
+				require.Equal(t, 1, w.count(&w.logouts))
+				require.Empty(t, w.records())
+			})
+		})
+	}
+}
+
+func TestRule1WhatWeHoldIsUsedOnceAlsoWhereTheServerShouldHaveDroppedTheSession(t *testing.T) {
+	for name, setup := range map[string]func(*world){
+		"its token outlives what the server told": func(w *world) { w.tokenLife, w.maxAge = 24*time.Hour, 48*time.Hour },
+		"its access token has expired":            withoutRefreshTokens(true),
+	} {
+		for _, down := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", down ", down), func(t *testing.T) {
+				inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+					l, err := p.Acquire(t.Context(), dedicated)
+					require.NoError(t, err)
+					logouts := p.countCalls("logout")
+					time.Sleep(w.tokenLife - time.Millisecond)
+					require.Zero(t, logouts.Load())
+					w.setDown(down)
+					time.Sleep(time.Minute)
+					require.EqualValues(t, 1, logouts.Load(), "and is not repeated")
+					require.NoError(t, p.Release(t.Context(), l.Ref))
+					require.Empty(t, w.records())
+				})
+			})
+		}
 	}
 }
 
@@ -282,6 +343,20 @@ func TestRule3AfterARestartTheFirstReaderAdoptsTheSharedSession(t *testing.T) {
 		require.True(t, w.live(before.Token.AccessToken))
 		time.Sleep(time.Until(before.ExpiresAt) + time.Second)
 		require.Zero(t, w.openNow())
+	})
+}
+
+func TestRule3AfterARestartTheFirstReaderAdoptsASessionOfALongToken(t *testing.T) {
+	inWorld(t, func(w *world) { withBudget(1)(w); withLongTokens(w) }, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		time.Sleep(10 * time.Hour)
+		p.restart()
+		after, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.Equal(t, 1, w.count(&w.logins))
+		require.Equal(t, 1, w.count(&w.refreshes))
+		require.True(t, w.live(after.Token.AccessToken))
 	})
 }
 
@@ -996,10 +1071,12 @@ func (f *failing) Logout(_ context.Context, token providers.SessionTokens) error
 }
 
 // countLogins counts the calls that go out for a login, answered or not.
-func (p *process) countLogins() *atomic.Int64 {
+func (p *process) countLogins() *atomic.Int64 { return p.countCalls("login") }
+
+func (p *process) countCalls(sort string) *atomic.Int64 {
 	var calls atomic.Int64
 	p.faults.set(func(op string) fault {
-		if op == "login" {
+		if op == sort {
 			calls.Add(1)
 		}
 		return none

@@ -47,6 +47,7 @@ type world struct {
 	hidesClock              bool              // as Keycloaks on Quarkus do
 	strictCodes             bool              // the code of the next step is refused, as up to Keycloak 15
 	noRefreshTokens         bool              // sessions live as long as their token
+	hidesIdle               bool              // no refresh_expires_in; sessions live at least as long as their token
 	client, clientSecret    string            // of the config
 	secrets                 map[string]string // of clients, at the server
 	host                    string
@@ -298,7 +299,7 @@ func (w *world) expire() {
 	maps.DeleteFunc(w.foreign, func(_ string, f *foreignSession) bool { return now.After(f.used.Add(w.idle)) })
 	maps.DeleteFunc(w.sessions, func(id string, s *upstreamSession) bool {
 		end := s.used.Add(w.idle)
-		if w.noRefreshTokens {
+		if w.noRefreshTokens || w.hidesIdle && s.expires.After(end) {
 			end = s.expires
 		}
 		if oldest := s.started.Add(w.maxAge); oldest.Before(end) {
@@ -569,6 +570,9 @@ func (w *world) tokens(id string, s *upstreamSession) providers.TokenResponse {
 	}
 	if w.noRefreshTokens {
 		r.RefreshToken, r.RefreshExpiresIn = providers.Secret{}, 0
+	}
+	if w.hidesIdle {
+		r.RefreshExpiresIn = 0
 	}
 	return r
 }

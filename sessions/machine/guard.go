@@ -268,7 +268,7 @@ func (a *Account) limitReported(s *session, err *providers.Error) {
 }
 
 // loggedInWell forgets the failures before a login that succeeded.
-func (a *Account) loggedInWell(s *session) {
+func (a *Account) loggedInWell(s *session, got providers.TokenResponse) {
 	if a.pause.cause != nil {
 		a.bringLogoutsForward(1)
 	}
@@ -290,7 +290,7 @@ func (a *Account) loggedInWell(s *session) {
 		next = g
 		next.Codeless = codeless
 	}
-	next.Idle = s.learntIdle(g.Idle)
+	next.Idle = learntIdle(got.RefreshExpiresIn, g.Idle)
 	if next != g {
 		a.setGuard(next)
 	}

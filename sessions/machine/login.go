@@ -65,11 +65,11 @@ func (a *Account) idleTime() time.Duration {
 	return defaultIdle
 }
 
-// learntIdle is what the account remembers of the server's idle time: what this
-// login was told, unless it was told nothing or Keycloak's default.
-func (s *session) learntIdle(before time.Duration) time.Duration {
-	switch told := s.rec.Idle; {
-	case (told - before).Abs() <= rounding:
+// learntIdle is what the account remembers of the server's idle time: what a login was
+// told, unless it was told nothing or Keycloak's default.
+func learntIdle(told, before time.Duration) time.Duration {
+	switch {
+	case told <= 0, (told - before).Abs() <= rounding:
 		return before
 	case (told - defaultIdle).Abs() <= rounding:
 		return 0
@@ -126,7 +126,7 @@ func (e LoggedIn) apply(a *Account) {
 	s.rec.Generation = 1
 	s.rec.ServerID = e.Got.ServerID
 	token := a.takeToken(s, e.Got)
-	a.loggedInWell(s)
+	a.loggedInWell(s, e.Got)
 	a.addGeneration(s, token)
 	a.enter(s, recording)
 	a.save(s)
@@ -141,17 +141,17 @@ func (a *Account) takeToken(s *session, got providers.TokenResponse) *Token {
 	if expires.After(s.rec.Horizon) {
 		s.rec.Horizon = expires
 	}
-	left, fadesAt := s.rec.Idle, s.fadesAt()
-	if got.RefreshExpiresIn > 0 {
-		left = got.RefreshExpiresIn
-		switch {
-		// As long as refresh_expires_in stays the same, a refresh prolongs the session;
-		// once it shrinks, it says what is left of the session's maximum age.
-		case s.rec.Generation == 1:
-			s.rec.Idle = left
-		case left < s.rec.Idle-rounding:
-			fadesAt = a.now.Add(left)
-		}
+	left, told, fadesAt := got.RefreshExpiresIn, got.RefreshExpiresIn > 0, s.fadesAt()
+	if !told {
+		left = got.ExpiresIn + a.idleTime() // it is not dead while its token is alive
+	}
+	switch {
+	// As long as refresh_expires_in stays the same, a refresh prolongs the session;
+	// once it shrinks, it says what is left of the session's maximum age.
+	case s.rec.Generation == 1:
+		s.rec.Idle = left
+	case told && left < s.rec.Idle-rounding:
+		fadesAt = a.now.Add(left)
 	}
 	s.rec.DiesAt = a.now.Add(left + deathMargin)
 	if s.rec.Refresh.Empty() {

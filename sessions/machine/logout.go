@@ -72,13 +72,15 @@ func (a *Account) countRevocation(s *session) {
 	a.save(s)
 }
 
-// canLogOut says that there is a way to end the session at the server, which has
-// not dropped it yet for certain.
+// canLogOut says that what we hold may end the session at the server. One logout goes
+// out however long nobody has used it; one that failed is repeated until the server
+// must have dropped the session.
 func (a *Account) canLogOut(s *session) bool {
 	can := s.via().Capabilities
 	byRefresh := can.Logout && !s.rec.Refresh.Empty()
 	byAccess := can.RevokesAccess && !s.rec.Access.Empty()
-	return (byRefresh || byAccess) && a.now.Before(s.rec.DiesAt)
+	inTime := s.phase != closing || s.loggingOut || a.now.Before(s.rec.DiesAt)
+	return (byRefresh || byAccess) && inTime
 }
 
 // tryLogout begins the logout of a session that waits for it, if there is one.
@@ -106,6 +108,7 @@ func (a *Account) beginClosing(s *session) {
 	if s.purpose.current == s {
 		s.purpose.current = nil
 	}
+	can := a.canLogOut(s)
 	a.enter(s, closing)
 	s.token, s.unstored, s.generations = nil, nil, nil
 	s.callAt = a.now
@@ -114,7 +117,7 @@ func (a *Account) beginClosing(s *session) {
 	case !s.durable:
 		a.forget(s)
 		return
-	case a.canLogOut(s):
+	case can:
 		a.logOut(s)
 	default:
 		a.note(SessionAgedOut, s, "the server offers no logout")
@@ -161,6 +164,11 @@ func (e LoggedOut) apply(a *Account) {
 		if s.rec.pendingLogout().Tries > 0 {
 			a.bringLogoutsForward(2)
 		}
+		return
+	}
+	if !a.now.Before(s.rec.DiesAt) {
+		a.note(SessionAgedOut, s, e.Err.Error())
+		a.end(s)
 		return
 	}
 	a.note(LogoutPending, s, e.Err.Error())

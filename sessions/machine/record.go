@@ -65,8 +65,9 @@ type Condition struct {
 	RefreshedAt time.Time `json:"refreshed_at,omitzero"`
 	// Horizon is when the newest access token expires. No lease outlives it.
 	Horizon time.Time `json:"horizon,omitzero"`
-	// Idle is how long the server keeps a new session that is left alone; DiesAt
-	// is when it has surely dropped this one.
+	// Idle is how long the server keeps a new session that is left alone: what it told, else
+	// the life of its token and an idle time after that. DiesAt is when it has surely
+	// dropped this one.
 	Idle   time.Duration `json:"idle"`
 	DiesAt time.Time     `json:"dies_at"`
 
