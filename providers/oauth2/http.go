@@ -142,11 +142,11 @@ func (t *attempt) cannotBeMade() *providers.Error {
 }
 
 // unanswered explains a call that got no answer. taken: the transport has had
-// the whole request. It is not enough to say that the request went out: an
-// error of the dialler says that it did not, whatever was done with the body.
+// the whole request. It is not enough to say that the request went out: an error of
+// the dialler or of a write says that it did not, whatever was done with the body.
 func (t *attempt) unanswered(ctx context.Context, err error, taken bool) *providers.Error {
 	outcome, message, advice := providers.Unknown, silence(ctx, err), t.unknownAdvice()
-	if !taken || isDialError(err) || refusedHandshake(err) != "" {
+	if !taken || unsent(err) || refusedHandshake(err) != "" {
 		outcome = providers.DidNotHappen
 		message, advice = t.noConnection(ctx, err)
 	}
@@ -155,9 +155,15 @@ func (t *attempt) unanswered(ctx context.Context, err error, taken bool) *provid
 	return failure
 }
 
-func isDialError(err error) bool {
+// unsent says that no server can have had the whole request: the connection was not
+// made, or did not take the request's last bytes.
+func unsent(err error) bool {
 	var network *net.OpError
-	return errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect")
+	if errors.As(err, &network) {
+		return slices.Contains([]string{"dial", "proxyconnect", "write"}, network.Op)
+	}
+	// Of a write to a TLS connection that net/http has closed, since a read had failed.
+	return errors.Is(err, net.ErrClosed)
 }
 
 // refusedHandshake returns the alert with which a server refused the TLS connection
@@ -211,6 +217,8 @@ func (t *attempt) noConnection(ctx context.Context, err error) (message, advice 
 	case refusedHandshake(err) != "":
 		return "the server refused the TLS connection: " + refusedHandshake(err),
 			"if it wants a client certificate, which this engine does not send, use an address that wants none; else look at the TLS versions that the server allows, and at tls_server_name"
+	case errors.As(err, &network) && network.Op == "write", network == nil && errors.Is(err, net.ErrClosed):
+		return "the server closed the connection before the request was sent", reach
 	case errors.As(err, &network):
 		return "no connection: " + network.Err.Error(), reach
 	default:
