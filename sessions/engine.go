@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,24 +129,19 @@ func (e *Engine) Nudge() {
 // sweep loads every account that something is stored of or that is to be kept alive,
 // so that what is due gets done without a reader; false: some could not be loaded.
 func (e *Engine) sweep(ctx context.Context) bool {
-	ids, err := e.ledger.accounts(ctx)
-	if err != nil {
-		e.logger.Error("the ledger cannot be listed; it is tried again within a minute", "error", err)
-		return false
-	}
 	complete := true
-	kept, err := e.options.Directory.KeptAlive(ctx)
-	if err != nil {
-		e.logger.Error("the accounts to keep alive cannot all be listed; it is tried again within a minute", "error", err)
-		complete = false
+	var ids []AccountID
+	for _, list := range []func(context.Context) ([]AccountID, error){
+		e.ledger.accounts, e.options.Directory.KeptAlive, e.ledger.leftovers, // last what is only to be tidied up
+	} {
+		found, err := list(ctx)
+		ids = append(ids, found...)
+		if err != nil {
+			e.logger.Error("the accounts cannot all be listed; it is tried again within a minute", "error", err)
+			complete = false
+		}
 	}
-	// Last what is only to be tidied up.
-	left, err := e.ledger.leftovers(ctx)
-	if err != nil {
-		e.logger.Error("what is left of accounts cannot be listed; it is tried again within a minute", "error", err)
-		complete = false
-	}
-	for _, id := range slices.Concat(ids, kept, left) {
+	for _, id := range ids {
 		_, err := e.account(ctx, id)
 		if errors.Is(err, errStopping) {
 			break

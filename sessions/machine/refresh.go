@@ -157,15 +157,20 @@ func (a *Account) publish(s *session) {
 // refreshedTooLate goes on with a session that is to be closed: its logout has waited
 // for this, since only the newest refresh token ends it everywhere (rule 1).
 func (a *Account) refreshedTooLate(s *session, e Refreshed) {
-	if !e.Got.RefreshToken.Empty() {
-		s.rec.Refresh = e.Got.RefreshToken
-		a.save(s)
+	a.takeLeft(s, e)
+	if s.phase == closing && s.loggingOut {
+		a.sendLogout(s, s.via().ID)
 	}
+}
+
+// takeLeft takes in what a refresh left at the server whose access token nobody gets.
+func (a *Account) takeLeft(s *session, e Refreshed) {
 	if e.Err != nil && e.Err.Outcome != providers.DidNotHappen {
 		s.rec.DiesAt = later(s.rec.DiesAt, a.now.Add(s.rec.Idle+deathMargin))
 	}
-	if s.phase == closing && s.loggingOut {
-		a.sendLogout(s, s.via().ID)
+	if !e.Got.RefreshToken.Empty() {
+		s.rec.Refresh = e.Got.RefreshToken
+		a.save(s)
 	}
 }
 
@@ -200,13 +205,7 @@ func (a *Account) refreshFailed(s *session, e Refreshed) {
 		a.close(s)
 		return
 	}
-	if !e.Got.RefreshToken.Empty() {
-		s.rec.Refresh = e.Got.RefreshToken
-		a.save(s)
-	}
-	if e.Err.Outcome != providers.DidNotHappen {
-		s.rec.DiesAt = later(s.rec.DiesAt, a.now.Add(s.rec.Idle+deathMargin))
-	}
+	a.takeLeft(s, e)
 	s.trouble = s.trouble.again(a.now, func(tries int) time.Duration {
 		return max(min(e.Err.RetryAfter, throttleMost), backoff(s.id, tries, refreshMost))
 	})
