@@ -18,11 +18,8 @@ func (c *Configs) Delete(ctx context.Context, name string, force bool) (warnings
 	defer unlock()
 
 	given, found, err := c.entries.Configs.Get(ctx, name)
-	if err != nil {
+	if err != nil || !found {
 		return nil, err
-	}
-	if !found {
-		return []string{fmt.Sprintf("there was no config %q; `vault list` at config/ shows what there is", name)}, nil
 	}
 	if err := c.beginDelete(ctx, name); err != nil {
 		return nil, err

@@ -206,19 +206,15 @@ func (c *Configs) RoleExists(ctx context.Context, name string) (bool, error) {
 func (c *Configs) ListRoles(ctx context.Context) ([]string, error) { return c.entries.Roles.List(ctx) }
 
 // DeleteRole removes a role. Its leases live on and can still be revoked.
-func (c *Configs) DeleteRole(ctx context.Context, name string) (warnings []string, err error) {
+func (c *Configs) DeleteRole(ctx context.Context, name string) error {
 	unlock, err := c.names.lock(ctx, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unlock()
-	found, err := c.RoleExists(ctx, name)
-	if err == nil && !found {
-		warnings = []string{fmt.Sprintf("there was no role %q; `vault list` at roles/ shows what there is", name)}
-	}
-	err = c.entries.Roles.Delete(ctx, name) // one that cannot be read too
+	err = c.entries.Roles.Delete(ctx, name)
 	c.targets.Drop(name)
-	return warnings, err
+	return err
 }
 
 // Roles and configs share one namespace: creds/<name> means one or the other.

@@ -85,11 +85,10 @@ func (p rolesPath) read(ctx context.Context, _ *logical.Request, data *framework
 
 func (p rolesPath) delete(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(nameField).(string)
-	warnings, err := p.configs.DeleteRole(ctx, name)
-	if err != nil {
+	if err := p.configs.DeleteRole(ctx, name); err != nil {
 		return failure(roleSubject(name), err)
 	}
-	return onlyWarnings(warnings), nil
+	return nil, nil
 }
 
 func (p rolesPath) exists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
