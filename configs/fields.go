@@ -43,24 +43,24 @@ func configTable() providers.Table[settings] {
 // useTable are the fields that say how an account is used, whatever its provider.
 func useTable() providers.Table[settings] {
 	return providers.Table[settings]{
-		{Field: providers.Field{Name: "session_mode", Help: "dedicated: each lease has a session of its own. shared: all leases use one. The default is the auth_method's."}, At: func(s *settings) any { return &s.SessionMode }},
-		{Field: providers.Field{Name: "max_sessions", Type: providers.Number, Help: "Most sessions that may be open at once; 0: no limit. The default is the auth_method's; 4 keeps one of OCP's five for people."}, At: func(s *settings) any { return &s.MaxSessions }},
-		{Field: providers.Field{Name: "linger", Type: providers.Duration, Default: "0s", Help: "How long a shared session is kept after its last lease."}, At: func(s *settings) any { return &s.Linger }},
-		{Field: providers.Field{Name: "ttl", Type: providers.Duration, Help: "How long a lease lasts; never longer than its token. The default is the mount's; of a personal access token at most 1h."}, At: func(s *settings) any { return &s.TTL }},
-		{Field: providers.Field{Name: "max_ttl", Type: providers.Duration, Help: "The most that a lease lasts. The default is the mount's."}, At: func(s *settings) any { return &s.MaxTTL }},
-		{Field: providers.Field{Name: keepAliveField, Type: providers.Duration, Default: "0s", Help: "Where nobody has logged in to the account for so long, the engine does, in and out: OCP deactivates an account after 90 days without a login, and its personal access tokens with it. At least 1h; 0 is off. With auth_method password."}, At: func(s *settings) any { return &s.KeepAlive }},
+		{Field: providers.Field{Name: "session_mode", Help: "dedicated: each lease has its own session. shared: all leases use one session. The default depends on the auth_method."}, At: func(s *settings) any { return &s.SessionMode }},
+		{Field: providers.Field{Name: "max_sessions", Type: providers.Number, Help: "How many sessions may be open at once; 0: no limit. The default depends on the auth_method. 4 keeps one of OCP's five sessions for people."}, At: func(s *settings) any { return &s.MaxSessions }},
+		{Field: providers.Field{Name: "linger", Type: providers.Duration, Default: "0s", Help: "How long a shared session is kept after its last lease. 10s or more avoids a login for each of many short jobs."}, At: func(s *settings) any { return &s.Linger }},
+		{Field: providers.Field{Name: "ttl", Type: providers.Duration, Help: "How long a lease lasts, but never longer than its token. The default is the mount's, but at most 1h for a personal access token."}, At: func(s *settings) any { return &s.TTL }},
+		{Field: providers.Field{Name: "max_ttl", Type: providers.Duration, Help: "Maximum duration of a lease. The default is the mount's."}, At: func(s *settings) any { return &s.MaxTTL }},
+		{Field: providers.Field{Name: keepAliveField, Type: providers.Duration, Default: "0s", Help: "The engine logs in and out again after this time without a login to the account, because OCP deactivates an account, and its personal access tokens, after 90 days without one. At least 1h; 0: never. Only with auth_method password."}, At: func(s *settings) any { return &s.KeepAlive }},
 	}
 }
 
 // roleTable is every field of a role.
 func roleTable() providers.Table[Role] {
 	return providers.Table[Role]{
-		{Field: providers.Field{Name: "config", Required: true, Help: "Name of the config that this role is a view of."}, At: func(r *Role) any { return &r.Config }},
-		{Field: providers.Field{Name: "scopes", Type: providers.List, Help: "Scopes to ask for: some of the config's, where it names any. The default is the config's."}, At: func(r *Role) any { return &r.Scopes }},
-		{Field: providers.Field{Name: "token_params", Type: providers.Params, Help: "Further parameters of the login request, besides the config's: name=value, or a JSON object of strings. A name that the config sets is refused."}, At: func(r *Role) any { return &r.TokenParams }},
-		{Field: providers.Field{Name: "ttl", Type: providers.Duration, Help: "How long a lease lasts; never longer than its token. The default is the config's."}, At: func(r *Role) any { return &r.TTL }},
-		{Field: providers.Field{Name: "max_ttl", Type: providers.Duration, Help: "The most that a lease lasts. The config's holds as well."}, At: func(r *Role) any { return &r.MaxTTL }},
-		{Field: providers.Field{Name: "session_mode", Help: "dedicated narrows a shared config: each lease of this role has a session of its own. The default is the config's."}, At: func(r *Role) any { return &r.SessionMode }},
+		{Field: providers.Field{Name: "config", Required: true, Help: "Name of the config that this role uses."}, At: func(r *Role) any { return &r.Config }},
+		{Field: providers.Field{Name: "scopes", Type: providers.List, Help: "Scopes to request: a subset of the config's, if the config has any. The default is the config's."}, At: func(r *Role) any { return &r.Scopes }},
+		{Field: providers.Field{Name: "token_params", Type: providers.Params, Help: "Parameters of the login request in addition to the config's: name=value, or a JSON object of strings. A parameter that the config sets is refused."}, At: func(r *Role) any { return &r.TokenParams }},
+		{Field: providers.Field{Name: "ttl", Type: providers.Duration, Help: "How long a lease lasts, but never longer than its token. The default is the config's."}, At: func(r *Role) any { return &r.TTL }},
+		{Field: providers.Field{Name: "max_ttl", Type: providers.Duration, Help: "Maximum duration of a lease. The config's maximum applies as well."}, At: func(r *Role) any { return &r.MaxTTL }},
+		{Field: providers.Field{Name: "session_mode", Help: "dedicated: each lease of this role has its own session, even if the config is shared. The default is the config's."}, At: func(r *Role) any { return &r.SessionMode }},
 	}
 }
 

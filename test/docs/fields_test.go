@@ -29,7 +29,7 @@ func TestTheFieldsOfTheReferenceAreThoseOfTheCode(t *testing.T) {
 	want := string(content)
 	want = withTable(t, want, "## Fields of a config", fieldTable(configs.Fields()))
 	want = withTable(t, want, "## Fields of a role", fieldTable(configs.RoleFields()))
-	want = withTable(t, want, "## Which provider takes which", providerTable())
+	want = withTable(t, want, "## Fields by provider", providerTable())
 	if *update {
 		require.NoError(t, os.WriteFile(file, []byte(want), 0o644))
 	}
@@ -53,7 +53,7 @@ func fieldTable(fields []providers.Field) string {
 		providers.Flag: "true or false", providers.Duration: "duration", providers.Time: "time",
 	}
 	var out strings.Builder
-	out.WriteString("| field | is | default | |\n| --- | --- | --- | --- |\n")
+	out.WriteString("| field | type | default | meaning |\n| --- | --- | --- | --- |\n")
 	for _, f := range fields {
 		kind := types[f.Type]
 		if f.Secret {
