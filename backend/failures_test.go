@@ -211,3 +211,39 @@ func TestAFailureAfterALoginIsNotRepeatedByClients(t *testing.T) {
 		})
 	}
 }
+
+// In whatever words a server refuses a refresh, readers get another session, also after
+// a restart, and the old one is revoked.
+func TestRule8ReadersGetAnotherSessionHoweverTheRefreshIsRefused(t *testing.T) {
+	for _, body := range []string{"", `{"detail":"Could not validate credentials"}`, `{"error":"invalid_grant"}`} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &spy{login: func(_ *http.Request, form url.Values) (*http.Response, error) {
+				if form.Get("grant_type") == "refresh_token" {
+					return reply(http.StatusUnauthorized, body), nil
+				}
+				return reply(http.StatusOK, `{"access_token":"a","refresh_token":"r","expires_in":3600}`), nil
+			}}
+			disk := &logical.InmemStorage{}
+			p := startWith(t, s, disk, logical.TestSystemView())
+			p.write("config/ann", map[string]any{
+				"provider": "oauth2", "token_url": "https://as.example.com/token", "revocation_url": "https://as.example.com/revoke",
+				"client_id": "c", "username": "ann", "password": "x", "session_mode": "shared", "verify": false,
+			})
+			p.read("creds/ann")
+			p.Cleanup(context.Background())
+
+			p = startWith(t, s, disk, logical.TestSystemView())
+			p.read("creds/ann")
+			require.Len(t, s.logins(), 2)
+			synctest.Wait()
+			var revoked int
+			for _, sent := range s.to("as.example.com") {
+				if sent.path == "/revoke" {
+					revoked++
+				}
+			}
+			require.Equal(t, 1, revoked, "the session whose refresh was refused")
+			p.Cleanup(context.Background())
+		})
+	}
+}

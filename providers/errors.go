@@ -20,7 +20,7 @@ const (
 	Throttled
 	// Unavailable: the server could not be reached or could not answer.
 	Unavailable
-	// SessionGone: the refresh token's session is not there any more.
+	// SessionGone: the refresh token is of no use any more. Its session may still be there.
 	SessionGone
 	// Misconfigured: what only somebody can mend who may change the config or the
 	// server's settings: a scope, a grant type, an endpoint, a token without an end.

@@ -83,8 +83,8 @@ func TestNothingIsRepeatedOverARealConnection(t *testing.T) {
 		}, providers.Protocol, providers.Unknown},
 		"a refusal that breaks off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
-			w.WriteHeader(http.StatusUnauthorized)
-		}, providers.BadCredentials, providers.DidNotHappen},
+			w.WriteHeader(http.StatusBadRequest)
+		}, providers.Protocol, providers.DidNotHappen},
 		"ten megabytes": {func(w http.ResponseWriter, _ *http.Request) {
 			for range 10 << 4 {
 				if _, err := io.WriteString(w, strings.Repeat(" ", 1<<16)); err != nil {

@@ -23,6 +23,8 @@ type FailureRule struct {
 	FreeText bool
 	// NotOAuth: the answer is a page, or other text without `error`.
 	NotOAuth bool
+	// Says: the answer is a JSON object with an error or a message.
+	Says bool
 	// Sessions: only where a login leaves a session, and so may find too many of them.
 	Sessions bool
 	// Marked: only where the login calls itself a bot (session_mark).
@@ -45,6 +47,7 @@ func (r FailureRule) matches(t *attempt, status int, said refusal) bool {
 		(r.Code == "" || r.Code == said.code) &&
 		(!r.FreeText || said.freeText()) &&
 		(!r.NotOAuth || said.code == "") &&
+		(!r.Says || said.code != "" || said.description != "") &&
 		(!r.Sessions || t.method.Sessions) &&
 		(!r.Marked || t.marked) &&
 		(len(r.Has) == 0 || slices.ContainsFunc(r.Has, said.has))
@@ -123,8 +126,10 @@ func commonRules() []FailureRule {
 		{Status: http.StatusRequestTimeout, Kind: providers.Unavailable, Advice: "try again; if it stays, look at the network between here and the server"},
 		{Status: http.StatusNotFound, Kind: providers.Misconfigured, Advice: endpoint},
 		{Status: http.StatusMethodNotAllowed, Kind: providers.Misconfigured, Advice: endpoint},
-		// Servers that do not keep to the codes of RFC 6749, or send none.
-		{Op: Refresh, Has: []string{"token", "expired"}, Kind: providers.SessionGone, Advice: refreshRefused},
+		// Servers that do not keep to the codes of RFC 6749, or send none. Whatever words
+		// they refuse a refresh with, that refresh token is of no use any more.
+		{Op: Refresh, Status: http.StatusUnauthorized, Kind: providers.SessionGone, Advice: refreshRefused},
+		{Op: Refresh, Says: true, Kind: providers.SessionGone, Advice: refreshRefused},
 		{Status: http.StatusUnauthorized, Kind: providers.BadCredentials},
 		{Status: http.StatusForbidden, NotOAuth: true, Kind: providers.Misconfigured, Advice: "look at what stands between here and the server: a firewall may turn away this machine, or what calls itself a bot"},
 		{Op: Login, Has: []string{"password", "credential", "client_secret", "client_id", "unauthori", "unauthenticated", "invalid_auth", "invalid_user"}, Kind: providers.BadCredentials},
