@@ -176,16 +176,20 @@ func TestAScopeThatIsNotGrantedIsWarnedOf(t *testing.T) {
 
 // Clients of Vault repeat 5xx by themselves, so what comes after a login is none.
 func TestAFailureAfterALoginIsNotRepeatedByClients(t *testing.T) {
+	rotate := func(p *plugin) error {
+		return p.try(p.t.Context(), logical.UpdateOperation, "config/dmo", map[string]any{"password": "next"})
+	}
 	for name, test := range map[string]struct {
 		ask   func(p *plugin) error
 		fails string
 	}{
-		"read of creds":        {func(p *plugin) error { return p.try(p.t.Context(), logical.ReadOperation, "creds/dmo", nil) }, "session/"},
-		"read of static-creds": {func(p *plugin) error { return p.try(p.t.Context(), logical.ReadOperation, "static-creds/dmo", nil) }, "session/"},
-		"write of a config": {func(p *plugin) error {
-			return p.try(p.t.Context(), logical.UpdateOperation, "config/dmo", map[string]any{"password": "next"})
-		}, "config/"},
-		"a config that is verified again": {func(p *plugin) error { return p.try(p.t.Context(), logical.UpdateOperation, "config/dmo", nil) }, "session/"},
+		"read of creds":                          {func(p *plugin) error { return p.try(p.t.Context(), logical.ReadOperation, "creds/dmo", nil) }, "put session/"},
+		"read of static-creds":                   {func(p *plugin) error { return p.try(p.t.Context(), logical.ReadOperation, "static-creds/dmo", nil) }, "put session/"},
+		"write of a config":                      {rotate, "put config/"},
+		"roles cannot be listed after the login": {rotate, "list role/"},
+		"a role cannot be read after the login":  {rotate, "get role/r"},
+		"the owner cannot be read":               {rotate, "get account/"},
+		"a config that is verified again":        {func(p *plugin) error { return p.try(p.t.Context(), logical.UpdateOperation, "config/dmo", nil) }, "put session/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -193,8 +197,9 @@ func TestAFailureAfterALoginIsNotRepeatedByClients(t *testing.T) {
 				disk := &hooked{Storage: &logical.InmemStorage{}}
 				p := startWith(t, s, disk, logical.TestSystemView())
 				p.write("config/dmo", changed(dmo(), map[string]any{"session_mode": "shared", "verify": false}))
+				p.write("roles/r", map[string]any{"config": "dmo"})
 				onFail := func(op, key string) error {
-					if op == "put" && strings.HasPrefix(key, test.fails) && len(s.logins()) > 0 {
+					if strings.HasPrefix(op+" "+key, test.fails) && len(s.logins()) > 0 {
 						return errors.New("disk on fire")
 					}
 					return nil

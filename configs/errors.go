@@ -54,6 +54,12 @@ func notStored(err error) error {
 	return &notStoredError{err, "nothing was stored"}
 }
 
+// isRefusal is false for an error of the storage.
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*Refusal](err)
+	return ok
+}
+
 // refused says that a write came to nothing.
 func refused(err error) bool {
 	_, ok := errors.AsType[*notStoredError](err)

@@ -213,8 +213,10 @@ func (w *write) store(ctx context.Context) error {
 func (w *write) commit(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.rolesStillFit(ctx, w.next); err != nil {
+	if err := w.rolesStillFit(ctx, w.next); isRefusal(err) {
 		return notStored(err)
+	} else if err != nil {
+		return err
 	}
 	if err := w.own(ctx, w.next); err != nil {
 		return err
