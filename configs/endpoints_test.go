@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"math/big"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +25,7 @@ func TestAHostThatHasNotHadTheSecretsGetsThemOnlyWhenTheyAreGivenAnew(t *testing
 	signs := with(configs.Change{}, oauth2)
 	signs["client_auth"], signs["private_key"] = "private_key_jwt", keyPEM(t)
 	delete(signs, "client_secret")
+	authority, another := certificate(t), certificate(t)
 	for name, test := range map[string]struct {
 		stored, change configs.Change
 		want           string
@@ -35,6 +37,14 @@ func TestAHostThatHasNotHadTheSecretsGetsThemOnlyWhenTheyAreGivenAnew(t *testing
 		"revocation_url":             {oauth2, configs.Change{"revocation_url": elsewhere}, `field "revocation_url": leads to a host that has not had the stored secrets; give client_secret and password with it`},
 		"with a key":                 {signs, configs.Change{"revocation_url": elsewhere}, `field "revocation_url": leads to a host that has not had the stored secrets; give private_key and password with it`},
 		"tls_server_name":            {ocp(nil), configs.Change{"tls_server_name": "elsewhere.example.com"}, `field "tls_server_name": leads to a host that has not had the stored secrets; give password with it`},
+		"tls_server_name removed":    {ocp(configs.Change{"tls_server_name": "iam.internal"}), configs.Change{"tls_server_name": ""}, `field "tls_server_name": leads to a host that has not had the stored secrets; give password with it`},
+		"tls_server_name as before":  {ocp(configs.Change{"tls_server_name": "iam.internal"}), configs.Change{"tls_server_name": "IAM.internal"}, ""},
+		"tls_server_name of the URL": {ocp(nil), configs.Change{"tls_server_name": "eu1-m.ocp.ai"}, ""},
+		"ca_cert":                    {ocp(nil), configs.Change{"ca_cert": authority}, `field "ca_cert": decides which host gets the stored secrets; give password with it`},
+		"ca_cert, another":           {ocp(configs.Change{"ca_cert": another}), configs.Change{"ca_cert": authority}, `field "ca_cert": decides which host gets the stored secrets; give password with it`},
+		"ca_cert as before":          {ocp(configs.Change{"ca_cert": authority}), configs.Change{"ca_cert": authority}, ""},
+		"ca_cert removed":            {ocp(configs.Change{"ca_cert": authority}), configs.Change{"ca_cert": nil}, ""}, // fewer are trusted
+		"ca_cert with the password":  {ocp(nil), configs.Change{"ca_cert": authority, "password": "mine"}, ""},
 		"the same host":              {ocp(nil), configs.Change{"logout_url": "https://EU1-m.ocp.ai:443/elsewhere"}, ""},
 		"another port":               {ocp(nil), configs.Change{"logout_url": "https://eu1-m.ocp.ai:8443/"}, `field "logout_url": leads to a host that has not had the stored secrets; give password with it`},
 		"the same host without TLS":  {ocp(nil), configs.Change{"logout_url": "http://eu1-m.ocp.ai/", "allow_http": true}, `field "logout_url": leads to a host that has not had the stored secrets; give password with it`},
@@ -86,6 +96,28 @@ func TestAStoredConfigThatIsNotValidKeepsItsSecrets(t *testing.T) {
 			require.EqualError(t, err, test.want+"; nothing was stored")
 		})
 	}
+}
+
+// The host of revocations never had the password.
+func TestLoginsDoNotMoveToTheHostOfRevocations(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, store.NewEntries(w.storage).Configs.Put(t.Context(), "x", store.Fields{
+		"provider": "oauth2", "token_url": "https://as.example.com/token", "revocation_url": elsewhere,
+		"client_id": "app", "username": "ann", "password": "s3cret-password", "max_sessions": -1, // not valid any more
+	}))
+	_, err := w.Write(t.Context(), "x", configs.Change{"token_url": elsewhere, "max_sessions": nil}, configs.WriteOptions{})
+	require.EqualError(t, err, `field "token_url": leads to a host that has not had the stored secrets; give password with it; nothing was stored`)
+	_, err = w.Write(t.Context(), "x", configs.Change{"revocation_url": "https://as.example.com/revoke", "max_sessions": nil}, configs.WriteOptions{})
+	require.NoError(t, err)
+}
+
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, key.Public(), key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // keyPEM is a private key of the curve P-256.
