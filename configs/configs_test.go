@@ -421,7 +421,7 @@ func TestDelete(t *testing.T) {
 func TestRoles(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, "eu1", ocp(configs.Change{"scopes": []string{"a", "b"}}))
-	w.write(t, "dmo", panta(nil))
+	w.write(t, "dmo", panta(configs.Change{"token_params": "audience=prod"}))
 	w.write(t, "token", pat(nil))
 	require.NoError(t, w.WriteRole(t.Context(), "good", configs.Change{"config": "eu1", "scopes": []string{"a"}, "ttl": "1m"}))
 	for name, test := range map[string]struct {
@@ -436,6 +436,7 @@ func TestRoles(t *testing.T) {
 		"more scopes":        {"r", configs.Change{"config": "eu1", "scopes": []string{"c"}}, `field "scopes": "c" is not one of config "eu1", which has a, b`},
 		"offline_access":     {"r", configs.Change{"config": "dmo", "scopes": []string{"offline_access"}}, `field "scopes": offline_access is not allowed by panta: its sessions escape the server's list and limit of sessions`},
 		"wider mode":         {"r", configs.Change{"config": "dmo", "session_mode": "shared"}, `field "session_mode": shared is wider than config "dmo", which is dedicated; a role may only narrow it`},
+		"a set parameter":    {"r", configs.Change{"config": "dmo", "token_params": "Audience=evil"}, `field "token_params": "Audience" is set by config "dmo"; leave it out`},
 		"inverted TTLs":      {"good", configs.Change{"max_ttl": "1s"}, `field "ttl": 60s is longer than max_ttl, 1s`},
 		"scopes of a token":  {"r", configs.Change{"config": "token", "scopes": []string{"a"}}, `field "scopes": is not used: config "token" has a personal access token, whose rights are fixed`},
 		"sessions for token": {"r", configs.Change{"config": "token", "session_mode": "dedicated"}, `field "session_mode": is not used: config "token" has a personal access token, which opens no session`},

@@ -113,8 +113,12 @@ func fits(role Role, n *config) error {
 // fitsParams refuses parameters that the config sets: a role must not take back what
 // its config insists on.
 func fitsParams(role Role, n *config) error {
+	isSet := map[string]bool{} // in lower case: some servers take names in any case
+	for name := range n.account.TokenParams {
+		isSet[strings.ToLower(name)] = true
+	}
 	for _, name := range slices.Sorted(maps.Keys(role.TokenParams)) {
-		if _, set := n.account.TokenParams[name]; set {
+		if isSet[strings.ToLower(name)] {
 			return refuse("token_params", "%q is set by config %q; leave it out", name, n.name)
 		}
 	}

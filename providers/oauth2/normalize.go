@@ -327,7 +327,7 @@ func checkTexts(a providers.Account) error {
 		case row.Name == "private_key" || row.Name == "totp_secret": // they are read as a whole
 		case strings.ContainsAny(value, "\r\n\x00"): // RFC 6749 appendix A
 			return refuse(row.Name, "must not contain a line break; a value read from a file often ends in one")
-		case !row.Secret && strings.TrimSpace(value) != value:
+		case !row.Secret && providers.HasBlankEnds(value):
 			return refuse(row.Name, "must not have blanks before or after it")
 		}
 	}

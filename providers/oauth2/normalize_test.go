@@ -156,6 +156,8 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"totp: picture":             {"ocp", totp("https://chart.googleapis.com/chart?chl=otpauth"), `field "totp_secret": is the address or the data of a picture; give the otpauth:// URL that its QR code holds, or the base32 secret`},
 		"totp: another address":     {"ocp", totp("ftp:x"), `field "totp_secret": must be base32 (letters A to Z and digits 2 to 7) as an authenticator app takes it, or an otpauth:// URL`},
 		"username: blanks":          {"ocp", func(a *providers.Account) { a.Username = " paula " }, `field "username": must not have blanks before or after it`},
+		"username: byte order mark": {"ocp", func(a *providers.Account) { a.Username = "\ufeffpaula" }, `field "username": must not have blanks before or after it`},
+		"username: zero width":      {"ocp", func(a *providers.Account) { a.Username = "paula\u200b" }, `field "username": must not have blanks before or after it`},
 		"client_id: blanks":         {"panta", func(a *providers.Account) { a.ClientID = "app " }, `field "client_id": must not have blanks before or after it`},
 		"environment: blanks":       {"panta", func(a *providers.Account) { a.Environment = " dmo" }, `field "environment": must not have blanks before or after it`},
 		"client_auth":               {"oauth2", func(a *providers.Account) { a.ClientAuth = "magic" }, `field "client_auth": is not known; use post, basic or private_key_jwt`},
@@ -172,6 +174,8 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 			*a = providers.Account{AuthMethod: providers.ClientCredentials, TokenURL: a.TokenURL, ClientID: "app"}
 		}, `field "client_secret": is required with auth_method=client_credentials and client_auth=post`},
 		"token_params: ours":    {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"Grant_Type": "x"} }, `field "token_params": grant_type is sent by the engine itself; leave it out`},
+		"token_params: blanks":  {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"client_id ": "x"} }, `field "token_params": has a name with a blank before or after it`},
+		"token_params: twice":   {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"Audience": "x", "audience": "y"} }, `field "token_params": has audience twice, in two spellings`},
 		"token_params: no name": {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"": "x"} }, `field "token_params": has a name that is empty, or a control character; give name=value`},
 		"token_url: blank":      {"oauth2", func(a *providers.Account) { a.TokenURL = "https://h/t?a=ä" }, `field "token_url": must have only printable ASCII without blanks in its query; write other characters as %20`},
 		"timeout: negative":     {"ocp", func(a *providers.Account) { a.RequestTimeout = -1 }, timeout},
