@@ -73,7 +73,7 @@ func decodeTokens(text []byte, tokenTTL time.Duration) (providers.TokenResponse,
 	claims := claimsOf(said.AccessToken)
 	fillFromClaims(&got, claims)
 	// RFC 6749 requires token_type; servers that leave it out mean Bearer.
-	if isSet(said.TokenType) && !strings.EqualFold(string(said.TokenType), `"bearer"`) {
+	if isSet(said.TokenType) && string(said.TokenType) != `""` && !strings.EqualFold(string(said.TokenType), `"bearer"`) {
 		return got, errors.New("the answer's token_type is not Bearer, which is the only one that can be handed out")
 	}
 	var err error
@@ -91,26 +91,22 @@ func decodeTokens(text []byte, tokenTTL time.Duration) (providers.TokenResponse,
 func isSet(value json.RawMessage) bool { return len(value) > 0 && string(value) != "null" }
 
 // lifeOf is how long an access token lives: expires_in, which RFC 6749 section 5.1
-// only recommends, else what its claims say, else what the config says.
+// only recommends and some servers send as 0 or in words, else what its claims say,
+// else what the config says.
 func lifeOf(expiresIn json.RawMessage, claims tokenClaims, tokenTTL time.Duration) (time.Duration, error) {
 	claimed := claims.life()
-	if isSet(expiresIn) {
-		life, ok := seconds(expiresIn)
-		if !ok {
-			return 0, errors.New("the answer's expires_in is not a number of seconds above 0 and up to ten years")
-		}
-		// A token that dies sooner than the answer says does so whatever it says; less
-		// than a second is rounding.
-		if claimed > 0 && claimed <= life-time.Second {
-			return claimed, nil
-		}
-		return life, nil
-	}
+	life, ok := seconds(expiresIn)
 	switch {
+	// A token that dies sooner than the answer says does so whatever it says; less
+	// than a second is rounding.
+	case ok && (claimed == 0 || claimed > life-time.Second):
+		return life, nil
 	case claimed > 0:
 		return claimed, nil
 	case tokenTTL > 0:
 		return tokenTTL, nil
+	case isSet(expiresIn):
+		return 0, errors.New("the answer's expires_in is not a number of seconds above 0 and up to ten years, and its token does not say how long it lives: set token_ttl")
 	}
 	return 0, errors.New("the answer has no expires_in, and its token does not say how long it lives: set token_ttl")
 }
