@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -91,26 +92,24 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err := knows(all, harmless, o.folders); err != nil {
 		return fmt.Errorf("%s: %w", o.equivalent, err)
 	}
-	suites := m.suitesFor(packages, strings.Split(o.without, ","))
-	for _, s := range suites {
-		if err := s.measure(ctx, scratch, packages, o.workers); err != nil {
-			return err
-		}
-	}
+	suites := m.suitesFor(packages, strings.Split(o.without, ","), scratch)
 	chosen := choose(all, o)
 	overlay, err := together(chosen, scratch)
 	if err != nil {
 		return err
 	}
+	failures := make([]error, len(suites))
+	inParallel(ctx, o.workers, len(suites), func(_, i int) {
+		s := suites[i]
+		if failures[i] = s.build(ctx, overlay, s.binary); failures[i] == nil {
+			failures[i] = s.measure(ctx, packages)
+		}
+	})
+	if err := cmp.Or(errors.Join(failures...), ctx.Err()); err != nil {
+		return err
+	}
 	for _, s := range suites {
-		dropped, err := s.buildTogether(ctx, overlay, scratch)
-		if err != nil {
-			return err
-		}
 		fmt.Fprintf(out, "%s: %d tests\n", strings.TrimPrefix(s.path, m.path+"/"), len(s.tests))
-		if len(dropped) > 0 {
-			fmt.Fprintf(out, "not run, since it fails in a program with mistakes that are not made: %s\n", strings.Join(dropped, ", "))
-		}
 	}
 	fmt.Fprintf(out, "%d mistakes to try\n", len(chosen))
 	if o.limit > 0 {

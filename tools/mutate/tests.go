@@ -24,6 +24,9 @@ type suite struct {
 	searches  bool // it draws random histories (pgregory.net/rapid)
 	tests     []*test
 	binary    string // with all mistakes that are built together
+
+	mu    sync.Mutex
+	sound map[string]bool // tests that have failed, by name: not without a mistake
 }
 
 // test is one test and what it did on the sound program.
@@ -36,12 +39,13 @@ type test struct {
 // stretch is lines of a file that a test ran.
 type stretch struct{ from, to int }
 
-// slowTest is how long a test may take to be run with the quick ones.
-const slowTest = time.Second
+// slowTest is how long a test may take to be run with the quick ones, which are most and
+// find most.
+const slowTest = 50 * time.Millisecond
 
 // suitesFor returns the suites whose tests depend on any of the packages.
 // Those of folders that need real servers are left out.
-func (m *module) suitesFor(packages []*pkg, without []string) []*suite {
+func (m *module) suitesFor(packages []*pkg, without []string, scratch string) []*suite {
 	var all []*suite
 	for path, deps := range m.tests {
 		folder := strings.TrimPrefix(path, m.path+"/")
@@ -49,7 +53,10 @@ func (m *module) suitesFor(packages []*pkg, without []string) []*suite {
 			continue
 		}
 		if slices.ContainsFunc(packages, func(p *pkg) bool { return deps[p.path] }) {
-			all = append(all, &suite{path: path, dir: m.listed[path].Dir, searches: deps["pgregory.net/rapid"]})
+			all = append(all, &suite{
+				path: path, dir: m.listed[path].Dir, searches: deps["pgregory.net/rapid"], sound: map[string]bool{},
+				binary: filepath.Join(scratch, strings.ReplaceAll(path, "/", "_")),
+			})
 		}
 	}
 	slices.SortFunc(all, func(a, b *suite) int { return strings.Compare(a.path, b.path) })
@@ -89,10 +96,10 @@ func (s *suite) run(ctx context.Context, binary string, number int, limit time.D
 	return command.CombinedOutput()
 }
 
-// measure runs each test of the suite on the sound program: it must pass, and tells
-// which lines it covers.
-func (s *suite) measure(ctx context.Context, scratch string, packages []*pkg, workers int) error {
-	binary := filepath.Join(scratch, strings.ReplaceAll(s.path, "/", "_")+"_cover")
+// measure runs each test of the suite on the sound program: it must pass, and tells how
+// long it takes and which lines it covers.
+func (s *suite) measure(ctx context.Context, packages []*pkg) error {
+	binary := s.binary + "_cover"
 	paths := make([]string, len(packages))
 	for i, p := range packages {
 		paths[i] = p.path
@@ -106,19 +113,24 @@ func (s *suite) measure(ctx context.Context, scratch string, packages []*pkg, wo
 		return fmt.Errorf("the tests of %s cannot be listed: %w\n%s", s.path, err, out)
 	}
 	for _, name := range listedTest.FindAllString(string(out), -1) {
-		s.tests = append(s.tests, &test{name: name})
+		t := &test{name: name}
+		s.tests = append(s.tests, t)
+		if err := s.measureTest(ctx, binary, t); err != nil {
+			return err
+		}
 	}
-	failures := make([]error, len(s.tests))
-	inParallel(ctx, workers, len(s.tests), func(_, i int) { failures[i] = s.measureTest(ctx, binary, s.tests[i]) })
-	return cmp.Or(errors.Join(failures...), ctx.Err())
+	return nil
 }
 
-var listedTest = regexp.MustCompile(`(?m)^(Test|Example|Fuzz)\w*$`)
+var (
+	listedTest = regexp.MustCompile(`(?m)^(Test|Example|Fuzz)\w*$`)
+	passedTest = regexp.MustCompile(`(?m)^--- (?:PASS|SKIP): \S+ \(([0-9.]+s)\)$`)
+)
 
 func (s *suite) measureTest(ctx context.Context, binary string, t *test) error {
 	profile := binary + "." + t.name
 	measured := func() ([]byte, error) {
-		return s.run(ctx, binary, 0, 10*time.Minute, only(t.name), "-test.coverprofile="+profile)
+		return s.run(ctx, binary, 0, 10*time.Minute, only(t.name), "-test.v", "-test.coverprofile="+profile)
 	}
 	out, err := measured()
 	if err != nil { // once more: it may depend on how busy the machine is
@@ -126,6 +138,9 @@ func (s *suite) measureTest(ctx context.Context, binary string, t *test) error {
 	}
 	if err != nil {
 		return fmt.Errorf("the tests of %s fail without any mistake: %w\n%s", s.path, err, ending(out))
+	}
+	if passed := passedTest.FindSubmatch(out); passed != nil {
+		t.took, _ = time.ParseDuration(string(passed[1]))
 	}
 	data, err := os.ReadFile(profile)
 	if err != nil {
@@ -135,34 +150,29 @@ func (s *suite) measureTest(ctx context.Context, binary string, t *test) error {
 	return os.Remove(profile)
 }
 
-// buildTogether compiles the suite with all mistakes in it. Where none is made, each
-// test takes about as long as in the sound program; one that fails there (it counts
-// allocations, say) finds nothing here and is dropped.
-func (s *suite) buildTogether(ctx context.Context, overlay, scratch string) (dropped []string, err error) {
-	s.binary = filepath.Join(scratch, strings.ReplaceAll(s.path, "/", "_"))
-	if err := s.build(ctx, overlay, s.binary); err != nil {
-		return nil, err
+// isSound says that a test that has failed with a mistake does not fail without one: in
+// the program that holds all mistakes it may (it counts allocations, say), or where the
+// machine is busy.
+func (s *suite) isSound(ctx context.Context, name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.sound[name]; ok {
+		return known
 	}
-	out, _ := s.run(ctx, s.binary, 0, 10*time.Minute, "-test.v")
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	_, err := s.run(ctx, s.binary, 0, 10*time.Minute, only(name))
+	if ctx.Err() == nil {
+		s.sound[name] = err == nil
 	}
-	passed := map[string]time.Duration{}
-	for _, result := range passedTest.FindAllStringSubmatch(string(out), -1) {
-		passed[result[1]], _ = time.ParseDuration(result[2] + "s")
-	}
-	s.tests = slices.DeleteFunc(s.tests, func(t *test) bool {
-		took, ok := passed[t.name]
-		t.took = took
-		if !ok {
-			dropped = append(dropped, t.name)
-		}
-		return !ok
-	})
-	return dropped, nil
+	return err == nil
 }
 
-var passedTest = regexp.MustCompile(`(?m)^--- (?:PASS|SKIP): (\S+) \(([0-9.]+)s\)$`)
+// isUnsound says that a test is known to fail without a mistake.
+func (s *suite) isUnsound(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.sound[name]
+	return ok && !known
+}
 
 // only is the flag that runs some tests.
 func only(names ...string) string { return "-test.run=^(" + strings.Join(names, "|") + ")$" }
@@ -238,10 +248,7 @@ func (w *worker) try(ctx context.Context, m *mutant) attempt {
 			a.verdict, a.by = unbuilt, err.Error()
 			break
 		}
-		a.verdict = survived
-		out, err := s.run(ctx, binary, m.number, 4*s.takes+20*time.Second, s.args...)
-		if err != nil {
-			a.verdict, a.by = judge(err, out)
+		if a.verdict, a.by = s.try(ctx, binary, m.number); a.verdict != survived {
 			break
 		}
 	}
@@ -249,6 +256,24 @@ func (w *worker) try(ctx context.Context, m *mutant) attempt {
 		a.verdict = unfinished
 	}
 	return a
+}
+
+// try runs the tests of a stage until one fails that can be believed.
+func (s stage) try(ctx context.Context, binary string, number int) (verdict, string) {
+	for {
+		s.names = slices.DeleteFunc(s.names, s.isUnsound)
+		if len(s.names) == 0 {
+			return survived, ""
+		}
+		out, err := s.run(ctx, binary, number, 4*s.takes+20*time.Second, only(s.names...), "-test.failfast")
+		if err == nil {
+			return survived, ""
+		}
+		verdict, by := judge(err, out)
+		if name, _, _ := strings.Cut(by, "/"); verdict == hung || !slices.Contains(s.names, name) || s.isSound(ctx, name) {
+			return verdict, by
+		}
+	}
 }
 
 // binaryOf is a suite with a mistake in it; where that cannot be built together with
@@ -295,7 +320,7 @@ func judge(err error, out []byte) (verdict, string) {
 type stage struct {
 	*suite
 
-	args  []string
+	names []string
 	takes time.Duration
 }
 
@@ -304,20 +329,18 @@ type stage struct {
 func (w *worker) stages(m *mutant) []stage {
 	var quick, slow []stage
 	for _, s := range w.suites {
-		var names []string
 		first := stage{suite: s}
 		for _, t := range s.tests {
 			switch {
 			case !t.covers(m):
 			case t.took > slowTest:
-				slow = append(slow, stage{suite: s, takes: t.took, args: []string{only(t.name)}})
+				slow = append(slow, stage{suite: s, takes: t.took, names: []string{t.name}})
 			default:
-				names = append(names, t.name)
+				first.names = append(first.names, t.name)
 				first.takes += t.took
 			}
 		}
-		if len(names) > 0 {
-			first.args = []string{only(names...), "-test.failfast"}
+		if len(first.names) > 0 {
 			quick = append(quick, first)
 		}
 	}

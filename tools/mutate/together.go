@@ -84,8 +84,8 @@ func copies(mutants []*mutant) string {
 }
 
 // isInCopy says that the function's body with the mistake means the same in a block of
-// its own: it has no label, and does not assign a result by :=, which would be another
-// variable there.
+// its own: it has no label, and does not assign a parameter or a result by :=, which
+// would be another variable there.
 func (m *mutant) isInCopy() bool {
 	if m.function == nil || m.start <= m.file.pos.Offset(m.function.Body.Lbrace) {
 		return false
@@ -97,22 +97,23 @@ func (m *mutant) isInCopy() bool {
 		}
 		return fits
 	})
-	return fits && !slices.ContainsFunc(m.function.Body.List, m.redeclaresResult)
+	return fits && !slices.ContainsFunc(m.function.Body.List, m.redeclares)
 }
 
-func (m *mutant) redeclaresResult(s ast.Stmt) bool {
+func (m *mutant) redeclares(s ast.Stmt) bool {
 	assigned, ok := s.(*ast.AssignStmt)
-	if !ok || assigned.Tok != token.DEFINE || m.function.Type.Results == nil {
+	if !ok || assigned.Tok != token.DEFINE {
 		return false
 	}
-	for _, result := range m.function.Type.Results.List {
-		for _, name := range result.Names {
-			if slices.ContainsFunc(assigned.Lhs, func(e ast.Expr) bool { id, ok := e.(*ast.Ident); return ok && id.Name == name.Name }) {
-				return true
-			}
-		}
+	fields := slices.Clone(m.function.Type.Params.List)
+	if m.function.Type.Results != nil {
+		fields = append(fields, m.function.Type.Results.List...)
 	}
-	return false
+	return slices.ContainsFunc(fields, func(f *ast.Field) bool {
+		return slices.ContainsFunc(f.Names, func(name *ast.Ident) bool {
+			return slices.ContainsFunc(assigned.Lhs, func(e ast.Expr) bool { id, ok := e.(*ast.Ident); return ok && id.Name == name.Name })
+		})
+	})
 }
 
 // writeOverlay has the go command take other files in the place of some.
