@@ -71,6 +71,27 @@ func TestAWriteWhoseLoginFailsStoresNothing(t *testing.T) {
 	require.EqualError(t, err, "refused; nothing was stored")
 	require.Empty(t, w.keys(t))
 
+	t.Run("and says until when the account rests", func(t *testing.T) {
+		w := newWorld(t)
+		w.engine.verifyErr = errors.New("refused")
+		soon := time.Now().Add(time.Hour)
+		late := soon.Add(time.Hour)
+		for _, status := range []sessions.Status{
+			{Guard: machine.Guard{ClosedUntil: late.Add(time.Hour), FullUntil: late}, PausedUntil: soon},
+			{Guard: machine.Guard{FullUntil: soon}, PausedUntil: late},
+		} {
+			w.engine.status = status
+			_, err := w.Write(t.Context(), "dmo", panta(nil), configs.WriteOptions{})
+			require.EqualError(t, err, "refused; nothing was stored; no login to this account before "+late.UTC().Format(time.RFC3339))
+		}
+		w.engine.status = sessions.Status{Guard: machine.Guard{FullUntil: time.Now().Add(-time.Second)}}
+		_, err := w.Write(t.Context(), "dmo", panta(nil), configs.WriteOptions{})
+		require.EqualError(t, err, "refused; nothing was stored")
+		w.engine.status = sessions.Status{PausedUntil: late}
+		w.engine.verifyErr = &sessions.Error{Reason: machine.Invalid, Message: "refused"}
+		_, err = w.Write(t.Context(), "dmo", panta(nil), configs.WriteOptions{})
+		require.EqualError(t, err, "refused; nothing was stored", "there was no login")
+	})
 	t.Run("and leaves a config as it was", func(t *testing.T) {
 		w := newWorld(t)
 		w.write(t, "dmo", panta(nil))

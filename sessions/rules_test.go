@@ -752,6 +752,10 @@ func TestRule7ScopesThatTheServerDoesNotKnowRestAlone(t *testing.T) {
 		require.Equal(t, 1, w.count(&w.refused), "they rest")
 		_, err := p.Acquire(t.Context(), other("email"))
 		require.NoError(t, err, "the others do not")
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		_, err = p.Acquire(t.Context(), other("nosuch"))
+		require.Error(t, err)
+		require.Equal(t, 2, w.count(&w.refused), "and whoever writes the config has mended them, perhaps")
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -355,5 +356,24 @@ func TestAServerThatWantsAClientCertificateWasNotReached(t *testing.T) {
 				return strings.Contains(failure.Message, "the server refused the TLS connection: ") && strings.Contains(failure.Advice, "client certificate")
 			}, 10*time.Second, time.Millisecond)
 		})
+	}
+}
+
+// What a server finds wrong with us in the handshake it finds before it reads anything.
+func TestAnAlertOfTheHandshakeMeansThatNothingWasRead(t *testing.T) {
+	ofTheHandshake := []string{
+		"handshake failure", "bad certificate", "unsupported certificate", "revoked certificate", "expired certificate", "unknown certificate",
+		"unknown certificate authority", "access denied", "protocol version not supported", "insufficient security level",
+		"unrecognized name", "certificate required", "no application protocol",
+	}
+	for alert := range 256 {
+		said := tls.AlertError(alert).Error()
+		outcome := providers.Unknown
+		if slices.Contains(ofTheHandshake, strings.TrimPrefix(said, "tls: ")) {
+			outcome = providers.DidNotHappen
+		}
+		rt := &roundTrip{err: &net.OpError{Op: "remote error", Err: tls.AlertError(alert)}}
+		_, err := do(t.Context(), connect(t, account("panta"), "panta", rt), "login")
+		assert.Equal(t, outcome, assertFailed(t, err, providers.Unavailable, outcome).Outcome, "%d: %s", alert, said)
 	}
 }

@@ -324,3 +324,101 @@ func TestPausesDoubleAndAreSpread(t *testing.T) {
 	require.InDelta(t, 1.25, most.Seconds(), 0.01)
 	require.NotEqual(t, backoff("a", 7, time.Minute), backoff("a", 8, time.Minute), "a session's own tries are spread, too")
 }
+
+func TestRule11AListThatIsRefusedToOneTokenIsAskedForWithAnother(t *testing.T) {
+	s := tell(t, listing)
+	first := s.opens(reads)
+	next[List](s)
+	s.event(Listed{Err: errNoConnection})
+	second := s.opens(Want{Mode: providers.Shared, Scopes: []string{"others"}})
+	s.pass(time.Minute)
+	require.Equal(t, second.Session, next[List](s).Session, "the newest token asks")
+	s.event(Listed{Err: &providers.Error{Kind: providers.NotAllowed, Outcome: providers.DidNotHappen}})
+	require.False(t, has[List](s))
+	s.pass(compareEvery)
+	require.Equal(t, first.Session, next[List](s).Session)
+}
+
+// What lasts until a time of before the clock was set back would last too long.
+func TestWhatAClockThatWasAheadHeldBackIsLetGo(t *testing.T) {
+	const ahead = time.Hour
+	dedicated := Want{Mode: providers.Dedicated}
+	typed := Want{Mode: providers.Dedicated, OTP: providers.NewSecret("123456"), Person: "paula"}
+	refused := &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}
+	limits := benchLimits
+	limits.Capabilities.OneTimeCode = true
+	// begins says that a login with a code begins at once.
+	begins := func(s *told, want Want) bool {
+		s.event(Acquire{Waiter: 1, Want: want})
+		begun := has[Put](s)
+		s.left = nil
+		return begun
+	}
+	fails := func(s *told, want Want, err *providers.Error) {
+		s.event(Acquire{Waiter: 1, Want: want})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+		s.event(LoggedIn{Session: next[Login](s).Session, Err: err})
+		s.left = nil
+	}
+	another := typed
+	another.OTP = providers.NewSecret("654321")
+	for name, test := range map[string]struct {
+		before func(*told)
+		want   Want
+	}{
+		"the pause between two logins": {func(s *told) { s.a.limits.Capabilities.LoginPause = time.Second; s.opens(dedicated) }, dedicated},
+		"a server that is down":        {func(s *told) { fails(s, dedicated, errNoConnection) }, dedicated},
+		"scopes that it does not know": {func(s *told) { fails(s, dedicated, &providers.Error{Kind: providers.Protocol}) }, dedicated},
+		"who typed a wrong code":       {func(s *told) { fails(s, typed, refused) }, another},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tell(t, limits)
+			test.before(s)
+			require.False(t, begins(s, test.want))
+			s.event(Abandon{Waiter: 1})
+			s.now = s.now.Add(-ahead)
+			require.True(t, begins(s, test.want))
+		})
+	}
+	t.Run("a code that was typed is used for as long as any", func(t *testing.T) {
+		s := tell(t, limits)
+		s.opens(typed)
+		s.now = s.now.Add(-ahead)
+		require.False(t, begins(s, typed))
+		s.pass(codeWindow - time.Millisecond)
+		require.False(t, begins(s, typed))
+		s.pass(time.Millisecond)
+		require.True(t, begins(s, typed))
+	})
+	t.Run("what was known of the server's clock is not known any more", func(t *testing.T) {
+		s := tell(t, limits)
+		s.event(Acquire{Waiter: 1, Want: dedicated})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+		s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.Unavailable, ServerTime: s.now.Add(-ahead)}})
+		require.True(t, s.a.Clock().Far())
+		s.now = s.now.Add(-ahead)
+		s.event(Tick{})
+		require.False(t, s.a.Clock().Known)
+	})
+	t.Run("the server's list", func(t *testing.T) {
+		s := tell(t, listing)
+		s.opens(reads)
+		next[List](s)
+		s.event(Listed{Err: errNoConnection})
+		s.now = s.now.Add(-ahead)
+		s.event(Tick{})
+		require.True(t, has[List](s))
+	})
+	t.Run("a login that keeps the account alive", func(t *testing.T) {
+		s := tell(t, limits)
+		alive := limits
+		alive.KeepAlive = time.Hour
+		s.event(Configured{Limits: alive, Connection: benchConnection.ID})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+		s.event(LoggedIn{Session: next[Login](s).Session, Err: errNoConnection})
+		s.left = nil
+		s.now = s.now.Add(-ahead)
+		s.event(Tick{})
+		require.True(t, has[Put](s))
+	})
+}
