@@ -107,7 +107,7 @@ func parseSeconds(raw any) (seconds int, ok bool) {
 		text, _ := raw.(string)
 		if days, isDays := strings.CutSuffix(text, "d"); isDays {
 			seconds, ok = wholeNumber(days)
-			ok = ok && seconds <= maxSeconds/day
+			ok = ok && seconds >= 0 && seconds <= maxSeconds/day
 			seconds *= day
 		} else {
 			d, err := time.ParseDuration(text)

@@ -90,6 +90,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		pantaUses = "environment, base_url, realm, logout_url, client_id, client_secret, username, password, tenant_id, scopes, token_params, token_ttl, session_mark, session_limit_message, request_timeout, ca_cert, tls_server_name, allow_http"
 		noBase32  = `field "totp_secret": must be base32 (letters A to Z and digits 2 to 7) as an authenticator app takes it, or an otpauth:// URL; whole, since a part of one makes no codes`
 		partOfOne = noBase32
+		tooShort  = `field "totp_secret": is shorter than 16 characters (80 bits), and RFC 4226 requires 128 bits; give the whole secret`
 		onlyPEM   = `field "ca_cert": must be one or more certificates in PEM (-----BEGIN CERTIFICATE-----) and nothing else; a file is given as ca_cert=@file.pem`
 		timeout   = `field "request_timeout": must be more than 0 and at most 60 seconds`
 		realm     = `field "realm": must be the bare name of a realm: letters, digits, dot, dash and underscore`
@@ -149,6 +150,9 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"totp: 25 characters":       {"ocp", totp("GEZDGNBVGY3TQOJQGEZDGNBVG"), partOfOne},
 		"totp: 27 characters":       {"ocp", totp("GEZDGNBVGY3TQOJQGEZDGNBVGY3"), partOfOne},
 		"totp: 30 characters":       {"ocp", totp("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQO"), partOfOne},
+		"totp: a password":          {"ocp", totp("PASSWORD"), tooShort},
+		"totp: 75 bits":             {"ocp", totp("GEZDGNBVGY3TQOJ"), tooShort},
+		"totp: URL too short":       {"ocp", totp("otpauth://totp/a?secret=AB"), tooShort},
 		"totp: URL twice":           {"ocp", totp("otpauth://totp/a?digits=6&Digits=8&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has "digits" twice, with two values`},
 		"totp: migration":           {"ocp", totp("otpauth-migration://offline?data=CiA"), `field "totp_secret": is an export of an authenticator app (otpauth-migration://), which holds several accounts in a form of its own; give the base32 secret or the otpauth:// URL of this one`},
 		"totp: steam":               {"ocp", totp("steam://" + testTOTPSecret), `field "totp_secret": is a secret of Steam, whose codes are no TOTP; none can be made`},
@@ -245,7 +249,7 @@ func TestNormalizeChangesNothingTheSecondTime(t *testing.T) {
 			a.BaseURL = rapid.SampledFrom([]string{"https://H/", "https://h:8443/auth//", "http://127.0.0.1:1"}).Draw(t, "base_url")
 		}
 		if name == "ocp" || name == "keycloak" {
-			a.TOTPSecret = secret(rapid.SampledFrom([]string{"", "ge zd", "otpauth://totp/x?secret=gezd&period=60"}).Draw(t, "totp_secret"))
+			a.TOTPSecret = secret(rapid.SampledFrom([]string{"", "gezd gnbv gy3t qojq", "otpauth://totp/x?secret=gezdgnbvgy3tqojq&period=60"}).Draw(t, "totp_secret"))
 		}
 		a.Scopes = rapid.SliceOf(rapid.SampledFrom([]string{"a", "b", "c"})).Draw(t, "scopes")
 		for _, p := range presets.All() {

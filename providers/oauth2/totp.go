@@ -16,10 +16,11 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
-// The defaults of RFC 6238 and of the otpauth:// format.
+// The default of RFC 6238 and of the otpauth:// format, and what we take.
 const (
 	defaultPeriod = 30 * time.Second
 	maxPeriod     = 300 * time.Second
+	leastSecret   = 16 // characters of base32; some servers stay below the 26 that RFC 4226 requires (R6)
 )
 
 // codeOrigin says where a login's one-time code came from.
@@ -89,6 +90,9 @@ func parseTOTP(text string) (totpKey, error) {
 	var ok bool
 	if key.secret, ok = canonicalBase32(key.secret); !ok {
 		return totpKey{}, refuse("totp_secret", notBase32+"; whole, since a part of one makes no codes")
+	}
+	if len(key.secret) < leastSecret {
+		return totpKey{}, refuse("totp_secret", "is shorter than 16 characters (80 bits), and RFC 4226 requires 128 bits; give the whole secret")
 	}
 	return key, nil
 }
