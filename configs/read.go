@@ -3,6 +3,8 @@ package configs
 import (
 	"context"
 	"time"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
 // Exists says whether there is a config of that name.
@@ -60,8 +62,11 @@ func (n *config) show() map[string]any {
 			continue
 		}
 		value := row.Value(&effective)
-		if _, given := n.given[row.Name]; given {
+		if given, ok := n.given[row.Name]; ok {
 			value = row.Value(&n.settings)
+			if row.Type == providers.Time { // the same instant has several spellings
+				value = given
+			}
 		}
 		if row.Secret {
 			answer[row.Name+"_set"] = value != ""

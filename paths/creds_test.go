@@ -219,7 +219,7 @@ func TestNoLeaseOutlivesAPersonalAccessToken(t *testing.T) {
 		end := time.Now().Add(15 * 24 * time.Hour)
 		warning := `config "token": the personal access token ends at ` + end.UTC().Format(time.RFC3339) + `; make a new one in OCP and write it with its expires_at`
 		h.mustWrite("config/token", personal(map[string]any{"expires_at": end.Format(time.RFC3339)}))
-		require.Equal(t, end.UTC().Format(time.RFC3339), h.read("config/token", nil).Data["expires_at"])
+		require.Equal(t, end.Format(time.RFC3339), h.read("config/token", nil).Data["expires_at"])
 		require.Empty(t, h.read("config/token", nil).Warnings)
 		require.Len(t, h.read("creds/token", nil).Warnings, 1)
 

@@ -90,7 +90,7 @@ func (h Handler) recoverPanic(where string, failed func(error)) {
 }
 
 // parse returns a request whose fields have the types of their path's, or says what is
-// wrong with one of them. A null stays: it takes a field back.
+// wrong with one of them. A null stays, and an empty value is one: it takes a field back.
 func (h Handler) parse(req *logical.Request) (parsed *logical.Request, problem string) {
 	if len(req.Data) == 0 || !takesFields(req.Operation) {
 		return req, ""
@@ -105,10 +105,14 @@ func (h Handler) parse(req *logical.Request) (parsed *logical.Request, problem s
 		if !known {
 			return nil, unknownField(name, path.Fields)
 		}
+		field := providers.Field{Name: name, Type: typeOf(schema)}
+		if data[name] == "" && field.Type != providers.Text { // a command line has no null
+			data[name] = nil
+		}
 		if data[name] == nil {
 			continue
 		}
-		value, err := providers.Field{Name: name, Type: typeOf(schema)}.Parse(data[name])
+		value, err := field.Parse(data[name])
 		if err != nil {
 			return nil, err.Error()
 		}

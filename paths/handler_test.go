@@ -72,6 +72,8 @@ func TestAValueOfTheWrongTypeIsRefusedWithoutBeingRepeated(t *testing.T) {
 		"true for a number":      {"config/dmo", "max_sessions", true, "a whole number"},
 		"text for a duration":    {"config/dmo", "ttl", password, duration},
 		"negative duration":      {"config/dmo", "max_ttl", -5, duration},
+		"negative days":          {"config/dmo", "linger", "-213503982334601d", duration}, // more seconds than an int holds
+		"centuries of days":      {"config/dmo", "linger", "213503982334601d", duration},
 		"fraction of a second":   {"config/dmo", "request_timeout", "1500ms", duration},
 		"true for a duration":    {"creds/dmo", "min_ttl", true, duration},
 		"centuries":              {"config/dmo", "ttl", json.Number("9223372036854775807"), duration},
@@ -142,35 +144,41 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 	role := map[string]any{"config": "x", "scopes": []any{"reports", "email"}, "token_params": map[string]any{"c": "d"}, "ttl": json.Number("30")}
 	h.mustWrite("roles/r", role)
 	compare(role, "roles/r")
+	token := map[string]any{"provider": "ocp", "environment": "eu1", "auth_method": "pat", "personal_access_token": "x", "expires_at": "2099-06-30T02:00:00+02:00"}
+	h.mustWrite("config/token", token)
+	delete(token, "personal_access_token")
+	compare(token, "config/token")
 }
 
-func TestNullTakesAFieldBackToItsDefault(t *testing.T) {
-	h := newMount(t)
-	h.mustWrite("config/eu1", ocp(map[string]any{
-		"totp_secret": "GEZDGNBVGY3TQOJQ", "scopes": "a", "max_sessions": 2, "linger": "1m", "ttl": 60, "session_mark": false, "request_timeout": 5,
-		"token_params": "a=b", "base_url": "https://eu1-m.ocp.ai", "realm": "master", "session_mode": "shared", "keepalive_interval": "1h",
-	}))
-	null := map[string]any{"verify": nil, "otp": nil}
-	for _, field := range []string{
-		"totp_secret", "scopes", "max_sessions", "linger", "ttl", "session_mark", "request_timeout", "token_params", "base_url", "realm", "session_mode", "keepalive_interval",
-	} {
-		null[field] = nil
-	}
-	h.mustWrite("config/eu1", null)
-	for field, want := range map[string]any{
-		"totp_secret_set": false, "scopes": []string{}, "max_sessions": 5, "linger": 0, "ttl": 0, "session_mark": true, "request_timeout": 10,
-		"token_params": map[string]string{}, "base_url": "https://eu1-m.ocp.ai", "realm": "master", "session_mode": "shared", "keepalive_interval": 0,
-	} {
-		require.Equal(t, want, h.read("config/eu1", nil).Data[field], field)
-	}
-	a := h.write("config/eu1", map[string]any{"password": nil})
-	require.Equal(t, `config "eu1": field "password": is required by ocp with auth_method password; nothing was stored`, a.text)
+func TestNullOrNothingTakesAFieldBackToItsDefault(t *testing.T) {
+	for _, nothing := range []any{nil, ""} { // a command line has no null
+		h := newMount(t)
+		h.mustWrite("config/eu1", ocp(map[string]any{
+			"totp_secret": "GEZDGNBVGY3TQOJQ", "scopes": "a", "max_sessions": 2, "linger": "1m", "ttl": 60, "session_mark": false, "request_timeout": 5,
+			"token_params": "a=b", "base_url": "https://eu1-m.ocp.ai", "realm": "master", "session_mode": "shared", "keepalive_interval": "1h",
+		}))
+		back := map[string]any{"verify": nothing, "otp": nothing}
+		for _, field := range []string{
+			"totp_secret", "scopes", "max_sessions", "linger", "ttl", "session_mark", "request_timeout", "token_params", "base_url", "realm", "session_mode", "keepalive_interval",
+		} {
+			back[field] = nothing
+		}
+		h.mustWrite("config/eu1", back)
+		for field, want := range map[string]any{
+			"totp_secret_set": false, "scopes": []string{}, "max_sessions": 5, "linger": 0, "ttl": 0, "session_mark": true, "request_timeout": 10,
+			"token_params": map[string]string{}, "base_url": "https://eu1-m.ocp.ai", "realm": "master", "session_mode": "shared", "keepalive_interval": 0,
+		} {
+			require.Equal(t, want, h.read("config/eu1", nil).Data[field], field)
+		}
+		a := h.write("config/eu1", map[string]any{"password": nothing})
+		require.Equal(t, `config "eu1": field "password": is required by ocp with auth_method password; nothing was stored`, a.text)
 
-	h.mustWrite("roles/r", map[string]any{"config": "eu1", "scopes": "a", "ttl": 5, "session_mode": "dedicated"})
-	h.mustWrite("roles/r", map[string]any{"scopes": nil, "ttl": nil, "session_mode": nil})
-	require.Equal(t, map[string]any{
-		"config": "eu1", "scopes": []string{}, "token_params": map[string]string{}, "ttl": 0, "max_ttl": 0, "session_mode": "",
-	}, h.read("roles/r", nil).Data)
+		h.mustWrite("roles/r", map[string]any{"config": "eu1", "scopes": "a", "ttl": 5, "session_mode": "dedicated"})
+		h.mustWrite("roles/r", map[string]any{"scopes": nothing, "ttl": nothing, "session_mode": nothing})
+		require.Equal(t, map[string]any{
+			"config": "eu1", "scopes": []string{}, "token_params": map[string]string{}, "ttl": 0, "max_ttl": 0, "session_mode": "",
+		}, h.read("roles/r", nil).Data)
+	}
 }
 
 func TestANameWithASlashIsExplained(t *testing.T) {
