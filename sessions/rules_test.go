@@ -702,27 +702,71 @@ func TestRule7DuringAPauseNoCallGoesOut(t *testing.T) {
 }
 
 func TestRule7AThrottledAccountWaitsAsTold(t *testing.T) {
-	for told, waits := range map[time.Duration]time.Duration{
-		0:               5 * time.Second,
-		2 * time.Minute: 2 * time.Minute,
-		24 * time.Hour:  15 * time.Minute,
+	for _, c := range []struct {
+		kind        providers.Kind
+		told, waits time.Duration
+	}{
+		{providers.Throttled, 0, 5 * time.Second},
+		{providers.Throttled, 2 * time.Minute, 2 * time.Minute},
+		{providers.Throttled, 24 * time.Hour, 15 * time.Minute},
+		{providers.Unavailable, 2 * time.Minute, 2 * time.Minute},
+		{providers.Unavailable, 24 * time.Hour, 15 * time.Minute},
 	} {
 		inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
 			settings := p.settings()
-			answer := &failing{err: &providers.Error{Kind: providers.Throttled, Outcome: providers.DidNotHappen, RetryAfter: told}}
+			answer := &failing{err: &providers.Error{Kind: c.kind, Outcome: providers.DidNotHappen, RetryAfter: c.told}}
 			settings.Upstream = answer
 			require.NoError(t, p.Configure(t.Context(), accountID, settings, false))
 			_, err := p.Acquire(t.Context(), dedicated)
 			require.Error(t, err)
-			time.Sleep(waits - time.Second)
+			time.Sleep(c.waits - time.Second)
 			require.NoError(t, p.Configure(t.Context(), accountID, settings, true), "a config write does not end it")
 			_, err = p.Acquire(t.Context(), dedicated)
-			require.Equal(t, providers.Throttled, upstreamError(t, err).Kind)
+			require.Equal(t, c.kind, upstreamError(t, err).Kind)
 			require.EqualValues(t, 1, answer.logins.Load())
 			time.Sleep(2 * time.Second)
 			_, err = p.Acquire(t.Context(), dedicated)
 			require.Error(t, err)
 			require.EqualValues(t, 2, answer.logins.Load())
+		})
+	}
+}
+
+func TestRule7NoCallIsRepeatedBeforeTheServerWantsIt(t *testing.T) {
+	setup := func(w *world) {
+		withBudget(5)(w)
+		w.limits.Capabilities.ListsSessions = true
+		w.tokenLife, w.retryAfter = time.Hour, 10*time.Minute
+	}
+	for _, op := range []string{"login", "refresh", "logout", "list sessions"} {
+		t.Run(op, func(t *testing.T) {
+			inWorld(t, setup, func(t *testing.T, _ *world, p *process) {
+				var calls []time.Time
+				p.faults.set(func(crossing string) fault {
+					if crossing != op {
+						return none
+					}
+					calls = append(calls, time.Now())
+					return failBefore
+				})
+				l, err := p.Acquire(t.Context(), shared)
+				require.Equal(t, op == "login", err != nil)
+				if op == "logout" {
+					require.Error(t, p.Release(t.Context(), l.Ref))
+				}
+				for range 59 * 60 {
+					time.Sleep(time.Second)
+					if op == "login" {
+						_, err = p.Acquire(t.Context(), shared)
+						require.Error(t, err)
+					}
+				}
+				p.faults.set(nil)
+				require.Greater(t, len(calls), 1)
+				for i := range calls[1:] {
+					require.GreaterOrEqual(t, calls[i+1].Sub(calls[i]), 10*time.Minute)
+				}
+			})
 		})
 	}
 }

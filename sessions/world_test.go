@@ -37,6 +37,7 @@ type world struct {
 	password                string
 	latency                 time.Duration
 	down                    bool
+	retryAfter              time.Duration // that it asks for while it is down
 	clockAhead              time.Duration
 	unknownScope            string
 	losing                  bool          // the answer to the next login gets lost
@@ -417,7 +418,7 @@ func (u *upstream) Logout(ctx context.Context, t providers.SessionTokens) error 
 func (p *process) call(ctx context.Context, op string, serve func() (providers.TokenResponse, *providers.Error)) (providers.TokenResponse, error) {
 	fault := p.faults.next(op)
 	if fault == failBefore || fault == dieBefore || p.isDown() {
-		return providers.TokenResponse{}, &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: op, Message: "cannot be reached"}
+		return providers.TokenResponse{}, &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: op, Message: "cannot be reached", RetryAfter: p.retryAfter}
 	}
 	p.pause(ctx)
 	var got providers.TokenResponse

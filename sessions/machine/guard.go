@@ -151,7 +151,9 @@ func (a *Account) endPauses() {
 }
 
 // asked says that the server itself asked for the pause.
-func (p pause) asked() bool { return p.cause != nil && p.cause.Kind == providers.Throttled }
+func (p pause) asked() bool {
+	return p.cause != nil && (p.cause.Kind == providers.Throttled || p.cause.RetryAfter > 0)
+}
 
 // restsUntil is when the last pause ends that memory alone holds; zero: none does.
 func (a *Account) restsUntil() time.Time {
@@ -238,7 +240,7 @@ func (a *Account) loginRefused(s *session, err *providers.Error) {
 	case err.Kind == providers.SessionLimit:
 		a.limitReported(s, err)
 	case err.Kind == providers.Throttled:
-		a.rest(err, max(min(err.RetryAfter, throttleMost), growing(throttlePause, tries)))
+		a.rest(err, growing(throttlePause, tries))
 	case err.Kind == providers.Unavailable:
 		a.rest(err, backoff(s.id, tries, downMost))
 	default:
@@ -249,7 +251,15 @@ func (a *Account) loginRefused(s *session, err *providers.Error) {
 }
 
 // rest has all logins wait.
-func (a *Account) rest(err *providers.Error, wait time.Duration) { a.pause.add(err, a.now.Add(wait)) }
+func (a *Account) rest(err *providers.Error, wait time.Duration) {
+	a.pause.add(err, a.now.Add(asLongAsAsked(err, wait)))
+}
+
+// asLongAsAsked is how long to wait after a call that failed: as long as the server asked
+// for, and no shorter than we would have waited.
+func asLongAsAsked(err *providers.Error, wait time.Duration) time.Duration {
+	return max(min(err.RetryAfter, throttleMost), wait)
+}
 
 // add takes in one more failure.
 func (p *pause) add(err *providers.Error, until time.Time) {

@@ -211,7 +211,7 @@ func (a *Account) listFailed(err *providers.Error) {
 	case err.Kind != providers.NotAllowed:
 		b.failures++
 		b.wanted = true
-		b.notBefore = a.now.Add(doubling(compareEvery, compareMost, b.failures))
+		b.notBefore = a.now.Add(asLongAsAsked(err, doubling(compareEvery, compareMost, b.failures)))
 		a.note(CompareFailed, nil, err.Error())
 	case a.surelyGood(c.with, c.askedAt):
 		b.access, b.failures = AccessNone, 0

@@ -179,7 +179,7 @@ func (e LoggedOut) apply(a *Account) {
 		pending.Revocations++
 	}
 	s.rec.Logout = &pending
-	s.callAt = a.now.Add(backoff(s.id, pending.Tries, logoutMost))
+	s.callAt = a.now.Add(asLongAsAsked(e.Err, backoff(s.id, pending.Tries, logoutMost)))
 	a.failReleases(s, e.Err)
 	a.save(s)
 }

@@ -210,7 +210,7 @@ func (e Ended) apply(a *Account) {
 		} else if s != nil || a.now.Before(a.list.dropped[e.Session]) {
 			a.list.wanted = true // nothing else looks for it again
 		}
-		a.list.notBefore = a.now.Add(compareEvery)
+		a.list.notBefore = a.now.Add(asLongAsAsked(e.Err, compareEvery))
 		a.noteID(CompareFailed, e.Session, e.Err.Error())
 		if c.checked != nil {
 			c.checked.refusedFor = &Refusal{Reason: Upstream, Message: e.Err.What(), Advice: e.Err.Advice, Err: e.Err}

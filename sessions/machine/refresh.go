@@ -207,7 +207,7 @@ func (a *Account) refreshFailed(s *session, e Refreshed) {
 	}
 	a.takeLeft(s, e)
 	s.trouble = s.trouble.again(a.now, func(tries int) time.Duration {
-		return max(min(e.Err.RetryAfter, throttleMost), backoff(s.id, tries, refreshMost))
+		return asLongAsAsked(e.Err, backoff(s.id, tries, refreshMost))
 	})
 	s.callAt = s.trouble.at
 	s.trouble.cause = &Refusal{
