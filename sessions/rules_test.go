@@ -286,6 +286,34 @@ func TestRule2ASessionThatNobodyHoldsMakesRoom(t *testing.T) {
 	})
 }
 
+func TestRule2ASessionLingersNoLongerThanTheServerKeepsIt(t *testing.T) {
+	setup := func(w *world) { withBudget(1)(w); w.limits.Linger = 24 * time.Hour }
+	inWorld(t, func(w *world) { setup(w); w.hidesIdle, w.idle = true, 48*time.Hour }, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		time.Sleep(30 * time.Minute)
+		require.Equal(t, 1, w.openNow())
+		time.Sleep(10 * time.Minute)
+		require.Zero(t, w.openNow())
+		require.Empty(t, w.records())
+	})
+	inWorld(t, func(w *world) { setup(w); w.limits.Capabilities.Logout = false }, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		dropped := time.Now().Add(w.idle + time.Minute)
+		time.Sleep(20 * time.Minute)
+		_, err = p.Acquire(t.Context(), other("email"))
+		require.ErrorContains(t, err, "the next is free at the latest at "+dropped.UTC().Format(time.RFC3339))
+		w.killAll() // it cannot be closed, so nobody is to blame
+		time.Sleep(20 * time.Minute)
+		_, err = p.Acquire(t.Context(), other("email"))
+		require.NoError(t, err)
+		w.killAll()
+	})
+}
+
 // rule 3: dedicated and shared.
 
 func TestRule3TheEndOfADedicatedLeaseLogsOutItsSessionAndNoOther(t *testing.T) {

@@ -202,6 +202,10 @@ func (a *Account) lingerIfLast(s *session) {
 	}
 }
 
+// unheldUntil is when a session is closed that nobody holds: the server does not keep it
+// as long as any linger.
+func (s *session) unheldUntil() time.Time { return earliest(s.keepUntil, s.rec.DiesAt) }
+
 // unheld says that nobody holds the session and nobody waits for its next token.
 func (s *session) unheld() bool { return s.held() == 0 && !s.renewing() }
 

@@ -148,7 +148,7 @@ func (a *Account) nextFree() time.Time {
 	var next time.Time
 	for _, s := range a.sessions {
 		if s.counts() {
-			next = earliest(next, s.freesAt())
+			next = earliest(next, a.freesAt(s))
 		}
 	}
 	for _, o := range a.othersNow() {
@@ -181,10 +181,13 @@ func (a *Account) budgetFull(l Limits, t *Trial) *Refusal {
 }
 
 // freesAt is when a session stops counting at the latest; zero: not known.
-func (s *session) freesAt() time.Time {
+func (a *Account) freesAt(s *session) time.Time {
 	switch s.phase {
 	case open:
-		return s.rec.Horizon
+		if a.canLogOut(s) {
+			return s.rec.Horizon
+		}
+		return s.rec.DiesAt
 	case lost, closing:
 		return s.rec.DiesAt
 	case intending, loggingIn, recording, codeHold, removing:

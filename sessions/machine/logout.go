@@ -29,7 +29,7 @@ func (e Release) apply(a *Account) {
 	case open:
 		if s.mode == providers.Shared {
 			a.drop(s, e.Grant)
-			if !s.unheld() || a.now.Before(s.keepUntil) {
+			if !s.unheld() || a.now.Before(s.unheldUntil()) {
 				a.reply(Reply{Waiter: e.Waiter})
 				return
 			}

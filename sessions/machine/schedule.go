@@ -82,7 +82,7 @@ func (a *Account) nextDue(s *session) time.Time {
 			at = earliest(at, s.generations[0].horizon)
 		}
 		if s.unheld() {
-			at = earliest(at, s.keepUntil)
+			at = earliest(at, s.unheldUntil())
 		} else if a.refreshesAhead(s) {
 			at = earliest(at, s.callAt)
 		}
@@ -133,7 +133,7 @@ func (a *Account) attendSession(s *session) {
 		}
 		a.dropExpiredGrants(s)
 		if s.unheld() {
-			if !a.now.Before(s.keepUntil) {
+			if !a.now.Before(s.unheldUntil()) {
 				a.close(s)
 			}
 		} else if a.refreshesAhead(s) && !a.now.Before(s.callAt) {
