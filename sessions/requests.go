@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -83,12 +84,12 @@ func (e *Engine) Acquire(ctx context.Context, r Request) (Lease, error) {
 // other sessions of the account until its token is too old: then it asks again,
 // once.
 func (a *account) acquire(ctx context.Context, want machine.Want) (machine.Grant, error) {
-	for range 2 {
+	for again := range 2 {
 		reply, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
 			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
 		})
 		if err != nil {
-			return machine.Grant{}, err
+			return machine.Grant{}, notFirst(again, err)
 		}
 		if reply.Grant.Until.Sub(a.engine.options.Now()) >= max(time.Second, want.MinTTL)-answerPatience {
 			return reply.Grant, nil
@@ -96,6 +97,18 @@ func (a *account) acquire(ctx context.Context, want machine.Want) (machine.Grant
 		a.giveBack(reply)
 	}
 	return machine.Grant{}, errSlowStorage
+}
+
+// notFirst returns the error of a question that a request has asked again so often: the
+// first one may have logged in, so a client must not repeat the request.
+func notFirst(again int, err error) error {
+	refusal, ok := errors.AsType[*Error](err)
+	if !ok || again == 0 {
+		return err
+	}
+	late := *refusal
+	late.AfterLogin = true
+	return &late
 }
 
 var errSlowStorage = &Error{
@@ -176,12 +189,12 @@ func (e *Engine) Static(ctx context.Context, r Request) (StaticToken, error) {
 // acquireStatic asks the machine to have the token read, once more if it got too old
 // meanwhile.
 func (a *account) acquireStatic(ctx context.Context, want machine.Want) (machine.Static, error) {
-	for range 2 {
+	for again := range 2 {
 		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
 			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
 		})
 		if err != nil {
-			return machine.Static{}, err
+			return machine.Static{}, notFirst(again, err)
 		}
 		if st, ok := a.tryStatic(want); ok {
 			return st, nil

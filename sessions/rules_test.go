@@ -76,6 +76,45 @@ func TestRule1WhatCannotBeRecordedIsClosedAtOnce(t *testing.T) {
 	})
 }
 
+func TestRule1AReadThatAsksAgainAfterItsLoginIsNotToBeRepeated(t *testing.T) {
+	for name, read := range map[string]func(*process) error{
+		"lease":  func(p *process) error { _, err := p.Acquire(context.Background(), shared); return err },
+		"static": func(p *process) error { _, err := p.Static(context.Background(), shared); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) { w.tokenLife = time.Minute }, func(t *testing.T, w *world, p *process) {
+				var before []sessions.Lease
+				for range 3 {
+					l, err := p.Acquire(t.Context(), dedicated)
+					require.NoError(t, err)
+					before = append(before, l)
+				}
+				// Logouts fail while the record of its login is written. That is written, too,
+				// before its answer is given.
+				w.setStorageDelay(20 * time.Second)
+				p.faults.set(only("logout", failBefore))
+				p.faults.watch(func(op string) {
+					if op == "logout" {
+						time.Sleep(5 * time.Second)
+					}
+				})
+				answer := make(chan error, 1)
+				go func() { answer <- read(p) }()
+				time.Sleep(10 * time.Second)
+				for _, l := range before {
+					go func() { _ = p.Release(context.Background(), l.Ref) }()
+				}
+				time.Sleep(20 * time.Second)
+				require.Equal(t, 4, w.count(&w.logins))
+				w.setDown(true)
+				err := <-answer
+				require.True(t, isAfterLogin(t, err))
+				w.setStorageDelay(0)
+			})
+		})
+	}
+}
+
 func TestRule1ALoginWhoseAnswerWasLostCountsUntilTheServerHasDroppedIt(t *testing.T) {
 	inWorld(t, withBudget(1), func(t *testing.T, w *world, p *process) {
 		p.faults.set(only("login", failAfter))
