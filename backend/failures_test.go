@@ -114,6 +114,12 @@ func TestRule2OneUserIsOneAccountInAnySpelling(t *testing.T) {
 	require.ErrorContains(t, err, `config "one" holds this account already`)
 	require.NoError(t, p.try(t.Context(), logical.UpdateOperation, "config/one", map[string]any{"username": strings.ToUpper(iam.DemoPantaUser)}))
 
+	realm := "https://login.dmo.app.pantaindex.com/realms/" + iam.DemoPantaRealm
+	err = p.try(t.Context(), logical.UpdateOperation, "config/two", map[string]any{
+		"provider": "oauth2", "token_url": realm + "/protocol/openid-connect/token", "client_id": "c", "username": strings.ToUpper(iam.DemoPantaUser), "password": "x", "verify": false,
+	})
+	require.ErrorContains(t, err, `config "one" holds this account already`, "a Keycloak by its token endpoint")
+
 	service := map[string]any{
 		"provider": "keycloak", "base_url": "https://iam.example.com", "realm": "internal", "auth_method": "client_credentials",
 		"client_id": "App", "client_secret": "x", "verify": false,

@@ -32,7 +32,7 @@ func TestCredsAnswersATokenReadyToUse(t *testing.T) {
 	require.False(t, a.Secret.Renewable)
 	require.Equal(t, []string{`config "dmo": the token is old`, `config "dmo": and the budget full`}, a.Warnings)
 	require.Equal(t, map[string]any{
-		"secret_type": "panta_token", "version": 1, "account": "acc", "session": "ses.1", "grant": "boot-1",
+		"secret_type": "panta_token", "version": 1, "account": string(h.engine.lease.Ref.Account), "session": "ses.1", "grant": "boot-1",
 		"mode": "dedicated", "config": "dmo",
 	}, a.Secret.InternalData, "ids only")
 	require.Equal(t, []string{"email", "openid"}, h.engine.asked.Scopes)

@@ -65,6 +65,9 @@ func (d internalData) checkIDs() error {
 	if !d.holdsSession() {
 		return nil
 	}
+	if !sessions.IsAccountID(string(d.lease.Account)) {
+		return errors.New("the lease's internal data has an \"account\" that cannot be read")
+	}
 	if _, err := machine.ParseTokenRef(d.lease.Session); err != nil {
 		return errors.New("the lease's internal data has a \"session\" that cannot be read")
 	}

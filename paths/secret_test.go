@@ -88,6 +88,8 @@ func TestRule5Revocation(t *testing.T) {
 			"no version":    {"version": nil},
 			"newer version": {"version": 2},
 			"another type":  {"account": 5},
+			"no account":    {"account": ""},
+			"a path":        {"account": "../x"},
 			"session":       {"session": "abc"},
 			"grant":         {"grant": "nonsense"},
 		} {

@@ -132,7 +132,7 @@ func (e *engine) Drain(context.Context, sessions.AccountID) error { return e.dra
 func leaseFor(life time.Duration) sessions.Lease {
 	now := time.Now()
 	return sessions.Lease{
-		Ref:       sessions.LeaseRef{Account: "acc", Session: "ses.1", Grant: "boot-1", Mode: providers.Dedicated},
+		Ref:       sessions.LeaseRef{Account: "0123456789abcdef01234567", Session: "ses.1", Grant: "boot-1", Mode: providers.Dedicated},
 		Token:     providers.TokenResponse{AccessToken: providers.NewSecret(token), TokenType: "Bearer", ExpiresIn: life, Scope: "email openid"},
 		ExpiresAt: now.Add(life + 500*time.Millisecond),
 		Until:     now.Add(life - 5*time.Second + 500*time.Millisecond),

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,15 +30,22 @@ type Limits = machine.Limits
 
 // AccountOf returns the id of a normalized account: token endpoint, grant and
 // principal, hashed, so that it can stand in storage keys and logs. A user is the
-// same in any spelling that the provider takes for the same.
+// same in any spelling that the server takes for the same.
 func AccountOf(a providers.Account, d providers.Description) AccountID {
 	principal := a.Principal()
-	if d.UserNamesIgnoreCase && a.AuthMethod == providers.Password {
+	path, _, _ := strings.Cut(a.TokenURL, "?")
+	isKeycloak := d.UserNamesIgnoreCase || strings.HasSuffix(path, "/protocol/openid-connect/token") // of provider oauth2
+	if isKeycloak && a.AuthMethod == providers.Password {
 		principal = strings.ToLower(principal)
 	}
 	sum := sha256.Sum256([]byte(a.TokenURL + "\n" + string(a.AuthMethod) + "\n" + principal))
 	return AccountID(hex.EncodeToString(sum[:12]))
 }
+
+var accountID = regexp.MustCompile(`^[0-9a-f]{24}$`)
+
+// IsAccountID says whether a text has the form of an id of AccountOf.
+func IsAccountID(text string) bool { return accountID.MatchString(text) }
 
 // Settings is how an account is reached and used at the moment.
 type Settings struct {

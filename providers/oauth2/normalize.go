@@ -263,7 +263,7 @@ func checkEndpoints(a *providers.Account) error {
 
 // checkURL refuses what is not a plain address of a server, and returns it in
 // one spelling, so that one account is not taken for two: scheme and host in
-// lower case, no default port. The path stays as it is, since to some servers a
+// lower case, no default port, no dot at the end of the host. The path stays as it is, since to some servers a
 // slash at its end makes another address. A token endpoint may have a query (RFC
 // 6749 section 3.2).
 func checkURL(field, text string, a providers.Account) (string, error) {
@@ -271,7 +271,7 @@ func checkURL(field, text string, a providers.Account) (string, error) {
 	if err != nil { // the error would repeat the URL, which may hold a password
 		return "", refuse(field, "is not a URL; give one such as https://login.example.com")
 	}
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname())
+	scheme, host := strings.ToLower(u.Scheme), strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	switch {
 	case scheme != "https" && scheme != "http":
 		return "", refuse(field, "must start with https://")

@@ -48,7 +48,7 @@ func TestNormalizeFillsInEndpointsAndDefaults(t *testing.T) {
 		"given fields win":       {"ocp", func(a *providers.Account) { a.BaseURL, a.Realm = "https://proxy.example.com", "mine" }, "https://proxy.example.com/auth/realms/mine" + kc + "token", "https://proxy.example.com/auth/realms/mine" + kc + "logout"},
 		"logout_url wins":        {"ocp", func(a *providers.Account) { a.LogoutURL = "https://out.example.com/bye" }, "https://pub.ca1.ocp.ai/auth/realms/ocp" + kc + "token", "https://out.example.com/bye"},
 		"keycloak with a prefix": {"keycloak", func(*providers.Account) {}, "https://login.example.com/auth/realms/staff" + kc + "token", "https://login.example.com/auth/realms/staff" + kc + "logout"},
-		"one spelling":           {"keycloak", func(a *providers.Account) { a.BaseURL = "HTTPS://Login.Example.com:443//" }, "https://login.example.com/realms/staff" + kc + "token", "https://login.example.com/realms/staff" + kc + "logout"},
+		"one spelling":           {"keycloak", func(a *providers.Account) { a.BaseURL = "HTTPS://Login.Example.com.:443//" }, "https://login.example.com/realms/staff" + kc + "token", "https://login.example.com/realms/staff" + kc + "logout"},
 		"loopback":               {"keycloak", func(a *providers.Account) { a.BaseURL = "http://[::1]:8085/auth" }, "http://[::1]:8085/auth/realms/staff" + kc + "token", "http://[::1]:8085/auth/realms/staff" + kc + "logout"},
 		"allow_http":             {"keycloak", func(a *providers.Account) { a.BaseURL, a.AllowHTTP = "http://kc:80", true }, "http://kc/realms/staff" + kc + "token", "http://kc/realms/staff" + kc + "logout"},
 		"partner":                {"partner", func(*providers.Account) {}, "https://partner.example.com/api/oauth/token", ""},
