@@ -110,7 +110,7 @@ test-kubernetes: ## the manifests of examples/kubernetes on a real kube-apiserve
 	@test/kubernetes/run
 
 test-long: ## the session engine's crash points, and a million random steps
-	@$(SHOW_COUNTS) $(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1000
+	@$(SHOW_COUNTS) $(GO_TEST) -v -run '^($(SEARCHES))$$' ./sessions -rapid.checks=1540
 
 chaos: ## kill, cut off and starve real servers under load; SOAK=30m, KILLS=1000, SEED=…, FAULT=… (root, Linux; a quarter of an hour)
 	@scripts/with-server go run ./test/chaos -seed $(SEED) -soak $(SOAK) -kills $(KILLS) -only "$(FAULT)" -doc docs/survival.md

@@ -157,6 +157,7 @@ func (v *vault) revoke(p *process, l sessions.Lease) {
 	v.mu.Unlock()
 	if p.Release(ctx, l.Ref) == nil && !p.faults.isDead() {
 		v.forget(l)
+		v.world.judgeReleased(l)
 	}
 }
 
@@ -215,7 +216,10 @@ func (v *vault) checkPromise(l sessions.Lease) {
 // twice (rule 6).
 func (v *vault) checkBoundary(op string) {
 	if missing := v.world.unlisted(); len(missing) > 0 {
-		v.t.Errorf("before %s: open at the server, unknown to the ledger: %v", op, missing)
+		v.world.mu.Lock()
+		defer v.world.mu.Unlock()
+		v.t.Errorf("before %s: open at the server, unknown to the ledger: %v; the last calls: %v", op, missing, v.world.lastCalls())
+		return
 	}
 	v.checkCounts()
 }

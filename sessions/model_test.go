@@ -22,7 +22,7 @@ import (
 
 // stepsPerRun times the number of runs (100, or -rapid.checks) is how many
 // random steps the test takes.
-const stepsPerRun = 1000
+const stepsPerRun = 650
 
 // TestRandomHistoriesKeepTheRules lets random things happen to one account of a
 // random kind, against a model of the identity server, and checks rules 1 to 8
@@ -70,8 +70,8 @@ var kinds = []accountKind{
 	{"a list, no limit", func(w *world) { withList(0)(w); w.limit = 0 }},
 	{"a list, people, one-time codes", func(w *world) { withList(4)(w); withTOTP(w); w.sharedWithPeople = true }},
 	{"typed codes of several people", func(w *world) { withTypedCodes(w); w.limit, w.limits.MaxSessions = 3, 3 }},
-	{"a clock that was an hour ahead, one-time codes", func(w *world) {
-		w.limit, w.limits.MaxSessions, w.ahead = 3, 3, time.Hour
+	{"a clock that was far ahead, one-time codes", func(w *world) {
+		w.limit, w.limits.MaxSessions, w.ahead = 3, 3, farAhead
 		withTOTP(w)
 	}},
 	{"no refresh tokens, revocation", withoutRefreshTokens(true)},
@@ -80,7 +80,26 @@ var kinds = []accountKind{
 		withList(3)(w)
 		w.latency, w.listDelay, w.sharedWithPeople = 4*time.Second, 4*time.Second, true
 	}},
+	{"people, no list, a pause after each login", func(w *world) {
+		w.limit, w.limits.MaxSessions, w.sharedWithPeople = 3, 2, true
+		w.limits.Capabilities.LoginPause = 2 * time.Second
+	}},
+	{"rotation, only the newest refresh token ends a session", func(w *world) {
+		w.rotate, w.forgetsOld, w.latency = true, true, 3*time.Second
+	}},
+	{"a list, people, a full server ends the oldest session", func(w *world) {
+		withList(3)(w)
+		w.endsOldest, w.sharedWithPeople = true, true
+	}},
+	{"a clock that is set while the plugin runs, one-time codes", func(w *world) {
+		w.limit, w.limits.MaxSessions, w.ahead, w.wallClock = 3, 3, farAhead, true
+		withTOTP(w)
+	}},
 }
+
+// farAhead is how far the clock of a host is ahead whose clock was never set. One-time
+// codes still follow the server's.
+const farAhead = 50 * time.Minute
 
 // step is one thing that happens.
 type step struct {
@@ -127,6 +146,17 @@ const (
 	deleteConfig   action = "the config is deleted, and written again"
 	slowStorage    action = "the storage is slow"
 	fastStorage    action = "the storage is fast"
+	slowServer     action = "the server is slow"
+	fastServer     action = "the server is as fast as ever"
+	askForPause    action = "the server asks for a pause"
+	refuseLists    action = "the server refuses lists"
+	allowLists     action = "the server allows lists"
+	changeLife     action = "the server's tokens get another life"
+	readBroken     action = "read with scopes that the server does not know"
+	readOften      action = "read with a min_ttl, again and again"
+	rejectOften    action = "a token is rejected, and the next one"
+	twoAtOnce      action = "a token is refreshed while its session is closed"
+	setAllRight    action = "all is set right, and readers come"
 )
 
 var actions = []action{
@@ -135,6 +165,8 @@ var actions = []action{
 	breakPassword, correctConfig, correctConfig, faultyWeather, goodWeather, goodWeather, restartPlugin, killPlugin,
 	justWait, waitVeryLong, closeByHand, drainTheConfig, stepTheClock, loseALogin, personLogsIn, personLogsIn, personLogsOut, checkTheConfig,
 	readLongLife, readStatic, readStatic, readTyped, readTyped, changeClient, changeHost, changeSecret, deleteConfig, slowStorage, fastStorage, fastStorage,
+	slowServer, fastServer, fastServer, askForPause, refuseLists, allowLists, changeLife, readBroken,
+	readOften, rejectOften, twoAtOnce, setAllRight,
 }
 
 func drawStep(t *rapid.T) step {
@@ -163,7 +195,9 @@ func (h history) play(t *testing.T) []string {
 func (h history) run(j *jury) {
 	w := newWorld(j)
 	h.Kind.setup(w)
+	w.unknownScope, w.strict = "no such scope", true
 	m := &model{vault: newVault(j, w), random: rand.New(rand.NewPCG(h.Seed, h.Seed)), excused: map[string]bool{}, static: map[string]sessions.StaticToken{}}
+	m.usual, m.farAhead = w.latency, w.ahead > 0
 	m.process = w.startWith(m.newFaults())
 	defer func() { m.process.Stop() }()
 	for i, s := range h.Steps {
@@ -179,12 +213,11 @@ func (h history) run(j *jury) {
 			return
 		}
 	}
-	m.weather.Store(false)
-	w.setDown(false)
-	w.setStorageDelay(0)
-	w.setConfig("right")
-	w.setPassword("right")
-	_ = m.process.Configure(j.ctx, accountID, m.process.settings(), true)
+	m.setAllRight(int(h.Seed % 10))
+	if len(j.failures) > 0 {
+		j.Errorf("at the end, after %+v", h.Steps[max(0, len(h.Steps)-5):])
+		return
+	}
 	m.finish(m.process)
 	m.process = w.start() // finish has stopped it
 }
@@ -192,13 +225,15 @@ func (h history) run(j *jury) {
 // model is Vault and the people around it.
 type model struct {
 	*vault
-	process *process
-	random  *rand.Rand
-	mu      sync.Mutex
-	weather atomic.Bool                     // faults happen
-	excused map[string]bool                 // sessions that somebody asked to close
-	static  map[string]sessions.StaticToken // the tokens without a lease, by their session and generation
-	typed   int
+	process  *process
+	random   *rand.Rand
+	mu       sync.Mutex
+	weather  atomic.Bool                     // faults happen
+	excused  map[string]bool                 // sessions that somebody asked to close
+	static   map[string]sessions.StaticToken // the tokens without a lease, by their session and generation
+	typed    int
+	usual    time.Duration // latency of the server
+	farAhead bool          // the host's clock is, now and then
 }
 
 func (m *model) newFaults() *faults {
@@ -253,7 +288,7 @@ func (m *model) do(s step) {
 		}
 	case readLongLife:
 		r := shared
-		r.MinTTL = m.world.tokenLife - time.Duration(6+s.Pick)*time.Second
+		r.MinTTL = m.world.leaseOfNewTokens() - time.Duration(s.Pick)*time.Second
 		_, _ = m.read(p, r)
 	case readStatic:
 		m.readStatic(p)
@@ -269,7 +304,11 @@ func (m *model) do(s step) {
 	case deleteConfig:
 		m.deleteConfig(p, s.Wait)
 	case slowStorage:
-		m.world.setStorageDelay(time.Duration(s.Pick) * time.Second)
+		delay := time.Duration(s.Pick) * time.Second
+		if s.Pick == 9 {
+			delay = 25 * time.Second // so slow that a login would come too late
+		}
+		m.world.setStorageDelay(delay)
 	case fastStorage:
 		m.world.setStorageDelay(0)
 	case revokeLease:
@@ -277,7 +316,9 @@ func (m *model) do(s step) {
 			m.revoke(p, l)
 		}
 	case verifyConfig:
+		m.world.passGuard(true)
 		m.verify(p, shared)
+		m.world.passGuard(false)
 	case goDown, comeUp:
 		m.world.setDown(s.Action == goDown)
 	case killSessions:
@@ -286,6 +327,7 @@ func (m *model) do(s step) {
 		m.world.setPassword("changed")
 	case correctConfig:
 		m.world.setPassword("right")
+		m.world.reopen()
 		_ = p.Configure(m.t.Context(), accountID, p.settings(), true)
 	case faultyWeather, goodWeather:
 		m.weather.Store(s.Action == faultyWeather)
@@ -294,9 +336,11 @@ func (m *model) do(s step) {
 	case killPlugin:
 		p.faults.kill()
 	case stepTheClock:
-		p.Stop()                                                  // within one life of the plugin clocks are monotonic
-		m.world.stepClock(time.Duration(s.Pick) * clockSteps / 9) // less than a code's time-step window
-		p.restart()
+		ahead := time.Duration(s.Pick) * clockSteps / 9 // less than a code's time-step window
+		if s.Pick > 4 && m.farAhead && len(m.world.records()) == 0 {
+			ahead = farAhead // what is open would be taken for dead
+		}
+		m.stepClock(p, ahead)
 	case loseALogin:
 		m.world.loseNextLogin()
 	case personLogsIn:
@@ -305,6 +349,27 @@ func (m *model) do(s step) {
 		m.world.logOutSomebody("person-" + strconv.Itoa(s.Pick%3))
 	case checkTheConfig:
 		m.check(p)
+	case slowServer:
+		m.world.setLatency(time.Duration(s.Pick) * 1200 * time.Millisecond) // at most more than a request's time
+	case fastServer:
+		m.world.setLatency(m.usual)
+	case askForPause:
+		m.world.setBusy(time.Duration(s.Pick+1) * 30 * time.Second)
+	case refuseLists, allowLists:
+		m.world.refuseLists(s.Action == refuseLists)
+	case changeLife:
+		m.world.setTokenLife([]time.Duration{time.Minute, 5 * time.Minute, 20 * time.Minute}[s.Pick%3])
+	case readBroken:
+		m.readBroken(p, s.Pick)
+	case readOften:
+		m.readOften(p, s.Pick)
+	case rejectOften:
+		m.rejectOften(p, s.Pick)
+	case twoAtOnce:
+		m.twoAtOnce(p, s.Pick)
+	case setAllRight:
+		m.setAllRight(s.Pick)
+		p = m.process
 	case justWait:
 	case waitVeryLong:
 		sleep(p, 20*time.Minute)
@@ -369,13 +434,21 @@ func (m *model) readStatic(p *process) {
 	m.static[st.Session] = st
 }
 
-// readTyped reads with a right or a wrong code of one of three people.
+// readTyped has two of three people type a code, the first a right or a wrong one.
 func (m *model) readTyped(p *process, pick int) {
+	_, _ = m.read(p, m.withCode(dedicated, "person-"+strconv.Itoa(pick%3), pick%2 == 0))
+	_, _ = m.read(p, m.withCode(dedicated, "person-"+strconv.Itoa((pick+1)%3), true))
+}
+
+// withCode adds a code that nobody has typed before.
+func (m *model) withCode(r sessions.Request, who string, right bool) sessions.Request {
 	m.typed++
-	r := dedicated
-	r.Person = "person-" + strconv.Itoa(pick%3)
-	r.OTP = providers.NewSecret(fmt.Sprintf("%d%05d", pick%2*9, m.typed%100_000)) // one that begins with 0 is wrong
-	_, _ = m.read(p, r)
+	first := 0 // a wrong one
+	if right {
+		first = 9
+	}
+	r.Person, r.OTP = who, providers.NewSecret(fmt.Sprintf("%d%05d", first, m.typed%100_000))
+	return r
 }
 
 func (w *world) setStorageDelay(d time.Duration) {
@@ -467,8 +540,18 @@ func (w *world) stepClock(ahead time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.setBack = max(w.setBack, w.ahead-ahead)
-	w.deniedAt = time.Time{} // the host counts a minute otherwise
+	if w.ahead-ahead > clockSteps && w.wallClock {
+		for id := range w.sessions {
+			w.broken[id] = true // its tokens last for far too long by such a clock
+		}
+	}
 	w.ahead = ahead
+	// The host counts the time of a pause otherwise.
+	w.deniedAt = time.Time{}
+	w.heard.loginsRest, w.heard.lost = time.Time{}, time.Time{}
+	w.heard.credentials, w.heard.typed = refusals{}, refusals{}
+	clear(w.heard.refreshRest)
+	clear(w.heard.scopes)
 }
 
 // personLogsIn is refused like everybody where the server is full.
