@@ -19,6 +19,9 @@ type mutant struct {
 	with       string
 	function   *ast.FuncDecl // it is in; nil: in none
 	number     int           // in the program that holds all mistakes; 0: it is not in there
+	// ran is what a test must have run to find it. Of the case of a switch that is the
+	// switch: the coverage counts its statements alone.
+	ran token.Pos
 }
 
 // source is the file with the mistake in it.
@@ -77,12 +80,26 @@ type finder struct {
 
 // plant notes that a node can be replaced.
 func (f *finder) plant(from, to token.Pos, with string) {
-	m := &mutant{pkg: f.pkg, file: f.file, start: f.file.pos.Offset(from), end: f.file.pos.Offset(to), with: with, function: f.function}
+	m := &mutant{pkg: f.pkg, file: f.file, start: f.file.pos.Offset(from), end: f.file.pos.Offset(to), with: with, function: f.function, ran: from}
+	for _, n := range f.stack {
+		if s, ok := n.(*ast.SwitchStmt); ok && isInCase(s, from) {
+			m.ran = s.Pos()
+			break
+		}
+	}
 	key := fmt.Sprint(f.file.name, m.start, m.end, with)
 	if !f.seen[key] {
 		f.seen[key] = true
 		f.found = append(f.found, m)
 	}
+}
+
+// isInCase says that what stands there decides where a switch goes.
+func isInCase(s *ast.SwitchStmt, at token.Pos) bool {
+	return slices.ContainsFunc(s.Body.List, func(clause ast.Stmt) bool {
+		c := clause.(*ast.CaseClause)
+		return c.Pos() <= at && at < c.Colon
+	})
 }
 
 func (f *finder) replace(n ast.Node, with string) { f.plant(n.Pos(), n.End(), with) }

@@ -206,7 +206,7 @@ func (t *test) covers(m *mutant) bool {
 	if m.function == nil {
 		return slices.ContainsFunc(m.pkg.files, func(f *file) bool { return len(t.covered[m.pkg.path+"/"+filepath.Base(f.path)]) > 0 })
 	}
-	line := m.line()
+	line := m.file.pos.Line(m.ran)
 	return slices.ContainsFunc(t.covered[m.pkg.path+"/"+filepath.Base(m.file.path)], func(at stretch) bool {
 		return at.from <= line && line <= at.to
 	})
