@@ -458,6 +458,8 @@ func TestRoles(t *testing.T) {
 		"offline_access":     {"r", configs.Change{"config": "dmo", "scopes": []string{"offline_access"}}, `field "scopes": offline_access is not allowed by panta: its sessions escape the server's list and limit of sessions`},
 		"wider mode":         {"r", configs.Change{"config": "dmo", "session_mode": "shared"}, `field "session_mode": shared is wider than config "dmo", which is dedicated; a role may only narrow it`},
 		"a set parameter":    {"r", configs.Change{"config": "dmo", "token_params": "Audience=evil"}, `field "token_params": "Audience" is set by config "dmo"; leave it out`},
+		"reserved parameter": {"r", configs.Change{"config": "dmo", "token_params": map[string]any{"grant_type": "x"}}, `field "token_params": grant_type is sent by the engine itself; leave it out`},
+		"parameters, token":  {"r", configs.Change{"config": "token", "token_params": map[string]any{"a": "b"}}, `field "token_params": is not used: config "token" has a personal access token, for which nothing logs in`},
 		"inverted TTLs":      {"good", configs.Change{"max_ttl": "1s"}, `field "ttl": 60s is longer than max_ttl, 1s`},
 		"scopes of a token":  {"r", configs.Change{"config": "token", "scopes": []string{"a"}}, `field "scopes": is not used: config "token" has a personal access token, whose rights are fixed`},
 		"sessions for token": {"r", configs.Change{"config": "token", "session_mode": "dedicated"}, `field "session_mode": is not used: config "token" has a personal access token, which opens no session`},

@@ -40,6 +40,14 @@ func TestAnAccountIsKeptAliveByTheConfigThatLogsIn(t *testing.T) {
 	require.Len(t, kept, 1)
 }
 
+func TestALoginCarriesNoMarkWhereTheConfigSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(nil))
+	require.False(t, w.engine.settings.Limits.NoMark)
+	w.write(t, "eu1", configs.Change{"session_mark": false})
+	require.True(t, w.engine.settings.Limits.NoMark)
+}
+
 func TestAKeepAliveIsRefusedWhereItIsOfNoUse(t *testing.T) {
 	w := newWorld(t)
 	for name, test := range map[string]struct {

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -241,5 +242,30 @@ func TestRule1ALoginIsNotSentLongAfterItsIntent(t *testing.T) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		require.Zero(t, w.staleCodes, "codes that the server would not take any more")
+	})
+}
+
+// anotherRelease is a plugin that has lost a provider.
+type anotherRelease struct{ sessions.Providers }
+
+func (anotherRelease) Lookup(string) (providers.Provider, bool) { return nil, false }
+
+func TestRule1WhatThisPluginCannotReachEndsByAge(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		p.Stop()
+		w.retire()
+		e := sessions.New(sessions.Options{Storage: w.storage, Directory: p, Providers: anotherRelease{}, Logger: hclog.NewNullLogger(), Version: "1"})
+		defer e.Stop()
+		require.NoError(t, e.Release(t.Context(), l.Ref), "there is nothing to wait for")
+		all, err := e.Sessions(t.Context(), accountID)
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		require.Equal(t, machine.StateAgeing, all[0].State)
+		w.killAll()
+		time.Sleep(w.idle + 2*time.Minute)
+		require.Empty(t, w.records())
+		require.Empty(t, w.connections())
 	})
 }

@@ -156,6 +156,46 @@ func TestALedgerThatCannotBeReadIsAnErrorUntilItCan(t *testing.T) {
 	})
 }
 
+func TestAPanicOfTheStorageIsAnErrorAndNoMore(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		_ = p.status(t) // the mount's id is stored
+		p.faults.watch(func(op string) {
+			if op == "put" {
+				panic("storage")
+			}
+		})
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.Storage, reason(t, err))
+		require.ErrorContains(t, err, "the plugin failed while it wrote, see Vault's log")
+		p.faults.watch(nil)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
+func TestACorruptGuardIsAnOpenAccount(t *testing.T) {
+	setup := func(w *world) {
+		require.NoError(t, w.storage.Put(context.Background(), &logical.StorageEntry{Key: "guard/" + string(accountID), Value: []byte("{")}))
+	}
+	inWorld(t, setup, func(t *testing.T, _ *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
+func TestACorruptConnectionIsRemoved(t *testing.T) {
+	setup := func(w *world) {
+		require.NoError(t, w.storage.Put(context.Background(), &logical.StorageEntry{Key: "connection/" + string(accountID) + "/x", Value: []byte("{")}))
+	}
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Len(t, w.connections(), 1)
+		require.NotContains(t, w.connections(), "x")
+	})
+}
+
 func TestACorruptRecordCountsUntilItsSessionMustBeDead(t *testing.T) {
 	setup := func(w *world) {
 		withBudget(1)(w)
@@ -236,9 +276,14 @@ func TestBadReferencesAreRefused(t *testing.T) {
 		for _, ref := range []string{"x", "s3cret-token", "x.", ".1", "x.0", "x.-1", "x.y"} {
 			r := shared
 			r.Rejected = ref
-			_, err := p.Acquire(t.Context(), r)
+			_, err := p.Static(t.Context(), r)
+			require.Equal(t, machine.Invalid, reason(t, err))
+			require.Equal(t, machine.Invalid, reason(t, p.Verify(t.Context(), p.settings(), r)))
+			_, err = p.Acquire(t.Context(), r)
 			require.EqualError(t, err, "rejected: a session_id has the form <session>.<generation>, such as ykq25wq3rdyw7.1; give that of the answer whose token was refused, not the token")
 		}
 		require.Error(t, p.Release(t.Context(), sessions.LeaseRef{Account: accountID, Session: "x.1", Grant: "none"}))
+		require.Error(t, p.Release(t.Context(), sessions.LeaseRef{Account: accountID, Session: "x", Grant: "x-1"}))
+		require.NoError(t, p.Release(t.Context(), sessions.LeaseRef{Account: accountID, Session: "x.1", Grant: "x-1"}), "what is gone is a success")
 	})
 }

@@ -88,10 +88,14 @@ func TestAReadingCountsReadsFromMemoryAndOthers(t *testing.T) {
 			_, err := p.Acquire(t.Context(), shared)
 			require.NoError(t, err)
 		}
+		for range 3 {
+			_, err := p.Static(t.Context(), shared)
+			require.NoError(t, err)
+		}
 		all := p.Readings()
 		require.Len(t, all, 1)
 		require.Equal(t, sessions.Reading{
-			Config: "dmo", Hits: 3, Misses: 1,
+			Config: "dmo", Hits: 3, Misses: 1, StaticHits: 2, StaticMisses: 1,
 			Status: sessions.Status{Usage: machine.Usage{Limit: 3, Open: 1}, Clock: machine.Clock{Known: true}, Listing: machine.AccessNone, States: map[machine.State]int{machine.StateOpen: 1}},
 		}, all[0])
 	})

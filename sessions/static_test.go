@@ -262,3 +262,21 @@ func TestRule8ALearntTokenLifeIsLearntAnew(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+func TestStaticAnOlderTokenThatSomebodyReadMakesNoNewOnes(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		st, err := p.Static(t.Context(), shared)
+		require.NoError(t, err)
+		time.Sleep(10 * time.Second)
+		r := shared
+		r.Rejected = st.Session
+		l, err := p.Acquire(t.Context(), r)
+		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		time.Sleep(time.Until(st.ExpiresAt) - time.Second)
+		require.Equal(t, 1, w.openNow(), "held for whom it was read by")
+		require.Equal(t, 1, w.count(&w.refreshes), "and nobody waits for a newer token than the one that was rejected")
+		time.Sleep(2 * time.Second)
+		require.Zero(t, w.openNow())
+	})
+}

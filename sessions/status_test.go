@@ -414,3 +414,45 @@ func TestAReaderIsWarnedOfClocksThatMakeCodesFail(t *testing.T) {
 		})
 	}
 }
+
+// What cannot be read is not taken for what is not there: an account is loaded whole or
+// not at all.
+func TestAnAccountWhoseStorageFailsIsNotLoaded(t *testing.T) {
+	ask := map[string]func(*testing.T, *process) error{
+		"the status":           func(t *testing.T, p *process) error { _, err := p.Status(t.Context(), accountID); return err },
+		"how it is kept alive": func(t *testing.T, p *process) error { _, err := p.KeepAlive(t.Context(), accountID); return err },
+		"all accounts":         func(t *testing.T, p *process) error { _, err := p.Accounts(t.Context()); return err },
+		"an operator's closing": func(t *testing.T, p *process) error {
+			_, _, _, err := p.CloseSession(t.Context(), accountID, "x")
+			return err
+		},
+		"a release": func(t *testing.T, p *process) error {
+			return p.Release(t.Context(), sessions.LeaseRef{Account: accountID, Session: "x.1", Grant: "x-1"})
+		},
+		"a config's write": func(t *testing.T, p *process) error { return p.Configure(t.Context(), accountID, p.settings(), true) },
+	}
+	for name, ask := range ask {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, withKeepAlive, func(t *testing.T, w *world, p *process) {
+				_, err := p.Acquire(t.Context(), shared)
+				require.NoError(t, err)
+				p.faults.kill()
+				p.Stop()
+				for at := 1; ; at++ {
+					q := &process{world: w, faults: &faults{at: at, kind: failBefore}}
+					q.Engine = q.newEngine() // not started: nothing else reads
+					err := ask(t, q)
+					crossings := q.faults.count
+					q.faults.kill()
+					q.Stop()
+					if crossings < at {
+						require.NoError(t, err)
+						require.Greater(t, at, 1)
+						return
+					}
+					require.ErrorIs(t, err, errInjected, "access %d", at)
+				}
+			})
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
@@ -15,7 +16,8 @@ func TestRule6ATypedCodeIsRefusedWhereTheConfigMakesThemWhateverIsAskedFor(t *te
 		typed.OTP = providers.NewSecret("123456")
 		_, read := p.Acquire(t.Context(), typed)
 		_, static := p.Static(t.Context(), typed)
-		for name, err := range map[string]error{"read": read, "static": static, "verify": p.Verify(t.Context(), p.settings(), typed)} {
+		_, check := p.Check(t.Context(), sessions.CheckRequest{Account: accountID, OTP: typed.OTP})
+		for name, err := range map[string]error{"read": read, "static": static, "check": check, "verify": p.Verify(t.Context(), p.settings(), typed)} {
 			require.Error(t, err, name)
 			require.Equal(t, machine.Invalid, reason(t, err), name)
 		}

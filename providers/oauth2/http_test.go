@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -375,5 +376,23 @@ func TestAnAlertOfTheHandshakeMeansThatNothingWasRead(t *testing.T) {
 		rt := &roundTrip{err: &net.OpError{Op: "remote error", Err: tls.AlertError(alert)}}
 		_, err := do(t.Context(), connect(t, account("panta"), "panta", rt), "login")
 		assert.Equal(t, outcome, assertFailed(t, err, providers.Unavailable, outcome).Outcome, "%d: %s", alert, said)
+	}
+}
+
+func TestACallThatEndsWithoutAnAnswerSaysHow(t *testing.T) {
+	for _, c := range []struct {
+		err     error
+		message string
+	}{
+		{io.EOF, "the connection broke before the answer came"},
+		{io.ErrUnexpectedEOF, "the connection broke before the answer came"},
+		{syscall.ECONNRESET, "the connection broke before the answer came"},
+		{syscall.EPIPE, "the connection broke before the answer came"},
+		{errors.New("malformed HTTP response"), "the connection broke before the answer came, or brought something that is not HTTP"},
+		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, "no connection within the time allowed"},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, "no connection: connection refused"},
+	} {
+		_, err := do(t.Context(), connect(t, account("panta"), "panta", &roundTrip{err: c.err}), "login")
+		assert.Equal(t, c.message, asError(t, err).Message)
 	}
 }

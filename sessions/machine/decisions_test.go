@@ -422,3 +422,318 @@ func TestWhatAClockThatWasAheadHeldBackIsLetGo(t *testing.T) {
 		require.True(t, has[Put](s))
 	})
 }
+
+// The client's secret was changed at the server and in the config: what an older
+// connection is refused, the one in force may do (rule 1).
+func TestRule1TheConnectionInForceStandsInOnceForEachWriteOfTheConfig(t *testing.T) {
+	refused := &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}
+	old := Connection{ID: benchConnection.ID, Capabilities: benchLimits.Capabilities, RequestTimeout: time.Second, SameClient: true}
+	next1 := Connection{ID: "in force", Capabilities: benchLimits.Capabilities, RequestTimeout: time.Second, SameClient: true}
+	s := tell(t, benchLimits)
+	id := s.opens(reads).Session
+	written := Configured{Limits: benchLimits, Connection: next1.ID, Known: []Connection{old, next1}}
+	s.event(written)
+	s.pass(150 * time.Second)
+	require.Equal(t, old.ID, next[Refresh](s).Connection)
+	s.event(Refreshed{Session: id, Connection: old.ID, Err: refused})
+	require.Equal(t, next1.ID, next[Refresh](s).Connection)
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Shared, MinTTL: 200 * time.Second}})
+	require.False(t, has[Refresh](s), "one is under way")
+	s.event(Refreshed{Session: id, Connection: next1.ID, Err: refused})
+	require.Equal(t, refused, next[Reply](s).Err.Err)
+
+	s.pass(s.a.NextWake().Sub(s.now))
+	require.Equal(t, old.ID, next[Refresh](s).Connection)
+	s.event(Refreshed{Session: id, Connection: old.ID, Err: refused})
+	require.False(t, has[Refresh](s), "the one in force was refused, too")
+
+	s.event(written)
+	s.pass(s.a.NextWake().Sub(s.now))
+	require.Equal(t, old.ID, next[Refresh](s).Connection)
+	s.event(Refreshed{Session: id, Connection: old.ID, Err: refused})
+	require.Equal(t, next1.ID, next[Refresh](s).Connection)
+	s.event(Refreshed{Session: id, Connection: next1.ID, Got: tokens("2")})
+	require.Equal(t, next1.ID, next[Put](s).Record.Connection, "what let it through is its own from now on")
+}
+
+func TestStopAnswersThoseWhoseAnswerIsUnderWayAndRefusesTheOthers(t *testing.T) {
+	longer := Want{Mode: providers.Shared, MinTTL: 200 * time.Second}
+	for name, test := range map[string]struct {
+		before func(*told)
+		want   Want
+		under  bool
+	}{
+		"a login of its own":  {func(s *told) { s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}}) }, Want{}, true},
+		"the login of others": {func(s *told) { s.event(Acquire{Waiter: 9, Want: reads}) }, reads, true},
+		"another login":       {func(s *told) { s.event(Acquire{Waiter: 9, Want: Want{Mode: providers.Dedicated}}) }, reads, false},
+		"a dedicated one":     {func(s *told) { s.event(Acquire{Waiter: 9, Want: reads}) }, Want{Mode: providers.Dedicated}, false},
+		"a refresh of others": {func(s *told) { s.opens(reads); s.pass(150 * time.Second) }, longer, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tell(t, benchLimits)
+			test.before(s)
+			if test.want.Mode != "" {
+				s.event(Acquire{Waiter: 2, Want: test.want})
+			}
+			s.left = nil
+			s.event(Stop{})
+			refused := false
+			for has[Reply](s) {
+				if r := next[Reply](s); r.Waiter == 2 {
+					require.Equal(t, Canceled, r.Err.Reason)
+					refused = true
+				}
+			}
+			require.Equal(t, test.under, !refused)
+		})
+	}
+	t.Run("a token that is there", func(t *testing.T) {
+		s := tell(t, benchLimits)
+		s.opens(reads)
+		s.event(Stop{})
+		s.event(Acquire{Waiter: 2, Want: reads})
+		require.NotNil(t, next[Reply](s).Grant.Token)
+	})
+}
+
+func TestACheckThatCannotListIsTold(t *testing.T) {
+	s := tell(t, listing)
+	s.event(Compare{Waiter: 2})
+	require.Equal(t, Closed, next[Reply](s).Err.Reason, "no token is held")
+	opened := s.opens(reads)
+	s.event(Listed{Err: errNoConnection}) // that after the login
+	s.event(Stop{})
+	s.left = nil
+	s.event(Compare{Waiter: 2, With: opened.Grant.Token})
+	require.Equal(t, Closed, next[Reply](s).Err.Reason)
+	require.False(t, has[List](s))
+}
+
+func TestACheckWhoseSessionIsClosedIsTold(t *testing.T) {
+	bare := tokens("1")
+	bare.RefreshToken = providers.Secret{}
+	s := tell(t, benchLimits)
+	s.event(RefreshNow{Waiter: 2, Session: "unknown"})
+	require.Equal(t, Closed, next[Reply](s).Err.Reason)
+
+	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: bare})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(RefreshNow{Waiter: 2, Session: next[Reply](s).Session})
+	require.Equal(t, Closed, next[Reply](s).Err.Reason, "it cannot be refreshed")
+
+	opened := s.opens(Want{Mode: providers.Dedicated})
+	s.event(RefreshNow{Waiter: 2, Session: opened.Session})
+	require.Equal(t, opened.Session, next[Refresh](s).Session)
+	s.event(Release{Session: opened.Session, Grant: opened.Grant.ID})
+	require.Equal(t, Closed, next[Reply](s).Err.Reason, "it was closed meanwhile")
+	s.event(RefreshNow{Waiter: 3, Session: opened.Session})
+	require.Equal(t, Closed, next[Reply](s).Err.Reason)
+	require.False(t, has[Refresh](s))
+}
+
+func TestASuccessorKeepsToGuardCodesAndBudget(t *testing.T) {
+	bare := tokens("1")
+	bare.RefreshToken, bare.RefreshExpiresIn = providers.Secret{}, 0
+	for name, prevent := range map[string]func(*told){
+		"nothing":   func(*told) {},
+		"the guard": func(s *told) { s.a.guard.ClosedUntil = s.now.Add(time.Hour) },
+		"a code": func(s *told) {
+			s.a.limits.Capabilities.GeneratesCode = true
+			s.a.codes.freeAt = s.now.Add(151 * time.Second)
+		},
+		"the budget":       func(s *told) { s.a.limits.MaxSessions = 1 },
+		"a pause":          func(s *told) { s.a.nextLogin = s.now.Add(151 * time.Second) },
+		"another login":    func(s *told) { s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}}) },
+		"the mount's end":  func(s *told) { s.event(Stop{}) },
+		"a deleted config": func(s *told) { s.a.draining = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tell(t, benchLimits)
+			s.event(Acquire{Waiter: 1, Want: reads})
+			s.event(Stored{Session: next[Put](s).Record.ID})
+			s.event(LoggedIn{Session: next[Login](s).Session, Got: bare})
+			s.event(Stored{Session: next[Put](s).Record.ID})
+			prevent(s)
+			s.left = nil
+			s.pass(150 * time.Second)
+			require.Equal(t, name == "nothing", has[Put](s))
+		})
+	}
+}
+
+func TestRule11AListedSessionOfOthersCountsAsLongAsTheServerKeepsIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		at     func(now time.Time) providers.ServerSession
+		counts time.Duration
+	}{
+		"since its last use": {func(now time.Time) providers.ServerSession {
+			return providers.ServerSession{LastAccess: now.Add(-10 * time.Minute)}
+		}, 21 * time.Minute},
+		"used at a time unknown": {func(time.Time) providers.ServerSession { return providers.ServerSession{} }, 31 * time.Minute},
+		"until it is too old": {func(now time.Time) providers.ServerSession {
+			return providers.ServerSession{LastAccess: now, ExpiresAt: now.Add(5 * time.Minute)}
+		}, 5 * time.Minute},
+		"until it is left alone": {func(now time.Time) providers.ServerSession {
+			return providers.ServerSession{LastAccess: now, ExpiresAt: now.Add(time.Hour)}
+		}, 31 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tell(t, listing)
+			own := s.opens(reads)
+			next[List](s)
+			other := test.at(s.now)
+			other.ID = "other"
+			s.event(Listed{Sessions: []Listing{
+				{ServerSession: providers.ServerSession{ID: "server-1", Current: true}, Owner: ThisMount, Attempt: own.Session},
+				{ServerSession: other, Owner: People},
+			}})
+			require.Equal(t, 1, s.a.Usage(s.now.Add(test.counts-time.Millisecond)).People)
+			require.Zero(t, s.a.Usage(s.now.Add(test.counts)).People)
+		})
+	}
+}
+
+func TestARecordOfALaterVersionCountsUntilItsSessionMustBeDead(t *testing.T) {
+	now := time.Now()
+	a := Recover(Past{Records: []Record{{ID: "x", Stage: "of a later version", Condition: Condition{DiesAt: now.Add(time.Minute)}}}}, "boot", nil, now)
+	require.Equal(t, 1, a.Usage(now).Unknown)
+	effects := a.Step(Tick{}, now.Add(time.Minute))
+	require.Contains(t, effects, Remove{Session: "x"})
+}
+
+func TestKeepAliveWaitsADayAfterTheServersSessionLimit(t *testing.T) {
+	limits := benchLimits
+	limits.KeepAlive = time.Hour
+	s := tell(t, benchLimits)
+	s.event(Configured{Limits: limits, Connection: benchConnection.ID})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.SessionLimit, Outcome: providers.DidNotHappen, Message: "too many"}})
+	s.left = nil
+	s.pass(23 * time.Hour)
+	require.False(t, has[Put](s))
+	k := s.a.KeepAlive(s.now)
+	require.Contains(t, k.Problem, "too many")
+	s.pass(time.Hour + limitPause)
+	require.True(t, has[Put](s))
+}
+
+// notes counts what people were told and the test has not looked at.
+func (s *told) notes(what Occurrence) (n int) {
+	for _, e := range s.left {
+		if note, ok := e.(Note); ok && note.What == what {
+			n++
+		}
+	}
+	return n
+}
+
+// listedAs is a session as the server's list has it.
+func listedAs(serverID string, of SessionID, current bool) Listing {
+	return Listing{ServerSession: providers.ServerSession{ID: serverID, Current: current}, Owner: ThisMount, Attempt: of}
+}
+
+func TestRule11AStrayIsToldOnce(t *testing.T) {
+	s := tell(t, listing)
+	own := s.opens(reads)
+	next[List](s)
+	again := Configured{Limits: listing, Connection: benchConnection.ID, Reopen: true}
+	for _, strays := range []int{1, 1, 2} {
+		list := []Listing{listedAs("server-1", own.Session, true)}
+		for i := range strays {
+			list = append(list, listedAs(fmt.Sprint("stray-", i), SessionID(fmt.Sprint("unknown-", i)), false))
+		}
+		s.event(Listed{Sessions: list})
+		require.Equal(t, strays, s.notes(StrayFound))
+		require.Equal(t, strays, s.a.Usage(s.now).Strays)
+		s.event(again)
+		next[List](s)
+	}
+}
+
+func TestRule11AnOrphanThatCannotBeEndedIsToldAndLookedForAgain(t *testing.T) {
+	s := tell(t, listing)
+	own := s.opens(reads)
+	next[List](s)
+	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true)}})
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	lost := next[Login](s).Session
+	s.event(LoggedIn{Session: lost, Err: errNoAnswer})
+	for range 2 {
+		next[List](s)
+		s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true), listedAs("server-2", lost, false)}})
+		before := s.notes(CompareFailed)
+		s.event(Ended{Session: lost, ServerID: next[End](s).ServerID, Err: errNoConnection})
+		require.Equal(t, before+1, s.notes(CompareFailed))
+		require.False(t, has[List](s))
+		require.Equal(t, 1, s.a.Usage(s.now).Unknown, "it counts")
+		s.pass(2 * compareEvery)
+	}
+}
+
+// A login that an operator dropped is in the list, whose token's session ended while
+// the list was on its way.
+func TestRule11AnOrphanIsEndedWithATokenOfASessionThatIsThere(t *testing.T) {
+	s := tell(t, listing)
+	own := s.opens(reads)
+	next[List](s)
+	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true)}})
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	lost := next[Login](s).Session
+	s.event(LoggedIn{Session: lost, Err: errNoAnswer})
+	next[List](s)
+	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true)}})
+	s.event(CloseSession{Waiter: 3, Session: lost})
+	s.event(Stored{Session: next[Remove](s).Session})
+	s.pass(lostPause)
+	s.left = nil
+	other := s.opens(Want{Mode: providers.Shared, Scopes: []string{"others"}})
+	s.event(Configured{Limits: listing, Connection: benchConnection.ID, Reopen: true})
+	require.Equal(t, other.Session, next[List](s).Session)
+	s.event(Release{Session: other.Session, Grant: other.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	s.event(Stored{Session: next[Remove](s).Session})
+	orphan := []Listing{listedAs("server-1", own.Session, false), listedAs("server-2", lost, false)}
+	s.event(Listed{Sessions: orphan})
+	require.False(t, has[End](s))
+	s.pass(compareEvery)
+	require.Equal(t, own.Session, next[List](s).Session)
+	s.event(Listed{Sessions: orphan})
+	require.Equal(t, lost, next[End](s).Session)
+}
+
+func TestRule5ALogoutThatFailsWhenTheSessionMustBeDeadIsTheLast(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(Want{Mode: providers.Dedicated})
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	s.now = s.now.Add(31 * time.Minute)
+	s.event(LoggedOut{Session: r.Session, Err: errNoConnection})
+	require.Equal(t, Reply{Waiter: 2, Session: r.Session}, next[Reply](s))
+	require.Equal(t, r.Session, next[Remove](s).Session)
+	require.Equal(t, 1, s.notes(SessionAgedOut))
+}
+
+func TestRule1AnIntentSaysWhenItsSessionMustBeDead(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	put := next[Put](s)
+	require.Equal(t, s.now.Add(30*time.Second+benchLimits.RequestTimeout+30*time.Minute+time.Minute), put.Record.DiesAt)
+	s.event(Stored{Session: put.Record.ID})
+	require.Equal(t, s.now.Add(30*time.Second), next[Login](s).SendBefore, "not sent later")
+}
+
+func TestCodesAreMadeForTheServersClockWhereThatIsToBeBelieved(t *testing.T) {
+	for drift, want := range map[time.Duration]struct{ follow, far bool }{
+		0: {}, time.Second: {}, -time.Second: {}, 2 * time.Second: {follow: true}, 10 * time.Second: {follow: true},
+		11 * time.Second: {follow: true, far: true}, -11 * time.Second: {follow: true, far: true},
+		time.Hour: {follow: true, far: true}, time.Hour + time.Second: {far: true},
+	} {
+		c := Clock{Known: true, Drift: drift}
+		require.Equal(t, want.follow, c.forCodes() == c, drift)
+		require.Equal(t, want.far, c.Far(), drift)
+	}
+	require.False(t, Clock{Drift: time.Minute}.Far())
+}

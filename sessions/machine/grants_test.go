@@ -36,6 +36,7 @@ func TestReferencesAreReadAsTheyAreWritten(t *testing.T) {
 		_, err := ParseGrantID(text)
 		require.Error(t, err, text)
 	}
+	require.Empty(t, TokenRef{}.String())
 	ref, err := ParseTokenRef(TokenRef{Session: "s", Generation: 1}.String())
 	require.NoError(t, err)
 	require.Equal(t, TokenRef{Session: "s", Generation: 1}, ref)

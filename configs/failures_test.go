@@ -1,0 +1,68 @@
+package configs_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+)
+
+// What cannot be read is not taken for what is not there.
+func TestAStorageThatFailsIsAnErrorWhereverItIsAsked(t *testing.T) {
+	var id sessions.AccountID
+	operations := map[string]func(context.Context, *world) error{
+		"read":            func(ctx context.Context, w *world) error { _, _, err := w.Read(ctx, "eu1"); return err },
+		"exists":          func(ctx context.Context, w *world) error { _, err := w.Exists(ctx, "eu1"); return err },
+		"list":            func(ctx context.Context, w *world) error { _, err := w.List(ctx); return err },
+		"read a role":     func(ctx context.Context, w *world) error { _, _, err := w.ReadRole(ctx, "r"); return err },
+		"show a role":     func(ctx context.Context, w *world) error { _, _, err := w.ShowRole(ctx, "r"); return err },
+		"a role exists":   func(ctx context.Context, w *world) error { _, err := w.RoleExists(ctx, "r"); return err },
+		"list the roles":  func(ctx context.Context, w *world) error { _, err := w.ListRoles(ctx); return err },
+		"resolve":         func(ctx context.Context, w *world) error { _, err := w.Resolve(ctx, "eu1"); return err },
+		"resolve a role":  func(ctx context.Context, w *world) error { _, err := w.Resolve(ctx, "r"); return err },
+		"the account of":  func(ctx context.Context, w *world) error { _, _, err := w.Account(ctx, "eu1"); return err },
+		"the settings of": func(ctx context.Context, w *world) error { _, err := w.Settings(ctx, id); return err },
+		"the config of":   func(ctx context.Context, w *world) error { _, err := w.ConfigOf(ctx, id); return err },
+		"are kept alive":  func(ctx context.Context, w *world) error { _, err := w.KeptAlive(ctx); return err },
+		"write a role": func(ctx context.Context, w *world) error {
+			return w.WriteRole(ctx, "another", configs.Change{"config": "eu1"})
+		},
+		"delete a role": func(ctx context.Context, w *world) error { return w.DeleteRole(ctx, "r") },
+		"delete a config": func(ctx context.Context, w *world) error {
+			_, err := w.Delete(ctx, "us1", false)
+			return err
+		},
+		"write": func(ctx context.Context, w *world) error {
+			_, err := w.Write(ctx, "eu1", configs.Change{"ttl": "1m"}, configs.WriteOptions{})
+			return err
+		},
+	}
+	for name, do := range operations {
+		t.Run(name, func(t *testing.T) {
+			for at := 0; ; at++ {
+				before := newWorld(t)
+				before.write(t, "eu1", ocp(configs.Change{"keepalive_interval": "30d"}))
+				before.write(t, "us1", ocp(configs.Change{"environment": "us1"}))
+				require.NoError(t, before.WriteRole(t.Context(), "r", configs.Change{"config": "eu1"}))
+				id = sessions.AccountID(idOf(t, before, "eu1"))
+				w := restarted(before.storage.Storage, 0)
+				hit := failAt(w.storage, at, false)
+				err := do(t.Context(), w)
+				happened := slices.DeleteFunc(w.storage.notes.take(), func(note string) bool { return !strings.Contains(note, "/") })
+				if !*hit {
+					require.NoError(t, err)
+					return
+				}
+				if slices.Contains(happened[:at], "put config/eu1") || slices.Contains(happened[:at], "delete config/us1") {
+					return // it is done, and what fails now is a warning
+				}
+				require.ErrorIs(t, err, errDisk, "access %d: %v", at, happened)
+			}
+		})
+	}
+}
