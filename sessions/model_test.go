@@ -329,6 +329,9 @@ func (m *model) do(s step) {
 		m.world.setPassword("right")
 		m.world.reopen()
 		_ = p.Configure(m.t.Context(), accountID, p.settings(), true)
+		if s.Pick%2 == 0 { // the operator tries it
+			_, _ = m.read(p, dedicated)
+		}
 	case faultyWeather, goodWeather:
 		m.weather.Store(s.Action == faultyWeather)
 	case restartPlugin:

@@ -89,6 +89,7 @@ type world struct {
 	logins, refreshes, logouts, refused, denials, codeReuses, peak int
 	listed, ended, foreignEnded                                    int
 	deniedAt                                                       time.Time
+	deniedInARow                                                   int
 	agedOut                                                        int               // ended by age although they could have been closed
 	recorded                                                       map[string]string // the token of each attempt that was stored last
 	deaths                                                         int               // of the plugin
@@ -310,7 +311,7 @@ func (w *world) count(n *int) int {
 }
 
 // logoutPatience is how long a pending logout may sleep after a failure.
-const logoutPatience = 7 * time.Minute
+const logoutPatience = 8 * time.Minute
 
 // expire ends what has been left alone too long or is too old.
 func (w *world) expire() {
@@ -325,14 +326,14 @@ func (w *world) expire() {
 			end = oldest
 		}
 		gone := now.After(end)
-		troubled := w.down || end.Before(w.trouble.Add(logoutPatience))
+		troubled := w.down || end.Before(w.trouble.Add(logoutPatience)) || end.Before(w.heard.slowAt.Add(logoutPatience))
 		// The token of a lease was good up to the very end of the session; on a
 		// host whose clock was set back, by that much longer.
 		leased := !s.expires.Add(w.setBack).Before(end)
 		unclosable := s.lost || s.adrift || s.oldSecret || troubled || leased || w.deaths > 0 && w.recorded[s.attempt] == ""
 		if gone && !unclosable {
 			w.agedOut++
-			w.t.Errorf("rule 1: left to die of age: %+v at %s, now %s, trouble %s", *s, end, now, w.trouble)
+			w.t.Errorf("rule 1: left to die of age: %s, %+v at %s, now %s, trouble %s; the last calls: %v", id, *s, end, now, w.trouble, w.lastCalls())
 		}
 		w.broken[id] = w.broken[id] || gone
 		return gone
@@ -617,13 +618,22 @@ func (w *world) login(ctx context.Context, u *upstream, r providers.LoginRequest
 		w.endOldest()
 	} else if w.limit > 0 && len(w.sessions)+len(w.foreign) >= w.limit {
 		w.denials++
-		if w.deniedAt.After(w.trouble) && time.Since(w.deniedAt) < time.Minute {
+		rest := time.Minute
+		if w.strict {
+			rest = min(longestRest, time.Minute<<min(max(w.deniedInARow-1, 0), 10))
+		}
+		if !w.deniedAt.After(w.trouble) {
+			w.deniedInARow = 0
+		}
+		w.deniedInARow++
+		if w.deniedAt.After(w.trouble) && time.Since(w.deniedAt) < rest {
 			w.t.Errorf("rule 7: a second denial %s after the first: two in a row lock a user out; the last calls: %v", time.Since(w.deniedAt), w.trail[max(0, len(w.trail)-15):])
 		}
 		w.deniedAt = time.Now()
 		return refuse(providers.SessionLimit, "session limit exceeded")
 	}
 	w.logins++
+	w.deniedInARow = 0
 	w.loggedInAt = time.Now()
 	id := "s" + strconv.Itoa(w.logins)
 	if w.noSessions {
