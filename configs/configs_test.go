@@ -499,6 +499,15 @@ func TestResolve(t *testing.T) {
 	require.Equal(t, time.Hour, role.MaxTTL, "the config's holds as well")
 	require.Equal(t, config.Account, role.Account)
 
+	w.write(t, "endless", ocp(configs.Change{"environment": "us1"}))
+	for config, most := range map[string]time.Duration{"eu1": time.Hour, "endless": 0} {
+		for given, want := range map[any]time.Duration{nil: most, "30m": 30 * time.Minute} {
+			change := configs.Change{"config": config, "scopes": nil, "ttl": nil, "max_ttl": given, "session_mode": nil}
+			require.NoError(t, w.WriteRole(t.Context(), "max", change))
+			require.Equal(t, want, resolve("max").MaxTTL, "%s %s", config, given)
+		}
+	}
+
 	t.Run("a hit costs no storage access", func(t *testing.T) {
 		w.storage.notes.take()
 		require.Same(t, config, resolve("eu1"))

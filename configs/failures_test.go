@@ -9,7 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
+	"github.com/pantaindex/vault-plugin-secrets-panta/store"
 )
 
 // What cannot be read is not taken for what is not there.
@@ -65,4 +67,40 @@ func TestAStorageThatFailsIsAnErrorWhereverItIsAsked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A config that an older plugin took and this one refuses.
+func TestAConfigThatIsNotValidAnyMoreIsDeletedByForce(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, store.NewEntries(w.storage).Configs.Put(t.Context(), "eu1", store.Fields{"provider": "ocp"}))
+	_, err := w.Delete(t.Context(), "eu1", false)
+	require.ErrorContains(t, err, "the stored config is not valid any more: ")
+	_, err = w.Delete(t.Context(), "eu1", true)
+	require.NoError(t, err)
+	require.Empty(t, w.keys(t))
+}
+
+func TestARoleWhoseConfigIsGoneSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(nil))
+	require.NoError(t, w.WriteRole(t.Context(), "r", configs.Change{"config": "eu1"}))
+	require.NoError(t, w.storage.Storage.Delete(t.Context(), "config/eu1"))
+	_, err := restarted(w.storage.Storage, 0).Resolve(t.Context(), "r")
+	require.ErrorContains(t, err, `the role's config "eu1" does not exist`)
+}
+
+func TestADeleteSaysWhatTheEngineSaysWithoutItsAdvice(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(nil))
+	w.engine.drainErr = &sessions.Error{Message: "1 session is left", Advice: "do something else"}
+	_, err := w.Delete(t.Context(), "eu1", false)
+	require.ErrorContains(t, err, "it is not deleted: 1 session is left; try again when")
+}
+
+func TestWhatNoLoginUsesIsRefused(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.Write(t.Context(), "token", pat(nil), configs.WriteOptions{OTP: providers.NewSecret("123456")})
+	require.ErrorContains(t, err, `field "otp": is not used with auth_method=pat; nothing logs in`)
+	_, err = w.Write(t.Context(), "none", configs.Change{"username": "olga"}, configs.WriteOptions{})
+	require.ErrorContains(t, err, `field "provider": is required for a new config, and there is none of this name yet; use one of keycloak, oauth2, ocp, panta, partner`)
 }

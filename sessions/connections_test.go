@@ -205,6 +205,9 @@ func TestACheckCallsALogoutThatSendsNothingSkipped(t *testing.T) {
 			}
 			require.Equal(t, sessions.StepSkipped, outcomes[sessions.RefreshStep])
 			require.Equal(t, want, outcomes[sessions.LogoutStep])
+			if !revokes {
+				require.Equal(t, map[machine.State]int{machine.StateAgeing: 1}, p.status(t).States, "its session is given up")
+			}
 		})
 	}
 }
@@ -268,4 +271,50 @@ func TestRule1WhatThisPluginCannotReachEndsByAge(t *testing.T) {
 		require.Empty(t, w.records())
 		require.Empty(t, w.connections())
 	})
+}
+
+func TestRule1ALoginWhoseIntentTookTooLongIsNotSent(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_ = p.status(t)
+		w.mu.Lock()
+		w.storageDelay = 25 * time.Second // of the connection, and of the intent
+		w.mu.Unlock()
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.Storage, reason(t, err))
+		require.Zero(t, w.count(&w.logins))
+		time.Sleep(time.Minute)
+		require.Empty(t, w.records())
+	})
+}
+
+// refusesConfig is a client that does not send what it cannot make.
+type refusesConfig struct{ failing }
+
+func (*refusesConfig) Login(context.Context, providers.LoginRequest) (providers.TokenResponse, error) {
+	return providers.TokenResponse{}, &providers.FieldError{Field: "otp", Problem: "is not used"}
+}
+
+func TestALoginThatTheClientDoesNotSendDidNotHappen(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		settings := p.settings()
+		settings.Upstream = &refusesConfig{}
+		require.NoError(t, p.Configure(t.Context(), accountID, settings, false))
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, providers.DidNotHappen, upstreamError(t, err).Outcome)
+		require.ErrorContains(t, err, "correct the config")
+		synctest.Wait()
+		require.Empty(t, w.records())
+	})
+}
+
+func TestALoginCarriesAMarkUnlessTheConfigHasNone(t *testing.T) {
+	for noMark, want := range map[bool]string{false: `^vault-plugin-secrets-panta-[a-z2-7]{8}-[a-z2-7]{13}-bot/1\.2\.3$`, true: `^vault-plugin-secrets-panta/1\.2\.3$`} {
+		inWorld(t, func(w *world) { w.limits.NoMark = noMark }, func(t *testing.T, w *world, p *process) {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			require.Regexp(t, want, w.sessions["s1"].userAgent)
+		})
+	}
 }

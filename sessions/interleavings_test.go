@@ -735,6 +735,7 @@ func TestRule5AReleaseOfAKeptSessionThatNothingCanLogOutIsAnswered(t *testing.T)
 		w.trouble = time.Now().Add(time.Hour) // nothing can log it out
 		w.mu.Unlock()
 		require.NoError(t, p.Release(ctx, l.Ref))
+		require.NoError(t, p.Release(ctx, l.Ref), "again")
 	})
 }
 

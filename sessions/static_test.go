@@ -209,6 +209,7 @@ func TestRule12MinTTLForcesOneTokenIn10Seconds(t *testing.T) {
 				}
 				forced := w.count(&w.logins) + w.count(&w.refreshes)
 				require.LessOrEqual(t, forced, int(time.Since(began)/(10*time.Second))+1)
+				require.InDelta(t, 30*10, time.Since(began).Seconds(), 10, "nobody waits longer")
 			})
 		})
 	}

@@ -1,10 +1,12 @@
 package oauth2_test
 
 import (
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,6 +187,19 @@ func TestACodeIsMadeForTheInstantThatIsAsked(t *testing.T) {
 		_, err := up.Login(t.Context(), providers.LoginRequest{CodeAt: time.Unix(at, 0)})
 		require.NoError(t, err)
 		assert.Equal(t, code, form(t, rt)["otp"])
+	}
+}
+
+func TestACodeIsMadeAsTheURLSays(t *testing.T) {
+	// RFC 6238 appendix B, at 59 s.
+	for options, code := range map[string]string{"algorithm=SHA1": "94287082", "algorithm=SHA256": "46119246", "algorithm=HmacSHA512": "90693936"} {
+		seed := strings.Repeat("12345678901234567890", 4)[:map[string]int{"SHA1": 20, "SHA256": 32, "HmacSHA512": 64}[strings.TrimPrefix(options, "algorithm=")]]
+		a := account("ocp")
+		a.TOTPSecret = providers.NewSecret("otpauth://totp/a?digits=8&" + options + "&secret=" + base32.StdEncoding.EncodeToString([]byte(seed)))
+		rt := &roundTrip{status: 200, body: granted}
+		_, err := connect(t, a, "ocp", rt).Login(t.Context(), providers.LoginRequest{CodeAt: time.Unix(59, 0)})
+		require.NoError(t, err)
+		assert.Equal(t, code, form(t, rt)["otp"], options)
 	}
 }
 

@@ -391,8 +391,33 @@ func TestACallThatEndsWithoutAnAnswerSaysHow(t *testing.T) {
 		{errors.New("malformed HTTP response"), "the connection broke before the answer came, or brought something that is not HTTP"},
 		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, "no connection within the time allowed"},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, "no connection: connection refused"},
+		{&net.OpError{Op: "dial", Err: &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}}, "the server's certificate is not valid: x509: certificate has expired or is not yet valid:"},
 	} {
 		_, err := do(t.Context(), connect(t, account("panta"), "panta", &roundTrip{err: c.err}), "login")
 		assert.Equal(t, c.message, asError(t, err).Message)
 	}
+}
+
+// late is a transport whose answers come to their end when the time is over.
+type late struct{ err error }
+
+func (l late) RoundTrip(r *http.Request) (*http.Response, error) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	body, writer := io.Pipe()
+	go func() {
+		_, _ = io.WriteString(writer, granted)
+		<-r.Context().Done()
+		_ = writer.CloseWithError(l.err)
+	}()
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: body, Request: r}, nil
+}
+
+func TestAnAnswerThatIsCutWhenTheTimeIsOverIsOneThatCameTooLate(t *testing.T) {
+	a := account("panta")
+	a.RequestTimeout = 20 * time.Millisecond
+	_, err := do(t.Context(), connect(t, a, "panta", late{io.ErrUnexpectedEOF}), "login")
+	failure := assertFailed(t, err, providers.Unavailable, providers.Unknown)
+	assert.Equal(t, "the answer did not come to its end in time", failure.Message)
+	_, err = do(t.Context(), connect(t, a, "panta", late{io.EOF}), "login")
+	assert.NoError(t, err, "a whole answer counts, however late it came")
 }

@@ -362,3 +362,15 @@ func FuzzSessionList(f *testing.F) {
 		}
 	})
 }
+
+func TestATimeThatNoServerMeansIsLeftEmpty(t *testing.T) {
+	for seconds, want := range map[string]string{
+		"0": "0001-01-01T00:00:00Z", "0.5": "0001-01-01T00:00:00Z", "1": "1970-01-01T00:00:01Z",
+		"253402300799": "9999-12-31T23:59:59Z", "253402300800": "0001-01-01T00:00:00Z", "-1": "0001-01-01T00:00:00Z",
+	} {
+		rt := &roundTrip{status: 200, body: `[{"id":"a","started":` + seconds + `}]`}
+		list, err := connect(t, account("keycloak"), "keycloak", rt).ListSessions(t.Context(), providers.NewSecret("at"))
+		require.NoError(t, err)
+		assert.Equal(t, want, list[0].StartedAt.Format(time.RFC3339), seconds)
+	}
+}

@@ -145,6 +145,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"totp: URL period":          {"ocp", totp("otpauth://totp/a?period=x&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has a period that is not from 1 to 300 seconds`},
 		"totp: URL algorithm":       {"ocp", totp("otpauth://totp/a?algorithm=MD5&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has an algorithm other than SHA1, SHA256 and SHA512`},
 		"totp: URL encoder":         {"ocp", totp("otpauth://totp/a?encoder=steam&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL asks for an encoder; only codes of digits can be made`},
+		"totp: URL query broken":    {"ocp", totp("otpauth://totp/a?secret=%zz"), `field "totp_secret": the otpauth:// URL cannot be read; copy it again from the QR code, or give the base32 secret alone`},
 		"totp: URL broken":          {"ocp", totp("otpauth://totp/%zz?secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL cannot be read; copy it again from the QR code, or give the base32 secret alone`},
 		"totp: one character":       {"ocp", totp("G"), partOfOne},
 		"totp: 25 characters":       {"ocp", totp("GEZDGNBVGY3TQOJQGEZDGNBVG"), partOfOne},

@@ -131,6 +131,7 @@ func TestRule8InThePauseAfterAFailedRefreshAReaderIsToldWhyAndNothingIsSent(t *t
 func TestRule4ATokenServesAsLongAsALeaseOfASecondFits(t *testing.T) {
 	s := tell(t, benchLimits)
 	g := s.opens(reads).Grant
+	require.True(t, g.Token.Response.RefreshToken.Empty(), "that is nobody's but the engine's")
 	s.a.sessions[g.Token.Ref.Session].callAt = s.now.Add(time.Hour) // not what this is about
 
 	last := g.Token.ExpiresAt.Add(-leaseMargin - minLease)
@@ -736,4 +737,14 @@ func TestCodesAreMadeForTheServersClockWhereThatIsToBeBelieved(t *testing.T) {
 		require.Equal(t, want.far, c.Far(), drift)
 	}
 	require.False(t, Clock{Drift: time.Minute}.Far())
+}
+
+func TestAConnectionIsKeptForAVerificationThatWaits(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}}) // one login at a time
+	trial := Connection{ID: "on trial", Capabilities: benchLimits.Capabilities, RequestTimeout: time.Second}
+	s.event(Acquire{Waiter: 2, Want: reads, Trial: &Trial{Limits: benchLimits, Connection: trial}})
+	require.False(t, has[DropConnection](s))
+	s.event(Abandon{Waiter: 2})
+	require.Equal(t, DropConnection{ID: trial.ID}, next[DropConnection](s))
 }

@@ -1,0 +1,21 @@
+package configs
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestANameIsForgottenWhenNobodyWantsIt(t *testing.T) {
+	n := names{held: map[string]*name{}}
+	unlock, err := n.lock(t.Context(), "a")
+	require.NoError(t, err)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = n.lock(over, "a")
+	require.ErrorIs(t, err, context.Canceled)
+	require.Contains(t, n.held, "a")
+	unlock()
+	require.Empty(t, n.held)
+}
