@@ -166,24 +166,32 @@ func TestAClientSignsAnAssertionAsItsKeyDoes(t *testing.T) {
 func TestAKeyThatCannotSignIsRefusedByField(t *testing.T) {
 	r := rsaKey(t, 2048)
 	good := pemBlock("PRIVATE KEY", pkcs8(t, r))
-	for name, key := range map[string]string{
-		"nothing":           "",
-		"no PEM":            "hunter2",
-		"a certificate":     pemBlock("CERTIFICATE", []byte{1}),
-		"a public key":      pemBlock("PUBLIC KEY", x509.MarshalPKCS1PublicKey(&r.PublicKey)),
-		"encrypted":         pemBlock("ENCRYPTED PRIVATE KEY", []byte{1}),
-		"two keys":          good + good,
-		"of another curve":  pemBlock("PRIVATE KEY", pkcs8(t, ecKey(t, elliptic.P384()))),
-		"of too few bits":   pemBlock("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey(t, 1024))),
-		"PSS and no key":    pemBlock("PRIVATE KEY", pss(t, &rsa.PrivateKey{PublicKey: r.PublicKey, D: r.D, Primes: r.Primes})[:40]),
-		"text before a key": "key: " + pemBlock("PRIVATE KEY", []byte("x")),
+	const (
+		noPEM     = "must be a private key in PEM"
+		noKey     = "must be the private key of RSA"
+		encrypted = "is encrypted"
+	)
+	oldForm := &pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00"}, Bytes: []byte{1}}
+	for name, c := range map[string]struct{ key, problem string }{
+		"nothing":             {"", noPEM},
+		"no PEM":              {"hunter2", noPEM},
+		"a certificate":       {pemBlock("CERTIFICATE", []byte{1}), noKey},
+		"a public key":        {pemBlock("PUBLIC KEY", x509.MarshalPKCS1PublicKey(&r.PublicKey)), noKey},
+		"encrypted":           {pemBlock("ENCRYPTED PRIVATE KEY", []byte{1}), encrypted},
+		"encrypted of before": {string(pem.EncodeToMemory(oldForm)), encrypted},
+		"two keys":            {good + good, "must be one private key in PEM and nothing else"},
+		"of another curve":    {pemBlock("PRIVATE KEY", pkcs8(t, ecKey(t, elliptic.P384()))), noKey},
+		"of too few bits":     {pemBlock("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey(t, 1024))), "less than 2048 bits"},
+		"PSS and no key":      {pemBlock("PRIVATE KEY", pss(t, &rsa.PrivateKey{PublicKey: r.PublicKey, D: r.D, Primes: r.Primes})[:40]), noKey},
+		"text before a key":   {"key: " + pemBlock("PRIVATE KEY", []byte("x")), noPEM},
 	} {
 		_, err := oauth2.New(preset(t, "oauth2"), nil).Client(providers.Connection{
-			AuthMethod: providers.Password, ClientAuth: providers.PrivateKeyJWT, PrivateKey: providers.NewSecret(key),
+			AuthMethod: providers.Password, ClientAuth: providers.PrivateKeyJWT, PrivateKey: providers.NewSecret(c.key),
 		})
 		var field *providers.FieldError
 		require.ErrorAs(t, err, &field, name)
 		assert.Equal(t, "private_key", field.Field)
+		assert.Contains(t, field.Problem, c.problem, name)
 		assert.NotContains(t, err.Error(), "hunter2")
 	}
 }

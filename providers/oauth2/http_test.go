@@ -393,8 +393,14 @@ func TestACallThatEndsWithoutAnAnswerSaysHow(t *testing.T) {
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, "no connection: connection refused"},
 		{&net.OpError{Op: "dial", Err: &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}}, "the server's certificate is not valid: x509: certificate has expired or is not yet valid:"},
 	} {
-		_, err := do(t.Context(), connect(t, account("panta"), "panta", &roundTrip{err: c.err}), "login")
+		up := connect(t, account("panta"), "panta", &roundTrip{err: c.err})
+		for _, op := range []string{"login", "refresh", "logout"} {
+			_, err := do(t.Context(), up, op)
+			assert.Equal(t, c.message, asError(t, err).Message, op)
+		}
+		_, err := up.ListSessions(t.Context(), providers.NewSecret("at"))
 		assert.Equal(t, c.message, asError(t, err).Message)
+		assert.Equal(t, c.message, asError(t, up.EndSession(t.Context(), providers.NewSecret("at"), "id")).Message)
 	}
 }
 

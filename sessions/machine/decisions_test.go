@@ -748,3 +748,19 @@ func TestAConnectionIsKeptForAVerificationThatWaits(t *testing.T) {
 	s.event(Abandon{Waiter: 2})
 	require.Equal(t, DropConnection{ID: trial.ID}, next[DropConnection](s))
 }
+
+func TestRule12WhereTheTokenIsOfNoUseToAnybodyNobodyWaitsForATurn(t *testing.T) {
+	short := tokens("1")
+	short.ExpiresIn = minLease + leaseMargin + 2*time.Second
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: short})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	longer := Want{Mode: providers.Shared, MinTTL: 2 * time.Second}
+	s.pass(2 * time.Second)
+	s.event(Acquire{Waiter: 2, Want: longer})
+	require.False(t, has[Refresh](s), "a lease of a second still fits")
+	s.pass(time.Millisecond)
+	require.True(t, has[Refresh](s))
+}
