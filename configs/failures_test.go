@@ -17,17 +17,33 @@ import (
 // What cannot be read is not taken for what is not there.
 func TestAStorageThatFailsIsAnErrorWhereverItIsAsked(t *testing.T) {
 	var id sessions.AccountID
+	notFound := func(found bool, err error) error {
+		require.False(t, found && err != nil, "both found and failed")
+		return err
+	}
 	operations := map[string]func(context.Context, *world) error{
-		"read":            func(ctx context.Context, w *world) error { _, _, err := w.Read(ctx, "eu1"); return err },
-		"exists":          func(ctx context.Context, w *world) error { _, err := w.Exists(ctx, "eu1"); return err },
-		"list":            func(ctx context.Context, w *world) error { _, err := w.List(ctx); return err },
-		"read a role":     func(ctx context.Context, w *world) error { _, _, err := w.ReadRole(ctx, "r"); return err },
-		"show a role":     func(ctx context.Context, w *world) error { _, _, err := w.ShowRole(ctx, "r"); return err },
-		"a role exists":   func(ctx context.Context, w *world) error { _, err := w.RoleExists(ctx, "r"); return err },
-		"list the roles":  func(ctx context.Context, w *world) error { _, err := w.ListRoles(ctx); return err },
-		"resolve":         func(ctx context.Context, w *world) error { _, err := w.Resolve(ctx, "eu1"); return err },
-		"resolve a role":  func(ctx context.Context, w *world) error { _, err := w.Resolve(ctx, "r"); return err },
-		"the account of":  func(ctx context.Context, w *world) error { _, _, err := w.Account(ctx, "eu1"); return err },
+		"read": func(ctx context.Context, w *world) error {
+			_, found, err := w.Read(ctx, "eu1")
+			return notFound(found, err)
+		},
+		"exists": func(ctx context.Context, w *world) error { return notFound(w.Exists(ctx, "eu1")) },
+		"list":   func(ctx context.Context, w *world) error { _, err := w.List(ctx); return err },
+		"read a role": func(ctx context.Context, w *world) error {
+			_, found, err := w.ReadRole(ctx, "r")
+			return notFound(found, err)
+		},
+		"show a role": func(ctx context.Context, w *world) error {
+			_, found, err := w.ShowRole(ctx, "r")
+			return notFound(found, err)
+		},
+		"a role exists":  func(ctx context.Context, w *world) error { return notFound(w.RoleExists(ctx, "r")) },
+		"list the roles": func(ctx context.Context, w *world) error { _, err := w.ListRoles(ctx); return err },
+		"resolve":        func(ctx context.Context, w *world) error { _, err := w.Resolve(ctx, "eu1"); return err },
+		"resolve a role": func(ctx context.Context, w *world) error { _, err := w.Resolve(ctx, "r"); return err },
+		"the account of": func(ctx context.Context, w *world) error {
+			_, found, err := w.Account(ctx, "eu1")
+			return notFound(found, err)
+		},
 		"the settings of": func(ctx context.Context, w *world) error { _, err := w.Settings(ctx, id); return err },
 		"the config of":   func(ctx context.Context, w *world) error { _, err := w.ConfigOf(ctx, id); return err },
 		"are kept alive":  func(ctx context.Context, w *world) error { _, err := w.KeptAlive(ctx); return err },
