@@ -442,6 +442,23 @@ func TestRule3TheVerifiedSessionIsKeptAMinuteForItsFirstReader(t *testing.T) {
 	})
 }
 
+func TestRule3ALeaseOnALongerTokenKeepsItsPlace(t *testing.T) {
+	inWorld(t, withBudget(1), func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		w.mu.Lock()
+		w.tokenLife = time.Minute // an administrator has shortened it
+		w.mu.Unlock()
+		time.Sleep(160 * time.Second) // the newest token is of the middle of the first one's life
+		w.setDown(true)
+		time.Sleep(50 * time.Second) // and expires
+		w.setDown(false)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.BudgetFull, reason(t, err))
+		require.True(t, w.live(l.Token.AccessToken))
+	})
+}
+
 // rule 4: a lease never outlives its token.
 
 func TestRule4ALeaseNeverOutlivesItsToken(t *testing.T) {

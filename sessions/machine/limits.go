@@ -63,7 +63,7 @@ func (s *session) leasesEnded(now time.Time) bool {
 	if s.held() == 0 {
 		return true
 	}
-	return !s.nameless() && !s.readStatic() && !now.Before(s.newest().horizon.Add(-leaseMargin))
+	return !s.nameless() && !s.readStatic() && !now.Before(s.rec.Horizon.Add(-leaseMargin))
 }
 
 // Usage is how the budget stands.
