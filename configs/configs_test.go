@@ -251,6 +251,10 @@ func TestOfTwoConfigsForOneAccountAtOnceOneIsRefused(t *testing.T) {
 	defer cancel()
 	_, err = w.Write(ctx, "a", ocp(nil), configs.WriteOptions{})
 	require.ErrorContains(t, err, "another write of this name is still at work")
+	_, err = w.Delete(ctx, "a", false)
+	require.ErrorContains(t, err, "another write of this name is still at work")
+	require.ErrorContains(t, w.WriteRole(ctx, "a", configs.Change{"config": "other"}), "another write of this name is still at work")
+	require.ErrorContains(t, w.DeleteRole(ctx, "a"), "another write of this name is still at work")
 
 	close(goOn)
 	require.NoError(t, <-first)
