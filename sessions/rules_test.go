@@ -686,6 +686,19 @@ func TestRule6ATypedCodeIsRefusedWhereItCannotBeMeant(t *testing.T) {
 	})
 }
 
+func TestRule6ALoginIsNotSentLongAfterItsIntent(t *testing.T) {
+	inWorld(t, withTOTP, func(t *testing.T, w *world, p *process) {
+		w.setStorageDelay(40 * time.Second)
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		require.Zero(t, w.count(&w.logins)+w.count(&w.refused), "its code is too old")
+		w.setStorageDelay(0)
+		time.Sleep(time.Minute)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
 // rule 7: no lock-outs by us.
 
 func TestRule7BadCredentialsCloseTheAccountForAGrowingTime(t *testing.T) {
