@@ -175,7 +175,7 @@ func (w *world) heardLogin(r providers.LoginRequest, got providers.TokenResponse
 	case failure == nil:
 	case failure.Outcome != providers.DidNotHappen:
 		h.lost = now
-	case failure.Kind == providers.Throttled:
+	case failure.Kind == providers.Throttled, failure.Kind == providers.Unavailable:
 		h.loginsRest = now.Add(max(pause, failure.RetryAfter))
 	case slices.Contains(r.Scopes, w.unknownScope):
 		h.scopes[key] = h.scopes[key].again()
