@@ -96,7 +96,7 @@ func checkUse(s settings, method providers.Method) (providers.Mode, error) {
 		return "", refuse("linger", "keeps a shared session after its last lease; with session_mode=%s there is none: leave it out, or set session_mode=shared", mode)
 	case s.KeepAlive > 0 && s.KeepAlive < leastKeepAlive:
 		return "", refuse(keepAliveField, "must be at least an hour, or 0")
-	case s.KeepAlive > 0 && method.DeactivatedAfter > 0 && s.KeepAlive >= method.DeactivatedAfter:
+	case method.DeactivatedAfter > 0 && s.KeepAlive >= method.DeactivatedAfter:
 		return "", refuse(keepAliveField, "must be less than %s, after which the server deactivates an account that nobody logs in to", days(method.DeactivatedAfter))
 	}
 	return mode, checkTTLs(s.TTL, s.MaxTTL)

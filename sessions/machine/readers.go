@@ -168,15 +168,12 @@ func (a *Account) refuse(w *waiter, r *Refusal) {
 
 // awaitRefresh begins a refresh for a waiter, unless one has just failed.
 func (a *Account) awaitRefresh(w *waiter, s *session) {
-	switch {
-	case s.trouble != nil && a.now.Before(s.trouble.at):
+	if s.trouble != nil && a.now.Before(s.trouble.at) {
 		a.refuse(w, s.trouble.cause)
-	case w.refreshed: // and its token is not what is wanted
-		a.refuse(w, tooShort(w.want.leaseNeeded(), s.leaseLeft(a.now)))
-	default:
-		w.refreshed = true
-		a.refresh(s)
+		return
 	}
+	w.refreshed = true
+	a.refresh(s)
 }
 
 // awaitLogin begins the login that a waiter needs, or has it wait for the one
