@@ -353,7 +353,9 @@ func (m *model) do(s step) {
 	case checkTheConfig:
 		m.check(p)
 	case slowServer:
-		m.world.setLatency(time.Duration(s.Pick) * 1200 * time.Millisecond) // at most more than a request's time
+		// At most more than a request's time. Never none: the ledger is read a moment before
+		// the server's sessions, and a login must not come in between.
+		m.world.setLatency(time.Duration(s.Pick+1) * 1100 * time.Millisecond)
 	case fastServer:
 		m.world.setLatency(m.usual)
 	case askForPause:
