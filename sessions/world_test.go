@@ -973,8 +973,11 @@ func (s *faultyStorage) Put(ctx context.Context, entry *logical.StorageEntry) er
 	s.process.mu.Unlock()
 	time.Sleep(delay)
 	err := s.cross("put", func() error {
-		s.process.recordedToken(entry)
-		return s.Storage.Put(ctx, entry)
+		err := s.Storage.Put(ctx, entry)
+		if err == nil {
+			s.process.recordedToken(entry)
+		}
+		return err
 	})
 	if delay > 0 || err != nil {
 		s.process.mu.Lock()
