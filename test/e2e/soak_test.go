@@ -43,7 +43,7 @@ type soaked struct {
 // soak reads in every way from a server that rotates refresh tokens, while people
 // log in and out of the same accounts and the plugin is killed now and then.
 func soak(s *identity) {
-	s.life, s.rotates = 12*time.Second, true
+	s.life, s.rotates, s.unprotected = 12*time.Second, true, true
 	wrapper, pids := wrappedPlugin(s.T)
 	m := s.mount(servers.Options{Plugin: wrapper})
 	for i, config := range []map[string]any{
