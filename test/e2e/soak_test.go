@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -93,8 +94,8 @@ func soak(s *identity) {
 		seen.reads.Load(), seen.shown.Load(), kills, seen.people.Load()))
 }
 
-// readAndShow reads a token, shows it to the server at once and later in its life,
-// and revokes its lease or leaves it to Vault.
+// readAndShow reads a token, shows it to the server at once and later in its life, and
+// revokes its lease or waits for its end.
 func (s *identity) readAndShow(ctx context.Context, m *mount, path string, seen *soaked) {
 	for ctx.Err() == nil {
 		secret, err := m.client.Logical().ReadWithContext(ctx, servers.Mount+"/"+path)
@@ -107,7 +108,9 @@ func (s *identity) readAndShow(ctx context.Context, m *mount, path string, seen 
 			continue
 		}
 		seen.reads.Add(1)
-		for _, pause := range []time.Duration{0, s.partOfLife(secret)} {
+		life := s.lifeOf(secret)
+		later := rand.N(max(life-2*time.Second, 1))
+		for _, pause := range []time.Duration{0, later} {
 			wait(ctx, pause)
 			if err := s.show(ctx, secret); err != nil && ctx.Err() == nil {
 				s.Errorf("%s: %v", path, err)
@@ -115,22 +118,25 @@ func (s *identity) readAndShow(ctx context.Context, m *mount, path string, seen 
 			}
 			seen.shown.Add(1)
 		}
-		if secret.LeaseID != "" && rand.IntN(2) == 0 {
+		switch {
+		case secret.LeaseID == "":
+		case rand.IntN(2) == 0:
 			// Refused while the plugin is dead; Vault then repeats it.
 			_ = m.client.Sys().RevokeWithOptionsWithContext(ctx, &api.RevokeOptions{LeaseID: secret.LeaseID})
+		default:
+			wait(ctx, life-later)
 		}
 	}
 }
 
-// partOfLife is a random part of the life of what was read.
-func (s *identity) partOfLife(secret *api.Secret) time.Duration {
-	life := time.Duration(secret.LeaseDuration) * time.Second
-	if secret.LeaseID == "" {
-		ttl, err := secret.Data["ttl"].(interface{ Int64() (int64, error) }).Int64()
-		require.NoError(s, err)
-		life = time.Duration(ttl) * time.Second
+// lifeOf is how long a token is good for its reader.
+func (s *identity) lifeOf(secret *api.Secret) time.Duration {
+	if secret.LeaseID != "" {
+		return time.Duration(secret.LeaseDuration) * time.Second
 	}
-	return rand.N(max(life-2*time.Second, 1))
+	ttl, err := secret.Data["ttl"].(json.Number).Int64()
+	require.NoError(s, err)
+	return time.Duration(ttl) * time.Second
 }
 
 // show asks the server who the token belongs to.
