@@ -204,11 +204,14 @@ func (a *account) acquireStatic(ctx context.Context, want machine.Want) (machine
 }
 
 func newStaticToken(st machine.Static, now time.Time) StaticToken {
+	// Up to whole seconds, which is what readers get to see: rounded down, it would end
+	// before the next token is there.
+	next := (st.RotatesAt.Sub(now) + st.Spread + time.Second - 1).Truncate(time.Second)
 	t := StaticToken{
 		Token:          st.Token.Response,
 		ExpiresAt:      st.Token.ExpiresAt,
 		Session:        st.Token.Ref.String(),
-		TTL:            max(time.Second, min(st.RotatesAt.Sub(now)+st.Spread, st.Token.ExpiresAt.Sub(now))),
+		TTL:            max(time.Second, min(next, st.Token.ExpiresAt.Sub(now))),
 		RotationPeriod: st.Period,
 		LastRotation:   st.Token.ExpiresAt.Add(-st.Token.Response.ExpiresIn),
 	}

@@ -337,7 +337,7 @@ func (s *suite) readStatic(t *testing.T, m *mount, row *servers.Row) {
 		ttl, err := answer.Data["ttl"].(json.Number).Int64()
 		require.NoError(t, err)
 		require.Positive(t, ttl)
-		time.Sleep(time.Duration(ttl) * time.Second)
+		time.Sleep(time.Duration(ttl+1) * time.Second) // as Vault Agent does
 	}
 	require.Len(t, seen, 3)
 	eventually(t, 2*tokenLife+10*time.Second, "what nobody reads is ended", func() error {
