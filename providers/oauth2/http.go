@@ -158,8 +158,15 @@ func (t *attempt) unanswered(ctx context.Context, err error, taken bool) *provid
 // unsent says that no server can have had the whole request: the connection was not
 // made, or did not take the request's last bytes.
 func unsent(err error) bool {
-	if network, ok := errors.AsType[*net.OpError](err); ok {
-		return slices.Contains([]string{"dial", "proxyconnect", "write"}, network.Op)
+	var network *net.OpError
+	dialled := errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect")
+	return dialled || writeFailed(err)
+}
+
+func writeFailed(err error) bool {
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return network.Op == "write"
 	}
 	// Of a write to a TLS connection that net/http has closed, since a read had failed.
 	return errors.Is(err, net.ErrClosed)
@@ -216,7 +223,7 @@ func (t *attempt) noConnection(ctx context.Context, err error) (message, advice 
 	case refusedHandshake(err) != "":
 		return "the server refused the TLS connection: " + refusedHandshake(err),
 			"if it wants a client certificate, which this engine does not send, use an address that wants none; else look at the TLS versions that the server allows, and at tls_server_name"
-	case errors.As(err, &network) && network.Op == "write", network == nil && errors.Is(err, net.ErrClosed):
+	case writeFailed(err):
 		return "the server closed the connection before the request was sent", reach
 	case errors.As(err, &network):
 		return "no connection: " + network.Err.Error(), reach

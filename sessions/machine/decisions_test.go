@@ -653,15 +653,22 @@ func TestRule11AStrayIsToldOnce(t *testing.T) {
 	}
 }
 
-func TestRule11AnOrphanThatCannotBeEndedIsToldAndLookedForAgain(t *testing.T) {
-	s := tell(t, listing)
-	own := s.opens(reads)
+// besideALostLogin has a shared session open, and a login whose answer was lost.
+func besideALostLogin(t *testing.T) (s *told, own Reply, lost SessionID) {
+	t.Helper()
+	s = tell(t, listing)
+	own = s.opens(reads)
 	next[List](s)
 	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true)}})
 	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}})
 	s.event(Stored{Session: next[Put](s).Record.ID})
-	lost := next[Login](s).Session
+	lost = next[Login](s).Session
 	s.event(LoggedIn{Session: lost, Err: errNoAnswer})
+	return s, own, lost
+}
+
+func TestRule11AnOrphanThatCannotBeEndedIsToldAndLookedForAgain(t *testing.T) {
+	s, own, lost := besideALostLogin(t)
 	for range 2 {
 		next[List](s)
 		s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true), listedAs("server-2", lost, false)}})
@@ -677,14 +684,7 @@ func TestRule11AnOrphanThatCannotBeEndedIsToldAndLookedForAgain(t *testing.T) {
 // A login that an operator dropped is in the list, whose token's session ended while
 // the list was on its way.
 func TestRule11AnOrphanIsEndedWithATokenOfASessionThatIsThere(t *testing.T) {
-	s := tell(t, listing)
-	own := s.opens(reads)
-	next[List](s)
-	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true)}})
-	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	lost := next[Login](s).Session
-	s.event(LoggedIn{Session: lost, Err: errNoAnswer})
+	s, own, lost := besideALostLogin(t)
 	next[List](s)
 	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true)}})
 	s.event(CloseSession{Waiter: 3, Session: lost})
