@@ -158,14 +158,12 @@ func (t *attempt) unanswered(ctx context.Context, err error, taken bool) *provid
 // unsent says that no server can have had the whole request: the connection was not
 // made, or did not take the request's last bytes.
 func unsent(err error) bool {
-	var network *net.OpError
-	dialled := errors.As(err, &network) && (network.Op == "dial" || network.Op == "proxyconnect")
-	return dialled || writeFailed(err)
+	network, ok := errors.AsType[*net.OpError](err)
+	return ok && (network.Op == "dial" || network.Op == "proxyconnect") || writeFailed(err)
 }
 
 func writeFailed(err error) bool {
-	var network *net.OpError
-	if errors.As(err, &network) {
+	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network.Op == "write"
 	}
 	// Of a write to a TLS connection that net/http has closed, since a read had failed.
