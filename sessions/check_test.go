@@ -61,6 +61,7 @@ func TestACheckObeysTheBudget(t *testing.T) {
 		require.False(t, report.OK())
 		require.Equal(t, map[string]sessions.StepOutcome{"login": "failed", "account_sessions": "skipped", "refresh": "skipped", "logout": "skipped"}, outcomes(report))
 		require.Contains(t, report.Steps[0].Message, "the session budget is full: 1 of 1 in use (1 open)")
+		require.Zero(t, report.Steps[0].Took, "nothing was sent; an earlier login's time is not the check's")
 		require.Equal(t, 1, w.count(&w.logins))
 	})
 }

@@ -1,6 +1,10 @@
 package sessions
 
-import "context"
+import (
+	"context"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+)
 
 // Loaded counts the accounts whose ledger has been read.
 func (e *Engine) Loaded() int {
@@ -19,4 +23,19 @@ func (e *Engine) Loaded() int {
 func (e *Engine) InUse(ctx context.Context, id AccountID) (int, error) {
 	st, err := e.Status(ctx, id)
 	return st.Usage.Ours(), err
+}
+
+// AcquireAfter is Acquire with something that happens between the look-up of the
+// account and the request. It returns how often the account was looked up.
+func (e *Engine) AcquireAfter(ctx context.Context, id AccountID, want machine.Want, meanwhile func()) (lookups int, err error) {
+	err = e.with(ctx, id, func(a *account) error {
+		if lookups++; lookups == 1 {
+			meanwhile()
+		}
+		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
+			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
+		})
+		return err
+	})
+	return lookups, err
 }

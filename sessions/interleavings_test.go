@@ -418,12 +418,46 @@ func TestRule4AnAnswerBehindASlowWriteIsStillGood(t *testing.T) {
 		go func() { _, _ = p.Acquire(t.Context(), dedicated) }()
 		time.Sleep(10 * time.Millisecond)
 		r := shared
-		r.Rejected = sessions.Lease{}.Ref.Session
-		r.Rejected = "unknown.1" // anything that is not the hot path
+		r.Rejected = "unknown.1" // the machine decides, not the hot path
 		l, err := p.Acquire(t.Context(), r)
-		if err == nil {
-			require.Greater(t, time.Until(l.Until), time.Second)
-		}
+		require.NoError(t, err)
+		require.Greater(t, time.Until(l.Until), time.Second)
+	})
+}
+
+func TestRule1AGrantThatLiesBehindASlowWriteUntilItsReaderHasLeftIsGivenBack(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		first, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		p.faults.watch(func(op string) {
+			if op == "put" {
+				time.Sleep(5 * time.Second)
+			}
+		})
+		go func() { _, _ = p.Acquire(t.Context(), dedicated) }()
+		synctest.Wait() // the dedicated session's intent is being written
+
+		late := shared
+		late.Rejected = "unknown.1" // the machine decides, not the hot path
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = p.Acquire(ctx, late)
+		require.Equal(t, machine.Canceled, reason(t, err))
+		require.Equal(t, 2, p.session(t, first).Leases, "the answer is on its way")
+		time.Sleep(10 * time.Second)
+		require.Equal(t, 1, p.session(t, first).Leases)
+	})
+}
+
+func TestARequestWhoseAccountIsDroppedMeanwhileLooksItUpAgain(t *testing.T) {
+	inWorld(t, (*world).retire, func(t *testing.T, w *world, p *process) {
+		lookups, err := p.AcquireAfter(t.Context(), accountID, machine.Want{Mode: providers.Dedicated}, func() {
+			synctest.Wait() // the account, which no config names, is dropped
+			w.reinstate()
+		})
+		require.NoError(t, err)
+		require.Equal(t, 2, lookups)
+		require.Equal(t, 1, w.openNow())
 	})
 }
 

@@ -237,8 +237,8 @@ func TestPurposesThatAreOverAreForgottenOnceThereAreMany(t *testing.T) {
 	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Shared, Scopes: []string{"waiting"}}})
 	for i := range 10 * purposesMost {
 		s.a.purposeOf([]string{"over", strconv.Itoa(i)}, nil)
+		require.LessOrEqual(t, len(s.a.purposes), purposesMost)
 	}
-	require.LessOrEqual(t, len(s.a.purposes), purposesMost)
 	require.Same(t, s.a.sessions[held.Session].purpose, s.a.purposes[""])
 	require.Contains(t, s.a.purposes, "waiting")
 }
@@ -324,6 +324,22 @@ func TestPausesDoubleAndAreSpread(t *testing.T) {
 	require.InDelta(t, 0.75, least.Seconds(), 0.01)
 	require.InDelta(t, 1.25, most.Seconds(), 0.01)
 	require.NotEqual(t, backoff("a", 7, time.Minute), backoff("a", 8, time.Minute), "a session's own tries are spread, too")
+}
+
+func TestRule11AListThatIsRefusedToASurelyGoodTokenIsNotedAndLeftForADay(t *testing.T) {
+	s := tell(t, listing)
+	s.opens(reads)
+	next[List](s)
+	s.event(Listed{Err: &providers.Error{Kind: providers.NotAllowed, Outcome: providers.DidNotHappen, Message: "the server answered 403"}})
+	refusal := next[Note](s)
+	for refusal.What != ListRefused {
+		refusal = next[Note](s)
+	}
+	require.Contains(t, refusal.Detail, "the server answered 403")
+	s.left = nil
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}})
+	require.False(t, has[List](s))
+	require.Equal(t, AccessNone, s.a.Status(s.now).Listing)
 }
 
 func TestRule11AListThatIsRefusedToOneTokenIsAskedForWithAnother(t *testing.T) {
