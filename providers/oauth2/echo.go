@@ -115,25 +115,31 @@ func readings(text string) []string {
 	return all
 }
 
+// unescape takes the encodings of URLs, HTML and JSON off, also where they are in each
+// other.
 func unescape(text string) string {
-	const most = 20 // encodings in each other
+	const most = 20
 	for range most {
-		before := text
-		text = html.UnescapeString(text)
-		text = percent.ReplaceAllStringFunc(text, func(s string) string {
-			b, _ := hex.DecodeString(s[1:])
-			return string(b)
-		})
-		text = escaped.ReplaceAllStringFunc(text, func(s string) string {
-			var plain string
-			_ = json.Unmarshal([]byte(`"`+strings.ToLower(s)+`"`), &plain)
-			return plain
-		})
-		if text == before {
-			break
+		plainer := unescapeOnce(text)
+		if plainer == text {
+			return text
 		}
+		text = plainer
 	}
 	return text
+}
+
+func unescapeOnce(text string) string {
+	text = html.UnescapeString(text)
+	text = percent.ReplaceAllStringFunc(text, func(s string) string {
+		b, _ := hex.DecodeString(s[1:])
+		return string(b)
+	})
+	return escaped.ReplaceAllStringFunc(text, func(s string) string {
+		var plain string
+		_ = json.Unmarshal([]byte(`"`+strings.ToLower(s)+`"`), &plain)
+		return plain
+	})
 }
 
 // plain brings two spellings of one text together.
