@@ -78,6 +78,9 @@ func (e GuardStored) apply(a *Account) {
 // attendGuard writes the guard again where that failed, and takes back what time has
 // made void.
 func (a *Account) attendGuard() {
+	if a.guard.Guard == (Guard{}) && a.guard.saveAt.IsZero() {
+		return
+	}
 	g := a.guard.credible(a.now)
 	if end := a.guardEnds(); !end.IsZero() && !a.now.Before(end) {
 		g = Guard{}

@@ -210,7 +210,7 @@ type counters struct {
 // underWay says that sessions are opening, open, or being deleted, or that a
 // logout or a write has no answer yet.
 func (t *counters) underWay() bool {
-	n := t.phases
+	n := &t.phases
 	return n[intending]+n[loggingIn]+n[recording]+n[open]+n[removing]+t.loggingOut+t.storing > 0
 }
 
