@@ -253,12 +253,15 @@ func (a *account) log(n machine.Note) {
 	if n.Detail != "" {
 		fields = append(fields, "detail", n.Detail)
 	}
-	level, ordinary := map[machine.Occurrence]hclog.Level{
-		machine.SessionOpened: hclog.Debug, machine.SessionClosed: hclog.Debug,
-		machine.OrphanClosed: hclog.Info, machine.ListRefused: hclog.Info,
-	}[n.What]
-	if !ordinary {
-		level = hclog.Warn
+	a.engine.logger.Log(levelOf(n.What), strings.ReplaceAll(string(n.What), "-", " "), fields...)
+}
+
+func levelOf(what machine.Occurrence) hclog.Level {
+	switch what {
+	case machine.SessionOpened, machine.SessionClosed:
+		return hclog.Debug
+	case machine.OrphanClosed, machine.ListRefused:
+		return hclog.Info
 	}
-	a.engine.logger.Log(level, strings.ReplaceAll(string(n.What), "-", " "), fields...)
+	return hclog.Warn
 }

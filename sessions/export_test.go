@@ -39,3 +39,19 @@ func (e *Engine) AcquireAfter(ctx context.Context, id AccountID, want machine.Wa
 	})
 	return lookups, err
 }
+
+// AcquireAndLeave is Acquire by a reader that goes away between the engine's answer,
+// for which answered waits, and its own look at it.
+func (e *Engine) AcquireAndLeave(ctx context.Context, id AccountID, want machine.Want, answered func()) error {
+	return e.with(ctx, id, func(a *account) error {
+		waiter, answer, ok := a.enter(func(w machine.WaiterID) machine.Event {
+			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
+		})
+		if !ok {
+			return errDropped
+		}
+		answered()
+		a.abandon(waiter, answer)
+		return nil
+	})
+}

@@ -213,6 +213,30 @@ func TestRule7AWrongTypedCodeCostsTheOneWhoTypedIt(t *testing.T) {
 	})
 }
 
+func TestRule7APersonsWrongCodesCostEachTwiceAsLong(t *testing.T) {
+	inWorld(t, withTypedCodes, func(t *testing.T, w *world, p *process) {
+		typed := 0
+		types := func(person, first string) error {
+			typed++
+			r := dedicated
+			r.OTP, r.Person = providers.NewSecret(fmt.Sprintf("%s%05d", first, typed)), person
+			l, err := p.Acquire(t.Context(), r)
+			if err == nil {
+				require.NoError(t, p.Release(t.Context(), l.Ref))
+			}
+			return err
+		}
+		for _, wait := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute} {
+			require.Equal(t, machine.Upstream, reason(t, types("mallory", "0")))
+			require.NoError(t, types("paula", "9"))
+			time.Sleep(wait - w.latency - time.Second)
+			require.Equal(t, machine.Guarded, reason(t, types("mallory", "9")))
+			time.Sleep(2 * time.Second)
+		}
+		require.NoError(t, types("mallory", "9"))
+	})
+}
+
 func TestRule7FiveRefusedCodesInARowCloseTheAccount(t *testing.T) {
 	inWorld(t, withTypedCodes, func(t *testing.T, _ *world, p *process) {
 		refused := 0

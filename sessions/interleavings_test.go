@@ -449,6 +449,20 @@ func TestRule1AGrantThatLiesBehindASlowWriteUntilItsReaderHasLeftIsGivenBack(t *
 	})
 }
 
+func TestRule1AGrantWhoseReaderLeavesAtTheMomentOfTheAnswerIsGivenBack(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		err := p.AcquireAndLeave(t.Context(), accountID, machine.Want{Mode: providers.Dedicated}, func() {
+			time.Sleep(w.latency)
+			synctest.Wait()
+			require.Equal(t, 1, w.openNow())
+		})
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.Zero(t, w.openNow())
+		require.Equal(t, 1, w.count(&w.logins))
+	})
+}
+
 func TestARequestWhoseAccountIsDroppedMeanwhileLooksItUpAgain(t *testing.T) {
 	inWorld(t, (*world).retire, func(t *testing.T, w *world, p *process) {
 		lookups, err := p.AcquireAfter(t.Context(), accountID, machine.Want{Mode: providers.Dedicated}, func() {
@@ -832,5 +846,39 @@ func TestAnOrphanWhoseLoginWasDroppedIsEndedAlsoWhereItsEndFailedOnce(t *testing
 			require.NoError(t, err)
 		}
 		require.Equal(t, 1, w.openNow(), "the orphan is still open; lists asked for: %d, ends: %d", w.count(&w.listed), w.count(&w.ended))
+	})
+}
+
+func TestRule2ASessionThatIsSupersededWhileItLingersIsClosedAtOnce(t *testing.T) {
+	setup := func(w *world) {
+		withoutRefreshTokens(true)(w)
+		w.tokenLife, w.limits.Linger = time.Hour, 40*time.Minute
+	}
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		time.Sleep(20 * time.Minute)
+		longer := shared
+		longer.MinTTL = 50 * time.Minute
+		_, err = p.Acquire(t.Context(), longer)
+		require.NoError(t, err)
+		require.Equal(t, 2, w.count(&w.logins))
+		time.Sleep(time.Second)
+		require.Equal(t, 1, w.openNow())
+	})
+}
+
+func TestRule3TheEndOfAReleasedLeasesTokenDoesNotBeginTheLingerAgain(t *testing.T) {
+	setup := func(w *world) { w.tokenLife, w.limits.Linger = 10*time.Minute, 8*time.Minute }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		time.Sleep(4 * time.Minute)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		time.Sleep(8*time.Minute - time.Second)
+		require.Equal(t, 1, w.openNow())
+		time.Sleep(2 * time.Second)
+		require.Zero(t, w.openNow())
 	})
 }

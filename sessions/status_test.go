@@ -1,6 +1,7 @@
 package sessions_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -238,6 +240,61 @@ func TestAnOperatorIsToldWhenTheServerCannotBeReached(t *testing.T) {
 		_, _, _, err = p.CloseSession(t.Context(), accountID, idOf(l))
 		require.NoError(t, err)
 		require.Zero(t, w.openNow())
+	})
+}
+
+func TestAnOperatorDoesNotWaitForTheCodeOfASessionThatIsClosed(t *testing.T) {
+	inWorld(t, withTOTP, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		for range 2 { // again, while only its code is held
+			began := time.Now()
+			_, after, found, err := p.CloseSession(t.Context(), accountID, idOf(l))
+			require.NoError(t, err)
+			require.True(t, found)
+			require.Equal(t, machine.StateEnded, after.State)
+			require.LessOrEqual(t, time.Since(began), w.latency)
+		}
+		require.Equal(t, 1, w.count(&w.logouts))
+	})
+}
+
+func TestTheSessionsOfAnAccountAreListedByAge(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		var opened []machine.SessionID
+		for range 12 {
+			l, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			opened = append(opened, idOf(l))
+		}
+		all, err := p.Sessions(t.Context(), accountID)
+		require.NoError(t, err)
+		var listed []machine.SessionID
+		for _, s := range all {
+			listed = append(listed, s.ID)
+		}
+		require.Equal(t, opened, listed)
+	})
+}
+
+func TestWhatHappensIsLoggedAtItsLevel(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		var log bytes.Buffer
+		e := sessions.New(sessions.Options{
+			Storage: w.storage, Directory: p, Version: "1",
+			Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log, DisableTime: true}),
+		})
+		defer e.Stop()
+		l, err := e.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.NoError(t, e.Release(t.Context(), l.Ref))
+		w.setPassword("changed upstream")
+		_, err = e.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		synctest.Wait()
+		require.Contains(t, log.String(), "[DEBUG] sessions: session opened: config=dmo")
+		require.Contains(t, log.String(), "[DEBUG] sessions: session closed: config=dmo")
+		require.Contains(t, log.String(), "[WARN]  sessions: account guarded: config=dmo")
 	})
 }
 

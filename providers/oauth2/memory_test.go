@@ -112,6 +112,20 @@ func TestAnAnswerTakesNoMoreThanFourTimesItsLength(t *testing.T) {
 	}
 }
 
+func TestAListIsBounded(t *testing.T) {
+	one := func(length int) string { return `{"id":"a","unread":"` + fill("x", length) + `"}` }
+	many := func(n int) string { return strings.Repeat(`{"id":"a"},`, n-1) + `{"id":"a"}` }
+	for text, want := range map[string]error{
+		one(60 << 10):       nil,
+		one(65 << 10):       errNotSessions,
+		many(maxListed):     nil,
+		many(maxListed + 1): errTooMany,
+	} {
+		_, err := decodeSessions(strings.NewReader("[" + text + "]"))
+		require.ErrorIs(t, err, want, "%d bytes that begin with %s", len(text), text[:20])
+	}
+}
+
 func testClient(t *testing.T, transport http.RoundTripper) providers.Client {
 	t.Helper()
 	p := New(Preset{Description: providers.Description{Name: "test", Methods: []providers.Method{{Name: providers.Password, Sessions: true}}}}, transport)

@@ -697,6 +697,26 @@ func TestRule11AnOrphanThatCannotBeEndedIsToldAndLookedForAgain(t *testing.T) {
 	}
 }
 
+// Vault repeats a revocation that takes long.
+func TestRule11ASessionThatIsKeptForTheListStaysKeptAtASecondRevocation(t *testing.T) {
+	s, own, lost := besideALostLogin(t)
+	require.NotNil(t, next[Reply](s).Err, "that reader's login")
+	next[List](s)
+	for w := range WaiterID(2) {
+		s.event(Release{Waiter: 10 + w, Session: own.Session, Grant: own.Grant.ID})
+		require.False(t, has[Logout](s), "its token asks for the list")
+	}
+	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true), listedAs("server-2", lost, false)}})
+	require.False(t, has[Logout](s), "its token ends the lost session")
+	s.event(Ended{Session: lost, ServerID: next[End](s).ServerID})
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	s.event(Stored{Session: next[Remove](s).Session})
+	s.event(Stored{Session: next[Remove](s).Session})
+	for w := range WaiterID(2) {
+		require.Equal(t, Reply{Waiter: 10 + w, Session: own.Session}, next[Reply](s))
+	}
+}
+
 // A login that an operator dropped is in the list, whose token's session ended while
 // the list was on its way.
 func TestRule11AnOrphanIsEndedWithATokenOfASessionThatIsThere(t *testing.T) {

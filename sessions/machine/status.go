@@ -1,8 +1,8 @@
 package machine
 
 import (
+	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -160,10 +160,7 @@ func (a *Account) Sessions() []SessionStatus {
 		all = append(all, a.sessionStatus(s))
 	}
 	slices.SortFunc(all, func(x, y SessionStatus) int {
-		if c := x.OpenedAt.Compare(y.OpenedAt); c != 0 {
-			return c
-		}
-		return strings.Compare(string(x.ID), string(y.ID))
+		return cmp.Or(x.OpenedAt.Compare(y.OpenedAt), cmp.Compare(x.ID, y.ID))
 	})
 	return all
 }
