@@ -113,6 +113,24 @@ func TestADeleteSaysWhatTheEngineSaysWithoutItsAdvice(t *testing.T) {
 	require.ErrorContains(t, err, "it is not deleted: 1 session is left; try again when")
 }
 
+func TestAConfigThatCannotBeDeletedIsInForceAgainAlsoWhereItCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(nil))
+	broken := false
+	w.storage.fail = func(op, key string) error {
+		if broken = broken || op == "delete"; broken {
+			return errDisk
+		}
+		return nil
+	}
+	w.storage.notes.take()
+	_, err := w.Delete(t.Context(), "eu1", false)
+	require.ErrorIs(t, err, errDisk)
+	configured := slices.DeleteFunc(w.storage.notes.take(), func(note string) bool { return !strings.HasPrefix(note, "configure") })
+	require.Equal(t, []string{"configure"}, configured)
+	require.Equal(t, "eu1", w.engine.settings.Config)
+}
+
 func TestWhatNoLoginUsesIsRefused(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.Write(t.Context(), "token", pat(nil), configs.WriteOptions{OTP: providers.NewSecret("123456")})

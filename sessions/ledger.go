@@ -36,10 +36,10 @@ type ledger struct {
 func newLedger(s logical.Storage) *ledger {
 	return &ledger{
 		storage: s,
-		byID:    store.NewCollection[sessionEntry](s, SessionPrefix, 1),
-		guards:  store.NewCollection[machine.Guard](s, GuardPrefix, 1),
-		mounts:  store.NewCollection[mountEntry](s, MountPrefix, 1),
-		reached: store.NewCollection[connectionEntry](s, ConnectionPrefix, 1),
+		byID:    store.NewCollection[sessionEntry](s, SessionPrefix),
+		guards:  store.NewCollection[machine.Guard](s, GuardPrefix),
+		mounts:  store.NewCollection[mountEntry](s, MountPrefix),
+		reached: store.NewCollection[connectionEntry](s, ConnectionPrefix),
 	}
 }
 
@@ -105,7 +105,7 @@ func (l *ledger) removeConnection(ctx context.Context, id AccountID, c machine.C
 
 // connections reads the connections of an account, those that can be read.
 func (l *ledger) connections(ctx context.Context, id AccountID, logger hclog.Logger) (map[machine.ConnectionID]providers.Connection, error) {
-	entries := store.NewCollection[connectionEntry](l.storage, ConnectionPrefix+string(id)+"/", 1)
+	entries := store.NewCollection[connectionEntry](l.storage, ConnectionPrefix+string(id)+"/")
 	names, err := entries.List(ctx)
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (l *ledger) holds(ctx context.Context, except AccountID, s machine.SessionI
 // load reads the records of an account. One that is corrupt may be an open
 // session: it counts until the server must have dropped that.
 func (l *ledger) load(ctx context.Context, id AccountID, now time.Time, logger hclog.Logger) ([]machine.Record, error) {
-	records := store.NewCollection[sessionEntry](l.storage, SessionPrefix+string(id)+"/", 1)
+	records := store.NewCollection[sessionEntry](l.storage, SessionPrefix+string(id)+"/")
 	names, err := records.List(ctx)
 	if err != nil {
 		return nil, err

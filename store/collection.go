@@ -14,14 +14,15 @@ import (
 type Collection[T any] struct {
 	storage logical.Storage
 	prefix  string
-	version int
 }
 
 // NewCollection returns the entries under prefix, which ends in a slash.
-// Version is the newest form of an entry that T can hold; it starts at 1.
-func NewCollection[T any](storage logical.Storage, prefix string, version int) Collection[T] {
-	return Collection[T]{storage: storage, prefix: prefix, version: version}
+func NewCollection[T any](storage logical.Storage, prefix string) Collection[T] {
+	return Collection[T]{storage: storage, prefix: prefix}
 }
+
+// version is the newest form of entries that this plugin knows.
+const version = 1
 
 // envelope is an entry as it is stored.
 type envelope struct {
@@ -49,7 +50,7 @@ func (c Collection[T]) Put(ctx context.Context, name string, entry T) error {
 	if err != nil {
 		return fmt.Errorf("encoding %s%s: %w", c.prefix, name, err)
 	}
-	value, err := json.Marshal(envelope{Version: c.version, Entry: body})
+	value, err := json.Marshal(envelope{Version: version, Entry: body})
 	if err != nil {
 		return fmt.Errorf("encoding %s%s: %w", c.prefix, name, err)
 	}
@@ -87,8 +88,8 @@ func (c Collection[T]) decode(name string, value []byte) (T, error) {
 	if err := json.Unmarshal(value, &e); err != nil || e.Version < 1 {
 		return entry, &CorruptError{Key: c.prefix + name}
 	}
-	if e.Version > c.version {
-		return entry, &NewerError{Key: c.prefix + name, Version: e.Version, Known: c.version}
+	if e.Version > version {
+		return entry, &NewerError{Key: c.prefix + name, Version: e.Version}
 	}
 	if err := json.Unmarshal(e.Entry, &entry); err != nil {
 		var none T
@@ -107,12 +108,12 @@ func (e *CorruptError) Error() string {
 
 // NewerError refuses an entry of a form that this plugin does not know yet.
 type NewerError struct {
-	Key            string
-	Version, Known int
+	Key     string
+	Version int
 }
 
 // Error names the key, both versions and what to do.
 func (e *NewerError) Error() string {
 	return fmt.Sprintf("the storage entry %s was written by a newer plugin (version %d, this one reads up to %d); upgrade the plugin",
-		e.Key, e.Version, e.Known)
+		e.Key, e.Version, version)
 }

@@ -29,8 +29,8 @@ type Entries struct {
 // NewEntries returns the collections in a storage.
 func NewEntries(storage logical.Storage) Entries {
 	return Entries{
-		Configs: NewCollection[Fields](storage, ConfigPrefix, 1),
-		Roles:   NewCollection[Fields](storage, RolePrefix, 1),
-		Owners:  NewCollection[Owner](storage, OwnerPrefix, 1),
+		Configs: NewCollection[Fields](storage, ConfigPrefix),
+		Roles:   NewCollection[Fields](storage, RolePrefix),
+		Owners:  NewCollection[Owner](storage, OwnerPrefix),
 	}
 }

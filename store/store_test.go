@@ -100,7 +100,7 @@ func TestAReadThatAWriteOvertookIsNotRemembered(t *testing.T) {
 
 func TestAReaderNeverSeesLessThanTheLastFinishedWrite(t *testing.T) {
 	ctx := t.Context()
-	c := NewCollection[int](&logical.InmemStorage{}, "n/", 1)
+	c := NewCollection[int](&logical.InmemStorage{}, "n/")
 	var cache Cache[int]
 	var finished [2]atomic.Int64
 	var wg sync.WaitGroup

@@ -627,6 +627,7 @@ func TestKeepAliveWaitsADayAfterTheServersSessionLimit(t *testing.T) {
 	s.event(Configured{Limits: limits, Connection: benchConnection.ID})
 	s.event(Stored{Session: next[Put](s).Record.ID})
 	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.SessionLimit, Outcome: providers.DidNotHappen, Message: "too many"}})
+	require.Equal(t, 1, s.notes(KeepAliveFailed))
 	s.left = nil
 	s.pass(23 * time.Hour)
 	require.False(t, has[Put](s))
@@ -695,6 +696,37 @@ func TestRule11AnOrphanThatCannotBeEndedIsToldAndLookedForAgain(t *testing.T) {
 		require.Equal(t, 1, s.a.Usage(s.now).Unknown, "it counts")
 		s.pass(2 * compareEvery)
 	}
+}
+
+func TestACheckHearsOfItsOwnRefreshOnly(t *testing.T) {
+	s := tell(t, benchLimits)
+	own := s.opens(reads)
+	refreshed := func() {
+		s.event(Refreshed{Session: next[Refresh](s).Session, Got: tokens("1")})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+	}
+	s.event(RefreshNow{Waiter: 7, Session: own.Session})
+	refreshed()
+	require.Equal(t, Reply{Waiter: 7, Session: own.Session}, next[Reply](s))
+	s.pass(200 * time.Second)
+	refreshed()
+	require.False(t, has[Reply](s))
+}
+
+func TestARequestThatHasEndedGetsNoAnswer(t *testing.T) {
+	s := tell(t, benchLimits)
+	own := s.opens(reads)
+	s.event(Drain{Waiter: 2})
+	s.event(CloseSession{Waiter: 3, Session: own.Session})
+	s.event(Release{Waiter: 4, Session: own.Session, Grant: own.Grant.ID})
+	for w := range WaiterID(3) {
+		s.event(Abandon{Waiter: 2 + w})
+	}
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(Stored{Session: next[Remove](s).Session})
+	require.Zero(t, s.a.Usage(s.now).Taken())
+	require.False(t, has[Reply](s))
 }
 
 // Vault repeats a revocation that takes long.
