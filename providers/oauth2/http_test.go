@@ -123,6 +123,33 @@ func TestNothingIsRepeatedOverARealConnection(t *testing.T) {
 	}
 }
 
+func TestAnAnswerIsTakenUpToItsBounds(t *testing.T) {
+	const kib = 1 << 10
+	for name, c := range map[string]struct {
+		header, body int
+		refused      bool
+		kind         providers.Kind
+	}{
+		"a long header":     {header: 60 * kib},
+		"too long a header": {header: 70 * kib, refused: true, kind: providers.Unavailable},
+		"a long body":       {body: 1024 * kib},
+		"too long a body":   {body: 1024*kib + 1, refused: true, kind: providers.Protocol},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, _ := server(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X-Long", strings.Repeat("x", c.header))
+				_, _ = io.WriteString(w, granted+strings.Repeat(" ", max(0, c.body-len(granted))))
+			})
+			_, err := do(t.Context(), connect(t, at(url), "keycloak", nil), "login")
+			if !c.refused {
+				require.NoError(t, err)
+				return
+			}
+			assertFailed(t, err, c.kind, providers.Unknown)
+		})
+	}
+}
+
 func TestHTTP2IsNotSpoken(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, 1, r.ProtoMajor)
