@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -210,6 +211,22 @@ func TestRule7AWrongTypedCodeCostsTheOneWhoTypedIt(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		require.Less(t, w.count(&w.refused), 60, "and who goes on typing wrong ones is let through ever more seldom")
+	})
+}
+
+func TestRule7AWrongCodeOfADedicatedLoginIsNotTheAnswerToASharedReader(t *testing.T) {
+	inWorld(t, withTypedCodes, func(t *testing.T, _ *world, p *process) {
+		bad, good := dedicated, shared
+		bad.OTP, bad.Person = providers.NewSecret("000001"), "mallory"
+		good.OTP, good.Person = providers.NewSecret("900001"), "paula"
+		var refused error
+		var all sync.WaitGroup
+		all.Go(func() { _, refused = p.Acquire(t.Context(), bad) })
+		synctest.Wait() // its login is under way
+		_, err := p.Acquire(t.Context(), good)
+		require.NoError(t, err)
+		all.Wait()
+		require.Equal(t, machine.Upstream, reason(t, refused))
 	})
 }
 

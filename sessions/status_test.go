@@ -292,9 +292,13 @@ func TestWhatHappensIsLoggedAtItsLevel(t *testing.T) {
 		_, err = e.Acquire(t.Context(), dedicated)
 		require.Error(t, err)
 		synctest.Wait()
-		require.Contains(t, log.String(), "[DEBUG] sessions: session opened: config=dmo")
-		require.Contains(t, log.String(), "[DEBUG] sessions: session closed: config=dmo")
-		require.Contains(t, log.String(), "[WARN]  sessions: account guarded: config=dmo")
+		for _, line := range []string{
+			`\[DEBUG\] sessions: session opened: config=dmo account=account-1 session=\w+`,
+			`\[DEBUG\] sessions: session closed: config=dmo account=account-1 session=\w+`,
+			`\[WARN\]  sessions: account guarded: config=dmo account=account-1 session=\w+ detail="login at : Invalid user credentials"`,
+		} {
+			require.Regexp(t, "(?m)^"+line+"$", log.String())
+		}
 	})
 }
 

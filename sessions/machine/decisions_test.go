@@ -698,6 +698,21 @@ func TestRule11AnOrphanThatCannotBeEndedIsToldAndLookedForAgain(t *testing.T) {
 	}
 }
 
+func TestRule1ARefreshWithoutAnswerMayHaveProlongedTheSessionByItsWholeIdleTime(t *testing.T) {
+	const idle = 2 * time.Hour
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	got := tokens("1")
+	got.RefreshExpiresIn = idle
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: got})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.pass(150 * time.Second)
+	s.event(Refreshed{Session: next[Refresh](s).Session, Err: errNoAnswer})
+	st, _ := s.a.Session(next[Reply](s).Session)
+	require.False(t, st.DiesAt.Before(s.now.Add(idle)), "%s", st.DiesAt)
+}
+
 func TestACheckHearsOfItsOwnRefreshOnly(t *testing.T) {
 	s := tell(t, benchLimits)
 	own := s.opens(reads)
