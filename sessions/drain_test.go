@@ -29,3 +29,20 @@ func TestRule1TheEndOfAMountClosesTheSessionsOfHoweverManyAccounts(t *testing.T)
 		require.Less(t, time.Since(begin), time.Second, "none waits for the end of the time that there is")
 	})
 }
+
+func TestRule1TheEndOfAMountSaysWhatItCannotReadAfterwards(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		w.retire()
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), false))
+		p.faults.set(func(op string) fault {
+			if op == "list" && w.count(&w.logouts) > 0 {
+				return failBefore
+			}
+			return none
+		})
+		require.Error(t, p.DrainAll(t.Context()))
+		require.Zero(t, w.openNow())
+	})
+}

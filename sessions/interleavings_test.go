@@ -882,3 +882,21 @@ func TestRule3TheEndOfAReleasedLeasesTokenDoesNotBeginTheLingerAgain(t *testing.
 		require.Zero(t, w.openNow())
 	})
 }
+
+func TestRule8WhereNoSuccessorMayLogInTheSessionIsRefreshedAlthoughItsTokensLiveShorter(t *testing.T) {
+	setup := func(w *world) { w.tokenLife, w.maxAge = 10*time.Minute, 28*time.Minute }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		for range 20 {
+			_, err := p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+			time.Sleep(time.Minute - time.Second)
+		}
+		require.Equal(t, 3, w.count(&w.refreshes))
+		w.setPassword("changed upstream")
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Error(t, err)
+		time.Sleep(25 * time.Second) // the account is closed for 30
+		require.Equal(t, 4, w.count(&w.refreshes))
+		require.Equal(t, 1, w.count(&w.logins))
+	})
+}

@@ -192,6 +192,13 @@ func TestRule11AMarkThatTheLedgerNeverHeldIsReportedAndLeftAlone(t *testing.T) {
 		require.Equal(t, 1, report.Usage.Strays)
 		require.False(t, stray.ended, "a check reports it")
 
+		p.faults.set(only("end session", failBefore))
+		report, err = p.Check(t.Context(), sessions.CheckRequest{Account: accountID, EndStrays: true})
+		require.NoError(t, err)
+		require.Equal(t, sessions.StepFailed, outcomes(report)["account_sessions"])
+		require.False(t, stray.ended)
+		p.faults.set(nil)
+
 		report, err = p.Check(t.Context(), sessions.CheckRequest{Account: accountID, EndStrays: true})
 		require.NoError(t, err)
 		require.True(t, report.OK(), "%+v", report.Steps)
