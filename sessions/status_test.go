@@ -234,6 +234,7 @@ func TestAnOperatorIsToldWhenTheServerCannotBeReached(t *testing.T) {
 			require.True(t, found)
 			require.ErrorContains(t, err, "the session could not be logged out: logout at : cannot be reached; it stays in the logout queue and is tried again until ")
 			require.Equal(t, machine.StateWaiting, after.State)
+			require.Zero(t, after.Leases)
 			time.Sleep(time.Second)
 		}
 		w.setDown(false)

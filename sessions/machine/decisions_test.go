@@ -620,6 +620,25 @@ func TestARecordOfALaterVersionCountsUntilItsSessionMustBeDead(t *testing.T) {
 	require.Contains(t, effects, Remove{Session: "x"})
 }
 
+// A session and its successor may both be open when the plugin is stopped.
+func TestRule3AfterARestartReadersAdoptTheSharedSessionWhoseLeasesLastLongest(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	recordOf := func(id SessionID, horizon time.Duration) Record {
+		return Record{ID: id, Stage: Open, Mode: providers.Shared, Connection: benchConnection.ID, Condition: Condition{
+			Generation: 1, Refresh: providers.NewSecret("rt-" + string(id)), OpenedAt: now, Horizon: now.Add(horizon), Idle: time.Hour, DiesAt: now.Add(time.Hour),
+		}}
+	}
+	older, newer := recordOf("older", time.Minute), recordOf("newer", 5*time.Minute)
+	for _, records := range [][]Record{{older, newer}, {newer, older}} {
+		s := &told{t: t, now: now, a: Recover(Past{
+			Limits: benchLimits, Connection: benchConnection.ID, Known: []Connection{benchConnection}, Records: records,
+		}, "boot", nil, now)}
+		s.event(Acquire{Waiter: 1, Want: reads})
+		require.Equal(t, newer.ID, next[Refresh](s).Session)
+		require.False(t, has[Refresh](s))
+	}
+}
+
 func TestKeepAliveWaitsADayAfterTheServersSessionLimit(t *testing.T) {
 	limits := benchLimits
 	limits.KeepAlive = time.Hour
@@ -726,6 +745,17 @@ func TestACheckHearsOfItsOwnRefreshOnly(t *testing.T) {
 	s.pass(200 * time.Second)
 	refreshed()
 	require.False(t, has[Reply](s))
+}
+
+func TestASessionThatNothingCanLogOutIsNotedAsAgedOut(t *testing.T) {
+	limits := benchLimits
+	limits.Capabilities.Logout = false
+	s := tell(t, limits)
+	own := s.opens(Want{Mode: providers.Dedicated})
+	s.event(Release{Waiter: 2, Session: own.Session, Grant: own.Grant.ID})
+	require.Equal(t, Reply{Waiter: 2}, next[Reply](s))
+	require.Equal(t, 1, s.notes(SessionAgedOut))
+	require.Equal(t, 1, s.a.Usage(s.now).Taken(), "it counts")
 }
 
 func TestARequestThatHasEndedGetsNoAnswer(t *testing.T) {

@@ -231,7 +231,6 @@ func (a *Account) endedAtServer(e Ended) {
 	b.others = slices.DeleteFunc(b.others, func(o other) bool { return o.serverID == e.ServerID })
 	a.orphansEnded++
 	a.noteID(OrphanClosed, e.Session, "")
-	delete(b.dropped, e.Session)
 	if s := a.sessions[e.Session]; s != nil && s.phase == lost {
 		a.end(s)
 		a.schedule(s)
