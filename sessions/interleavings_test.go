@@ -900,3 +900,16 @@ func TestRule8WhereNoSuccessorMayLogInTheSessionIsRefreshedAlthoughItsTokensLive
 		require.Equal(t, 1, w.count(&w.logins))
 	})
 }
+
+func TestRule4AMinTTLThatIsExactlyTheLeaseOfANewTokenIsMet(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		longest := shared
+		longest.MinTTL = w.tokenLife - 5*time.Second
+		_, err = p.Acquire(t.Context(), longest)
+		require.NoError(t, err)
+		require.Equal(t, 1, w.count(&w.refreshes))
+	})
+}

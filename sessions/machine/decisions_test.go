@@ -747,6 +747,30 @@ func TestACheckHearsOfItsOwnRefreshOnly(t *testing.T) {
 	require.False(t, has[Reply](s))
 }
 
+func TestALoginWithoutASessionAtTheServerLeavesNothingToDo(t *testing.T) {
+	limits := benchLimits
+	limits.Capabilities = providers.Capabilities{}
+	s := tell(t, limits)
+	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
+	own := next[Reply](s)
+	s.event(Release{Waiter: 2, Session: own.Session, Grant: own.Grant.ID})
+	require.Zero(t, s.a.NextWake())
+	require.False(t, has[Put](s) || has[Logout](s))
+}
+
+// The server may still be at work on a login whose answer was lost.
+func TestRule11ALostLoginThatIsNotListedIsLookedForAgain(t *testing.T) {
+	s, own, lost := besideALostLogin(t)
+	next[List](s)
+	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true)}})
+	require.False(t, has[List](s))
+	s.pass(compareEvery)
+	next[List](s)
+	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true), listedAs("server-2", lost, false)}})
+	require.Equal(t, lost, next[End](s).Session)
+}
+
 func TestASessionThatNothingCanLogOutIsNotedAsAgedOut(t *testing.T) {
 	limits := benchLimits
 	limits.Capabilities.Logout = false
