@@ -354,6 +354,16 @@ func TestUpdates(t *testing.T) {
 	}
 }
 
+func TestTheLimitsOfAConfigAreInForce(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(configs.Change{"max_sessions": 3, "linger": "1m", "request_timeout": "20s", "keepalive_interval": "30d", "session_mark": false}))
+	l := w.engine.settings.Limits
+	l.Capabilities = providers.Capabilities{}
+	require.Equal(t, sessions.Limits{
+		MaxSessions: 3, Linger: time.Minute, RequestTimeout: 20 * time.Second, KeepAlive: 30 * 24 * time.Hour, DeactivatedAfter: 90 * 24 * time.Hour, NoMark: true,
+	}, l)
+}
+
 func TestWarnings(t *testing.T) {
 	w := newWorld(t)
 	warnings, err := w.Write(t.Context(), "dmo", panta(configs.Change{"base_url": "http://login.example.com", "allow_http": true}), configs.WriteOptions{})

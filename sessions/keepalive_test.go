@@ -185,6 +185,16 @@ func TestKeepAliveGoesByTheIntervalOfTheConfigInForce(t *testing.T) {
 	})
 }
 
+func TestAWriteOfTheConfigForgetsNoLogin(t *testing.T) {
+	inWorld(t, withKeepAlive, func(t *testing.T, w *world, p *process) {
+		settled()
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		p.restart()
+		settled()
+		require.Equal(t, 1, w.count(&w.logins))
+	})
+}
+
 func TestKeepAliveEndsWithItsConfig(t *testing.T) {
 	inWorld(t, withKeepAlive, func(t *testing.T, w *world, p *process) {
 		settled()

@@ -771,6 +771,19 @@ func TestRule11ALostLoginThatIsNotListedIsLookedForAgain(t *testing.T) {
 	require.Equal(t, lost, next[End](s).Session)
 }
 
+func TestRule11ASessionThatTheServerDoesNotListIsNotedAsVanished(t *testing.T) {
+	s := tell(t, listing)
+	own := s.opens(reads)
+	next[List](s)
+	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true)}})
+	other := s.opens(Want{Mode: providers.Shared, Scopes: []string{"others"}})
+	s.event(Configured{Limits: listing, Connection: benchConnection.ID, Reopen: true})
+	require.Equal(t, other.Session, next[List](s).Session)
+	s.event(Listed{Sessions: []Listing{listedAs("server-2", other.Session, true)}})
+	require.Equal(t, 1, s.notes(SessionVanished))
+	require.Equal(t, own.Session, next[Logout](s).Session)
+}
+
 func TestASessionThatNothingCanLogOutIsNotedAsAgedOut(t *testing.T) {
 	limits := benchLimits
 	limits.Capabilities.Logout = false
