@@ -108,9 +108,11 @@ func TestARoleWhoseConfigIsGoneSaysSo(t *testing.T) {
 func TestADeleteSaysWhatTheEngineSaysWithoutItsAdvice(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, "eu1", ocp(nil))
+	w.storage.notes.take()
 	w.engine.drainErr = &sessions.Error{Message: "1 session is left", Advice: "do something else"}
 	_, err := w.Delete(t.Context(), "eu1", false)
 	require.ErrorContains(t, err, "it is not deleted: 1 session is left; try again when")
+	require.NotContains(t, w.storage.notes.take(), "configure reopen", "a delete tells nothing new of the account's credentials")
 }
 
 func TestAConfigThatCannotBeDeletedIsInForceAgainAlsoWhereItCannotBeRead(t *testing.T) {

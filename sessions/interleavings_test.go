@@ -911,5 +911,8 @@ func TestRule4AMinTTLThatIsExactlyTheLeaseOfANewTokenIsMet(t *testing.T) {
 		_, err = p.Acquire(t.Context(), longest)
 		require.NoError(t, err)
 		require.Equal(t, 1, w.count(&w.refreshes))
+		longest.Mode = providers.Dedicated
+		_, err = p.Acquire(t.Context(), longest)
+		require.NoError(t, err)
 	})
 }

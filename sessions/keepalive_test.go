@@ -185,10 +185,13 @@ func TestKeepAliveGoesByTheIntervalOfTheConfigInForce(t *testing.T) {
 	})
 }
 
-func TestAWriteOfTheConfigForgetsNoLogin(t *testing.T) {
+func TestAWriteOfTheConfigLeavesWhatIsStoredOfLogins(t *testing.T) {
 	inWorld(t, withKeepAlive, func(t *testing.T, w *world, p *process) {
 		settled()
+		puts := p.countPuts()
 		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+		settled()
+		require.Zero(t, puts())
 		p.restart()
 		settled()
 		require.Equal(t, 1, w.count(&w.logins))

@@ -771,6 +771,17 @@ func TestRule11ALostLoginThatIsNotListedIsLookedForAgain(t *testing.T) {
 	require.Equal(t, lost, next[End](s).Session)
 }
 
+func TestRule1AVerificationThatIsGivenUpWhileItsSessionIsRecordedLeavesNone(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads, Trial: &Trial{Connection: benchConnection, Limits: benchLimits}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
+	s.event(Abandon{Waiter: 1})
+	id := next[Put](s).Record.ID
+	s.event(Stored{Session: id})
+	require.Equal(t, id, next[Logout](s).Session)
+}
+
 func TestRule11ASessionThatTheServerDoesNotListIsNotedAsVanished(t *testing.T) {
 	s := tell(t, listing)
 	own := s.opens(reads)

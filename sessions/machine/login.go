@@ -208,13 +208,11 @@ func (a *Account) opened(s *session) {
 // first reader, if readers have no other.
 func (a *Account) openedForTrial(s *session) {
 	w := a.waiter(s.attempt.opener)
-	if w == nil {
-		a.close(s)
-		return
+	if w != nil {
+		w.answered = true
+		a.reply(Reply{Waiter: w.id, Session: s.id})
 	}
-	w.answered = true
-	a.reply(Reply{Waiter: w.id, Session: s.id})
-	if s.mode == providers.Dedicated || s.purpose.current != nil {
+	if w == nil || s.mode == providers.Dedicated || s.purpose.current != nil {
 		a.close(s)
 		return
 	}

@@ -233,7 +233,6 @@ func (a *Account) endedAtServer(e Ended) {
 	a.noteID(OrphanClosed, e.Session, "")
 	if s := a.sessions[e.Session]; s != nil && s.phase == lost {
 		a.end(s)
-		a.schedule(s)
 	}
 }
 
@@ -257,7 +256,6 @@ func (a *Account) buryUnlisted(seen map[SessionID]bool) {
 		case s.phase == closing && was && !s.loggingOut:
 			a.note(SessionClosed, s, "the server does not list it any more")
 			a.end(s)
-			a.schedule(s)
 		}
 	}
 }
