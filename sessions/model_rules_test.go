@@ -241,15 +241,11 @@ func (w *world) refuseLists(refuse bool) {
 	w.noRoles = refuse
 }
 
-// setTokenLife has an administrator change how long tokens live. A shorter life waits
-// until nothing is open.
+// setTokenLife has an administrator change how long tokens live from now on.
 func (w *world) setTokenLife(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.expire()
-	if d >= w.tokenLife || len(w.sessions) == 0 {
-		w.tokenLife = d
-	}
+	w.tokenLife = d
 }
 
 // leaseOfNewTokens is the longest lease that a reader can ask for, but for a second.
