@@ -412,6 +412,7 @@ func (m *model) deleteConfig(p *process, wait time.Duration) {
 	_ = p.Drain(ctx, accountID)
 	m.setConfigured(p, false)
 	m.pass(p, wait)
+	m.world.forgetOldRefusals()
 	m.setConfigured(p, true)
 }
 

@@ -101,6 +101,21 @@ func (w *world) reopen() {
 	clear(h.scopes)
 }
 
+// forgetOldRefusals forgets what the plugin does of an account that has lost its config:
+// its guard, an hour after the last refusal.
+func (w *world) forgetOldRefusals() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range []*refusals{&w.heard.credentials, &w.heard.typed} {
+		if time.Since(r.at) >= time.Hour {
+			*r = refusals{}
+		}
+	}
+	if time.Since(w.deniedAt) >= time.Hour {
+		w.deniedInARow = 0
+	}
+}
+
 // passGuard says whether a login may come in spite of refusals: a config is verified.
 func (w *world) passGuard(verifying bool) {
 	w.mu.Lock()
