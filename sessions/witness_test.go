@@ -1,6 +1,7 @@
 package sessions_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ type heard struct {
 	refreshRest map[string]time.Time // the same of a session's refreshes
 	lost        time.Time            // the outcome of a login was unknown
 	scopes      map[string]refusals  // of logins with scopes that the server does not know
+	others      map[string]listing   // the sessions of people and other mounts in the newest list
 
 	// What outlives the plugin.
 	credentials refusals // logins refused for their credentials, without a typed code
@@ -54,6 +56,12 @@ func (r refusals) until(first time.Duration, n int) time.Time {
 	return r.at.Add(min(longestRest, first<<min(n-1, 10)))
 }
 
+// listing is what lists said of another's session.
+type listing struct {
+	since time.Time // it is in each
+	used  time.Time
+}
+
 // issue is a token that was handed to the plugin.
 type issue struct {
 	at   time.Time
@@ -75,7 +83,7 @@ func (w *world) beginLife() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := &w.heard
-	h.loginsRest, h.lost = time.Time{}, time.Time{}
+	h.loginsRest, h.lost, h.others = time.Time{}, time.Time{}, nil
 	h.refreshRest, h.scopes = map[string]time.Time{}, map[string]refusals{}
 	for _, r := range []*refusals{&h.credentials, &h.typed} {
 		if w.deaths != h.deaths || w.storageDelay > 0 || !w.trouble.Before(r.at) {
@@ -114,6 +122,7 @@ func (w *world) forgetOldRefusals() {
 	if time.Since(w.deniedAt) >= time.Hour {
 		w.deniedInARow = 0
 	}
+	w.heard.others = nil
 }
 
 // passGuard says whether a login may come in spite of refusals: a config is verified.
@@ -205,6 +214,35 @@ func (w *world) heardLogin(r providers.LoginRequest, got providers.TokenResponse
 	default:
 		h.credentials = h.credentials.again()
 		h.codelessRefused++
+	}
+}
+
+// heardList takes in what a list told of the sessions of others.
+func (w *world) heardList(list []providers.ServerSession) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	others := map[string]listing{}
+	for _, l := range list {
+		if strings.HasPrefix(l.UserAgent, person) || w.neighbour != nil && w.neighbour.sessions[l.ID] != nil {
+			others[l.ID] = listing{since: cmp.Or(w.heard.others[l.ID].since, time.Now()), used: l.LastAccess}
+		}
+	}
+	w.heard.others = others
+}
+
+// judgeDenial: who knows of every session that takes a place sends no login (rule 11).
+// What a list of the last minute told may have come after its intent.
+func (w *world) judgeDenial() {
+	known := len(w.sessions)
+	for id, l := range w.heard.others {
+		f := w.foreign[id]
+		open := f != nil && f.used.Equal(l.used) || w.neighbour != nil && w.neighbour.sessions[id] != nil
+		if open && time.Since(l.since) > time.Minute && time.Since(l.used) < w.idle {
+			known++
+		}
+	}
+	if known >= w.limits.MaxSessions && w.strict {
+		w.t.Errorf("rule 11: the server had to deny a session, but all that it had were known: %v; the last calls: %v", w.heard.others, w.lastCalls())
 	}
 }
 
