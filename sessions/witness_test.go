@@ -230,7 +230,7 @@ func (w *world) heardList(list []providers.ServerSession) {
 	w.heard.others = others
 }
 
-// judgeDenial: who knows of every session that takes a place sends no login (rule 11).
+// judgeDenial: who knows of every session that takes a place sends no login (rules 2 and 11).
 // What a list of the last minute told may have come after its intent.
 func (w *world) judgeDenial() {
 	known := len(w.sessions)
@@ -242,7 +242,7 @@ func (w *world) judgeDenial() {
 		}
 	}
 	if known >= w.limits.MaxSessions && w.strict {
-		w.t.Errorf("rule 11: the server had to deny a session, but all that it had were known: %v; the last calls: %v", w.heard.others, w.lastCalls())
+		w.t.Errorf("rules 2 and 11: the server had to deny a session, but all that it had were known: %v; the last calls: %v", w.heard.others, w.lastCalls())
 	}
 }
 
