@@ -88,12 +88,15 @@ func (v *vault) pass(p *process, d time.Duration) {
 	}
 }
 
-// sleep lets time go by as Vault does: it nudges the plugin once a minute, and
-// sees then if it is dead.
+// sleep lets time go by as Vault does: it nudges each mount of the plugin once a minute,
+// and sees then if it is dead.
 func sleep(p *process, d time.Duration) {
 	for ; d > 0 && !p.faults.isDead(); d -= time.Minute {
 		time.Sleep(min(d, time.Minute))
 		p.Nudge()
+		if n := p.neighbour; n != nil {
+			n.life.Nudge()
+		}
 	}
 }
 

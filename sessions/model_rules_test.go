@@ -106,6 +106,25 @@ func (m *model) twoAtOnce(p *process, pick int) {
 // (rule 7), and as long as sessions hold the budget that nobody can end (rules 1 and 2).
 // A clock that was ahead delays nothing at all, set right or not (rule 6).
 func (m *model) setAllRight(pick int) {
+	for _, mount := range m.mounts {
+		mount.letGo(pick)
+	}
+	p := m.process
+	sleep(p, longestRest+time.Minute)
+	for _, mount := range m.mounts {
+		mount.expireLeases(mount.process)
+	}
+	if !m.readsWell(p) {
+		return
+	}
+	m.findsLost(p)
+	if sleep(p, 3*time.Minute); m.farAhead && len(m.world.records()) == 0 {
+		m.stepClock(p, farAhead) // for the next time
+	}
+}
+
+// letGo ends a mount's troubles and its leases.
+func (m *model) letGo(pick int) {
 	m.weather.Store(false)
 	m.world.setRight(m.usual)
 	if m.process.faults.isDead() {
@@ -114,21 +133,11 @@ func (m *model) setAllRight(pick int) {
 	if pick%2 == 0 {
 		m.stepClock(m.process, 0)
 	}
-	p := m.process
 	m.vault.mu.Lock()
 	held := slices.Clone(m.leases)
 	m.vault.mu.Unlock()
 	for _, l := range held {
-		m.revoke(p, l)
-	}
-	sleep(p, longestRest+time.Minute)
-	m.expireLeases(p)
-	if !m.readsWell(p) {
-		return
-	}
-	m.findsLost(p)
-	if sleep(p, 3*time.Minute); m.farAhead && len(m.world.records()) == 0 {
-		m.stepClock(p, farAhead) // for the next time
+		m.revoke(m.process, l)
 	}
 }
 
@@ -241,15 +250,11 @@ func (w *world) refuseLists(refuse bool) {
 	w.noRoles = refuse
 }
 
-// setTokenLife has an administrator change how long tokens live. A shorter life waits
-// until nothing is open.
+// setTokenLife has an administrator change how long tokens live from now on.
 func (w *world) setTokenLife(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.expire()
-	if d >= w.tokenLife || len(w.sessions) == 0 {
-		w.tokenLife = d
-	}
+	w.tokenLife = d
 }
 
 // leaseOfNewTokens is the longest lease that a reader can ask for, but for a second.

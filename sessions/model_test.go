@@ -95,6 +95,26 @@ var kinds = []accountKind{
 		w.limit, w.limits.MaxSessions, w.ahead, w.wallClock = 3, 3, farAhead, true
 		withTOTP(w)
 	}},
+	// Each knows of the other's sessions what the last list said: now and then the server
+	// has to deny one.
+	{"two mounts, a list, people", func(w *world) {
+		withList(4)(w)
+		w.sharedWithPeople = true
+		withNeighbour(w)
+	}},
+	// Their budgets fit the limit together, so it never has to.
+	{"two mounts, no list", func(w *world) {
+		w.limit, w.limits.MaxSessions = 4, 2
+		withNeighbour(w)
+	}},
+}
+
+// withNeighbour adds a second mount with the same limits on the same account.
+func withNeighbour(w *world) {
+	n := newWorld(w.t)
+	n.mu, n.foreign, n.idPrefix = w.mu, w.foreign, "n"
+	n.limit, n.limits, n.sharedWithPeople = w.limit, w.limits, w.sharedWithPeople
+	w.neighbour, n.neighbour = n, w
 }
 
 // farAhead is how far the clock of a host is ahead whose clock was never set. One-time
@@ -157,6 +177,7 @@ const (
 	rejectOften    action = "a token is rejected, and the next one"
 	twoAtOnce      action = "a token is refreshed while its session is closed"
 	setAllRight    action = "all is set right, and readers come"
+	changeMount    action = "the other mount goes on"
 )
 
 var actions = []action{
@@ -166,7 +187,7 @@ var actions = []action{
 	justWait, waitVeryLong, closeByHand, drainTheConfig, stepTheClock, loseALogin, personLogsIn, personLogsIn, personLogsOut, checkTheConfig,
 	readLongLife, readStatic, readStatic, readTyped, readTyped, changeClient, changeHost, changeSecret, deleteConfig, slowStorage, fastStorage, fastStorage,
 	slowServer, fastServer, fastServer, askForPause, refuseLists, allowLists, changeLife, readBroken,
-	readOften, rejectOften, twoAtOnce, setAllRight,
+	readOften, rejectOften, twoAtOnce, setAllRight, changeMount, changeMount, changeMount,
 }
 
 func drawStep(t *rapid.T) step {
@@ -195,36 +216,61 @@ func (h history) play(t *testing.T) []string {
 func (h history) run(j *jury) {
 	w := newWorld(j)
 	h.Kind.setup(w)
-	w.unknownScope, w.strict = "no such scope", true
-	m := &model{vault: newVault(j, w), random: rand.New(rand.NewPCG(h.Seed, h.Seed)), excused: map[string]bool{}, static: map[string]sessions.StaticToken{}}
-	m.usual, m.farAhead = w.latency, w.ahead > 0
-	m.process = w.startWith(m.newFaults())
-	defer func() { m.process.Stop() }()
+	var mounts []*model
+	for _, mount := range w.mounts() {
+		m := h.mount(j, mount)
+		mounts = append(mounts, m)
+		defer func() { m.process.Stop() }()
+	}
+	for _, m := range mounts {
+		m.mounts = mounts
+	}
+	turn := 0
 	for i, s := range h.Steps {
-		m.do(s)
-		if m.process.faults.isDead() {
-			m.process = m.reborn()
+		if s.Action == changeMount {
+			turn = (turn + 1) % len(mounts)
 		}
-		m.checkLeases()
-		m.checkCounts()
-		m.checkStatus(m.process)
+		mounts[turn].do(s)
+		for _, m := range mounts {
+			m.expireLeases(m.process)
+			if m.process.faults.isDead() {
+				m.process = m.reborn()
+			}
+			m.checkLeases()
+			m.checkCounts()
+			m.checkStatus(m.process)
+		}
 		if len(j.failures) > 0 {
 			j.Errorf("at step %d, after %+v", i, h.Steps[max(0, i-5):i+1])
 			return
 		}
 	}
-	m.setAllRight(int(h.Seed % 10))
+	for _, m := range mounts {
+		m.setAllRight(int(h.Seed % 10))
+	}
 	if len(j.failures) > 0 {
 		j.Errorf("at the end, after %+v", h.Steps[max(0, len(h.Steps)-5):])
 		return
 	}
-	m.finish(m.process)
-	m.process = w.start() // finish has stopped it
+	for _, m := range mounts {
+		m.finish(m.process)
+		m.process = m.world.start() // finish has stopped it
+	}
 }
 
-// model is Vault and the people around it.
+// mount begins the first life of the plugin.
+func (h history) mount(j *jury, w *world) *model {
+	w.unknownScope, w.strict = "no such scope", true
+	m := &model{vault: newVault(j, w), random: rand.New(rand.NewPCG(h.Seed, h.Seed)), excused: map[string]bool{}, static: map[string]sessions.StaticToken{}}
+	m.usual, m.farAhead = w.latency, w.ahead > 0
+	m.process = w.startWith(m.newFaults())
+	return m
+}
+
+// model is Vault and the people around it, as one mount of the plugin knows them.
 type model struct {
 	*vault
+	mounts   []*model // of the account, this one too
 	process  *process
 	random   *rand.Rand
 	mu       sync.Mutex
@@ -375,7 +421,7 @@ func (m *model) do(s step) {
 	case setAllRight:
 		m.setAllRight(s.Pick)
 		p = m.process
-	case justWait:
+	case justWait, changeMount:
 	case waitVeryLong:
 		sleep(p, 20*time.Minute)
 	case closeByHand:
@@ -412,6 +458,7 @@ func (m *model) deleteConfig(p *process, wait time.Duration) {
 	_ = p.Drain(ctx, accountID)
 	m.setConfigured(p, false)
 	m.pass(p, wait)
+	m.world.forgetOldRefusals()
 	m.setConfigured(p, true)
 }
 
@@ -564,7 +611,7 @@ func (w *world) personLogsIn() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.expire()
-	if !w.sharedWithPeople || len(w.sessions)+len(w.foreign) >= w.limit {
+	if !w.sharedWithPeople || w.taken() >= w.limit {
 		return
 	}
 	w.foreign["person-"+strconv.Itoa(len(w.foreign)%3)] = &foreignSession{userAgent: person, used: time.Now()}

@@ -278,10 +278,12 @@ func (w *world) retire() {
 func (w *world) killAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for id := range w.sessions {
-		w.broken[id] = true
+	for _, mount := range w.mounts() {
+		for id := range mount.sessions {
+			mount.broken[id] = true
+		}
+		clear(mount.sessions)
 	}
-	clear(w.sessions)
 }
 
 // restart stops the engine in good order and starts another in its place.

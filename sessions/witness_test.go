@@ -1,6 +1,7 @@
 package sessions_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ type heard struct {
 	refreshRest map[string]time.Time // the same of a session's refreshes
 	lost        time.Time            // the outcome of a login was unknown
 	scopes      map[string]refusals  // of logins with scopes that the server does not know
+	others      map[string]listing   // the sessions of people and other mounts in the newest list
 
 	// What outlives the plugin.
 	credentials refusals // logins refused for their credentials, without a typed code
@@ -54,6 +56,12 @@ func (r refusals) until(first time.Duration, n int) time.Time {
 	return r.at.Add(min(longestRest, first<<min(n-1, 10)))
 }
 
+// listing is what lists said of another's session.
+type listing struct {
+	since time.Time // it is in each
+	used  time.Time
+}
+
 // issue is a token that was handed to the plugin.
 type issue struct {
 	at   time.Time
@@ -65,6 +73,8 @@ const (
 	longestRest = 15 * time.Minute
 	// lifeBelieved is how long a learnt life of tokens is believed.
 	lifeBelieved = 15 * time.Minute
+	// deathMargin is added before a session is taken for dropped by the server (rule 1).
+	deathMargin = time.Minute
 )
 
 // beginLife forgets what the plugin forgets when it is started. What it stores it still
@@ -73,7 +83,7 @@ func (w *world) beginLife() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := &w.heard
-	h.loginsRest, h.lost = time.Time{}, time.Time{}
+	h.loginsRest, h.lost, h.others = time.Time{}, time.Time{}, nil
 	h.refreshRest, h.scopes = map[string]time.Time{}, map[string]refusals{}
 	for _, r := range []*refusals{&h.credentials, &h.typed} {
 		if w.deaths != h.deaths || w.storageDelay > 0 || !w.trouble.Before(r.at) {
@@ -97,6 +107,22 @@ func (w *world) reopen() {
 	h.lost, h.credentials, h.typed = time.Time{}, refusals{}, refusals{}
 	h.typedRefused, h.codelessRefused = 0, 0
 	clear(h.scopes)
+}
+
+// forgetOldRefusals forgets what the plugin does of an account that has lost its config:
+// its guard, an hour after the last refusal.
+func (w *world) forgetOldRefusals() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range []*refusals{&w.heard.credentials, &w.heard.typed} {
+		if time.Since(r.at) >= time.Hour {
+			*r = refusals{}
+		}
+	}
+	if time.Since(w.deniedAt) >= time.Hour {
+		w.deniedInARow = 0
+	}
+	w.heard.others = nil
 }
 
 // passGuard says whether a login may come in spite of refusals: a config is verified.
@@ -134,7 +160,8 @@ func (w *world) judgeLogin(r providers.LoginRequest) {
 }
 
 // judgeIntent has the ledger hold a login that arrives for as long as the server would
-// keep its session, if its answer were lost (rule 1).
+// keep its session, if its answer were lost: an idle time from the end of the login's
+// deadline, and a margin (rule 1). One sent too late after its intent breaks that.
 func (w *world) judgeIntent(ctx context.Context, attempt string) {
 	if w.wallClock { // DiesAt may be by a clock that has been set since
 		return
@@ -151,9 +178,10 @@ func (w *world) judgeIntent(ctx context.Context, attempt string) {
 	if err := json.Unmarshal(entry.Value, &stored); err != nil {
 		w.t.Errorf("%s: %v", attempt, err)
 	}
-	kept := time.Now().Add(w.ahead).Add(min(w.idle, w.maxAge))
+	deadline, _ := ctx.Deadline()
+	kept := deadline.Add(w.ahead).Add(min(w.idle, w.maxAge)).Add(deathMargin)
 	if dies := stored.Entry.DiesAt; w.idle <= 30*time.Minute && dies.Before(kept) {
-		w.t.Errorf("rule 1: a login is sent whose session counts until %s and is kept until %s", dies, kept)
+		w.t.Errorf("rule 1: a login is sent whose session counts until %s, and may be kept until %s; the last calls: %v", dies, kept, w.lastCalls())
 	}
 }
 
@@ -186,6 +214,35 @@ func (w *world) heardLogin(r providers.LoginRequest, got providers.TokenResponse
 	default:
 		h.credentials = h.credentials.again()
 		h.codelessRefused++
+	}
+}
+
+// heardList takes in what a list told of the sessions of others.
+func (w *world) heardList(list []providers.ServerSession) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	others := map[string]listing{}
+	for _, l := range list {
+		if strings.HasPrefix(l.UserAgent, person) || w.neighbour != nil && w.neighbour.sessions[l.ID] != nil {
+			others[l.ID] = listing{since: cmp.Or(w.heard.others[l.ID].since, time.Now()), used: l.LastAccess}
+		}
+	}
+	w.heard.others = others
+}
+
+// judgeDenial: who knows of every session that takes a place sends no login (rules 2 and 11).
+// What a list of the last minute told may have come after its intent.
+func (w *world) judgeDenial() {
+	known := len(w.sessions)
+	for id, l := range w.heard.others {
+		f := w.foreign[id]
+		open := f != nil && f.used.Equal(l.used) || w.neighbour != nil && w.neighbour.sessions[id] != nil
+		if open && time.Since(l.since) > time.Minute && time.Since(l.used) < w.idle {
+			known++
+		}
+	}
+	if known >= w.limits.MaxSessions && w.strict {
+		w.t.Errorf("rules 2 and 11: the server had to deny a session, but all that it had were known: %v; the last calls: %v", w.heard.others, w.lastCalls())
 	}
 }
 

@@ -29,7 +29,7 @@ import (
 // and the config. It keeps the witnesses that the rules are judged by.
 type world struct {
 	t  judge
-	mu sync.Mutex
+	mu *sync.Mutex // the same as the neighbour's
 
 	// The identity server, as Keycloak behaves.
 	tokenLife, idle, maxAge time.Duration
@@ -63,6 +63,7 @@ type world struct {
 	foreign                 map[string]*foreignSession
 	sharedWithPeople        bool // who come and go while nobody compares
 	sessions                map[string]*upstreamSession
+	idPrefix                string // of the server's ids for this mount's sessions
 	usedSteps               map[int64]bool
 	usedTyped               map[string]bool
 
@@ -73,6 +74,11 @@ type world struct {
 	wallClock      bool
 	heard          heard
 	strict         bool // no login comes that the guard would have let pass for an operator
+
+	// neighbour is another mount that uses the account, nil: there is none. It has its own
+	// storage and its own way to the server, which counts and lists the sessions of both.
+	neighbour *world
+	life      *process // of the plugin, the newest
 
 	// Vault's storage and the config.
 	storage  logical.Storage
@@ -131,6 +137,8 @@ type judge interface {
 func newWorld(t judge) *world {
 	w := &world{
 		t:         t,
+		mu:        &sync.Mutex{},
+		idPrefix:  "s",
 		tokenLife: 300 * time.Second,
 		idle:      1800 * time.Second,
 		maxAge:    10 * time.Hour,
@@ -172,6 +180,7 @@ func (w *world) start() *process { return w.startWith(&faults{}) }
 func (w *world) startWith(f *faults) *process {
 	f.onFault = w.markTrouble
 	p := &process{world: w, faults: f, calls: map[string]bool{}}
+	w.life = p
 	p.Engine = p.newEngine()
 	p.Start()
 	return p
@@ -197,7 +206,8 @@ func (w *world) logger() hclog.Logger {
 
 // Write implements io.Writer.
 func (w *world) Write(line []byte) (int, error) {
-	if bytes.Contains(line, []byte(machine.StrayFound)) && !w.expectsStrays.Load() {
+	found := strings.ReplaceAll(string(machine.StrayFound), "-", " ") // as it is logged
+	if bytes.Contains(line, []byte(found)) && !w.expectsStrays.Load() {
 		w.t.Errorf("rule 11: %s", line)
 	}
 	return len(line), nil
@@ -278,6 +288,24 @@ func (w *world) openNow() int {
 	defer w.mu.Unlock()
 	w.expire()
 	return len(w.sessions)
+}
+
+// mounts are those that use the account: this one, and its neighbour.
+func (w *world) mounts() []*world {
+	if w.neighbour == nil {
+		return []*world{w}
+	}
+	return []*world{w, w.neighbour}
+}
+
+// taken counts the account's sessions, whose ever they are.
+func (w *world) taken() int {
+	n := len(w.foreign)
+	for _, mount := range w.mounts() {
+		mount.expire()
+		n += len(mount.sessions)
+	}
+	return n
 }
 
 // live says whether an access token is good.
@@ -439,6 +467,9 @@ func (u *upstream) ListSessions(ctx context.Context, token providers.Secret) ([]
 		return providers.TokenResponse{}, failure
 	})
 	time.Sleep(u.process.delayOfLists())
+	if err == nil {
+		u.process.heardList(list)
+	}
 	return list, err
 }
 
@@ -616,8 +647,9 @@ func (w *world) login(ctx context.Context, u *upstream, r providers.LoginRequest
 	}
 	if w.limit > 0 && w.endsOldest {
 		w.endOldest()
-	} else if w.limit > 0 && len(w.sessions)+len(w.foreign) >= w.limit {
+	} else if w.limit > 0 && w.taken() >= w.limit {
 		w.denials++
+		w.judgeDenial()
 		rest := time.Minute
 		if w.strict {
 			rest = min(longestRest, time.Minute<<min(max(w.deniedInARow-1, 0), 10))
@@ -635,7 +667,7 @@ func (w *world) login(ctx context.Context, u *upstream, r providers.LoginRequest
 	w.logins++
 	w.deniedInARow = 0
 	w.loggedInAt = time.Now()
-	id := "s" + strconv.Itoa(w.logins)
+	id := w.idPrefix + strconv.Itoa(w.logins)
 	if w.noSessions {
 		return providers.TokenResponse{AccessToken: providers.NewSecret("at-" + id + ".1"), TokenType: "Bearer", ExpiresIn: w.tokenLife}, nil
 	}
@@ -643,8 +675,9 @@ func (w *world) login(ctx context.Context, u *upstream, r providers.LoginRequest
 	s := &upstreamSession{userAgent: r.UserAgent, attempt: attempt[len(attempt)-2], started: time.Now(), client: u.connection.ClientID, host: u.connection.TokenURL}
 	w.judgeIntent(ctx, s.attempt)
 	w.sessions[id] = s
-	w.peak = max(w.peak, len(w.sessions)+len(w.foreign))
-	return w.tokens(id, s), nil
+	got := w.tokens(id, s)
+	w.peak = max(w.peak, w.taken())
+	return got, nil
 }
 
 // unknownScope is what the server says of a scope that it does not know.
@@ -787,15 +820,17 @@ func (w *world) list(token providers.Secret) ([]providers.ServerSession, *provid
 	if w.emptyLists {
 		return nil, nil
 	}
-	for id, s := range w.sessions {
-		userAgent := s.userAgent
-		if w.marksLost {
-			userAgent = "Other/Unknown"
+	for _, mount := range w.mounts() {
+		for id, s := range mount.sessions {
+			userAgent := s.userAgent
+			if w.marksLost {
+				userAgent = "Other/Unknown"
+			}
+			list = append(list, providers.ServerSession{
+				ID: id, UserAgent: userAgent, StartedAt: s.started, LastAccess: s.used, ExpiresAt: s.started.Add(w.maxAge),
+				Current: id == sessionOf(token),
+			})
 		}
-		list = append(list, providers.ServerSession{
-			ID: id, UserAgent: userAgent, StartedAt: s.started, LastAccess: s.used, ExpiresAt: s.started.Add(w.maxAge),
-			Current: id == sessionOf(token),
-		})
 	}
 	for id, f := range w.foreign {
 		list = append(list, providers.ServerSession{ID: id, UserAgent: f.userAgent, StartedAt: f.used, LastAccess: f.used, ExpiresAt: f.used.Add(w.maxAge)})
@@ -828,6 +863,10 @@ func (w *world) end(token providers.Secret, id string) *providers.Error {
 	w.ended++
 	if f := w.foreign[id]; f != nil {
 		f.ended = true
+		w.foreignEnded++
+	}
+	if n := w.neighbour; n != nil && n.sessions[id] != nil {
+		delete(n.sessions, id)
 		w.foreignEnded++
 	}
 	delete(w.foreign, id)

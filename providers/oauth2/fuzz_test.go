@@ -122,7 +122,7 @@ func assertSane(t *testing.T, at time.Time) {
 func FuzzCheckURL(f *testing.F) {
 	for _, seed := range []string{
 		"https://login.example.com", "HTTPS://Login.Example.COM:443/Auth/", "http://127.0.0.1:8080", "http://[::1]:80/a%2fb", "https://u:p@h/", "https://h?q#f",
-		"https://h:0", "https://h:99999", "//h", "https://", "ftp://h", "https://ä.example", "https://h/../x", "%zz",
+		"https://h:0", "https://h:99999", "//h", "https://", "ftp://h", "https://ä.example", "https://h/../x", "%zz", "https://h.", "https://..",
 	} {
 		f.Add(seed)
 	}

@@ -285,6 +285,8 @@ func checkURL(field, text string, a providers.Account) (string, error) {
 		return "", refuse(field, "must have only printable ASCII without blanks in its query; write other characters as %20")
 	case host == "":
 		return "", refuse(field, "has no host; give one such as https://login.example.com")
+	case strings.HasSuffix(host, "."): // there is no such name, and taken again it would be another
+		return "", refuse(field, "has a host that ends in more than one dot")
 	case scheme == "http" && !a.AllowHTTP && !isLoopback(host):
 		return "", refuse(field, "must start with https://; plain http is for loopback hosts, or with allow_http=true")
 	}

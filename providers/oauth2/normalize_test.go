@@ -133,6 +133,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"url: query":                {"ocp", func(a *providers.Account) { a.LogoutURL = "https://h/out?x=1" }, `field "logout_url": must not have a query (?)`},
 		"url: fragment":             {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h/#" }, `field "base_url": must not have a fragment (#)`},
 		"url: host":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https:///auth" }, `field "base_url": has no host; give one such as https://login.example.com`},
+		"url: dots":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https://login.example.com.." }, `field "base_url": has a host that ends in more than one dot`},
 		"url: port":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h:70000" }, `field "base_url": has a port that is not from 1 to 65535`},
 		"realm: slash":              {"keycloak", func(a *providers.Account) { a.Realm = "a/b" }, realm},
 		"realm: dots":               {"keycloak", func(a *providers.Account) { a.Realm = ".." }, realm},
