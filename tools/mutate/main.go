@@ -17,9 +17,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path"
@@ -148,12 +148,17 @@ func knows(all []*mutant, harmless map[string]string, folders []string) error {
 	return nil
 }
 
-// choose draws the sample from every mistake that compiles.
+// choose draws the sample from every mistake that compiles. It goes by their texts, so
+// that a change of the code leaves the rest of a sample as it was.
 func choose(all []*mutant, o options) []*mutant {
 	all = slices.DeleteFunc(slices.Clone(all), func(m *mutant) bool { return !strings.Contains(m.key(), o.only) })
 	if o.sample > 0 {
-		random := rand.New(rand.NewPCG(o.seed, o.seed))
-		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		rank := func(m *mutant) uint64 {
+			h := fnv.New64a()
+			fmt.Fprintln(h, o.seed, m.key())
+			return h.Sum64()
+		}
+		slices.SortStableFunc(all, func(x, y *mutant) int { return cmp.Compare(rank(x), rank(y)) })
 	}
 	var chosen []*mutant
 	for _, m := range all {
