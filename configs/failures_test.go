@@ -119,7 +119,7 @@ func TestAConfigThatCannotBeDeletedIsInForceAgainAlsoWhereItCannotBeRead(t *test
 	w := newWorld(t)
 	w.write(t, "eu1", ocp(nil))
 	broken := false
-	w.storage.fail = func(op, key string) error {
+	w.storage.fail = func(op, _ string) error {
 		if broken = broken || op == "delete"; broken {
 			return errDisk
 		}

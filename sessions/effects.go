@@ -262,6 +262,7 @@ func levelOf(what machine.Occurrence) hclog.Level {
 		return hclog.Debug
 	case machine.OrphanClosed, machine.ListRefused:
 		return hclog.Info
+	default:
+		return hclog.Warn
 	}
-	return hclog.Warn
 }

@@ -426,7 +426,7 @@ func TestRule4AnAnswerBehindASlowWriteIsStillGood(t *testing.T) {
 }
 
 func TestRule1AGrantThatLiesBehindASlowWriteUntilItsReaderHasLeftIsGivenBack(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
 		first, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
 		p.faults.watch(func(op string) {
