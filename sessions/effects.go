@@ -257,12 +257,12 @@ func (a *account) log(n machine.Note) {
 }
 
 func levelOf(what machine.Occurrence) hclog.Level {
-	switch what {
-	case machine.SessionOpened, machine.SessionClosed:
-		return hclog.Debug
-	case machine.OrphanClosed, machine.ListRefused:
-		return hclog.Info
-	default:
+	level, ordinary := map[machine.Occurrence]hclog.Level{
+		machine.SessionOpened: hclog.Debug, machine.SessionClosed: hclog.Debug,
+		machine.OrphanClosed: hclog.Info, machine.ListRefused: hclog.Info,
+	}[what]
+	if !ordinary {
 		return hclog.Warn
 	}
+	return level
 }
