@@ -263,29 +263,14 @@ func TestOfTwoConfigsForOneAccountAtOnceOneIsRefused(t *testing.T) {
 func TestARoleCannotBeginToUseAConfigThatIsBeingDeleted(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, "eu1", ocp(nil))
-	began, goOn := make(chan struct{}), make(chan struct{})
-	w.storage.fail = func(op, key string) error {
-		if op == "delete" && key == "config/eu1" {
-			close(began)
-			<-goOn
-			return errDisk
-		}
-		return nil
+	role := configs.Change{"config": "eu1"}
+	w.engine.draining = func() {
+		require.EqualError(t, w.WriteRole(t.Context(), "r", role), `field "config": config "eu1" is being deleted; name another one; nothing was stored`)
 	}
-	deleted := make(chan error, 1)
-	go func() {
-		_, err := w.Delete(context.Background(), "eu1", false)
-		deleted <- err
-	}()
-	<-began
-	written := make(chan error, 1)
-	go func() { written <- w.WriteRole(context.Background(), "r", configs.Change{"config": "eu1"}) }()
-	close(goOn)
-	require.ErrorIs(t, <-deleted, errDisk)
-	if err := <-written; err != nil { // it came before the deletion had failed
-		require.EqualError(t, err, `field "config": config "eu1" is being deleted; name another one; nothing was stored`)
-	}
-	require.NoError(t, w.WriteRole(t.Context(), "r", configs.Change{"config": "eu1"}))
+	w.engine.drainErr = errDisk
+	_, err := w.Delete(t.Context(), "eu1", false)
+	require.ErrorIs(t, err, errDisk)
+	require.NoError(t, w.WriteRole(t.Context(), "r", role), "it was not deleted")
 }
 
 func TestUpdates(t *testing.T) {

@@ -916,3 +916,17 @@ func TestRule4AMinTTLThatIsExactlyTheLeaseOfANewTokenIsMet(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+func TestRule5ARevocationThatVaultRepeatsIsTriedAtOnce(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		w.setDown(true)
+		require.Error(t, p.Release(t.Context(), l.Ref))
+		w.setDown(false)
+		began := time.Now()
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		require.Zero(t, w.openNow())
+		require.Equal(t, w.latency, time.Since(began), "not when the queue comes to it")
+	})
+}

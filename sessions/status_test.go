@@ -238,9 +238,11 @@ func TestAnOperatorIsToldWhenTheServerCannotBeReached(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		w.setDown(false)
+		began := time.Now()
 		_, _, _, err = p.CloseSession(t.Context(), accountID, idOf(l))
 		require.NoError(t, err)
 		require.Zero(t, w.openNow())
+		require.Equal(t, w.latency, time.Since(began), "at once, and not when the queue comes to it")
 	})
 }
 

@@ -172,7 +172,7 @@ func TestEveryAnswerOfTheAccountAPIHasItsKindAndOutcome(t *testing.T) {
 		{"not the role for this", 403, nil, ``, "not allowed, did not happen", "not allowed, did not happen", "403"},
 		{"a session limit has nothing to do with it", 403, nil, `{"error":"session limit exceeded"}`, "not allowed, did not happen", "not allowed, did not happen", ""},
 		{"switched off, or gone", 404, nil, `{"error":"HTTP 404 Not Found"}`, "not allowed, did not happen", "", ""},
-		{"no redirects", 302, map[string]string{"Location": "https://elsewhere.example.com/"}, "", "protocol, did not happen", "protocol, did not happen", "redirect to elsewhere.example.com"},
+		{"no redirects", 302, map[string]string{"Location": "https://elsewhere.example.com/"}, "", "protocol, did not happen", "protocol, did not happen", "redirect to elsewhere.example.com; redirects are not followed: set base_url or realm to"},
 		{"throttled", 429, nil, "", "throttled, did not happen", "throttled, did not happen", ""},
 		{"bad request", 400, nil, `{"error":"invalid_request"}`, "misconfigured, did not happen", "misconfigured, did not happen", ""},
 		{"broken", 500, nil, `{"error":"unknown_error"}`, "protocol, unknown", "protocol, unknown", ""},

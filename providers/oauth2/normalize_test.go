@@ -53,6 +53,7 @@ func TestNormalizeFillsInEndpointsAndDefaults(t *testing.T) {
 		"allow_http":             {"keycloak", func(a *providers.Account) { a.BaseURL, a.AllowHTTP = "http://kc:80", true }, "http://kc/realms/staff" + kc + "token", "http://kc/realms/staff" + kc + "logout"},
 		"partner":                {"partner", func(*providers.Account) {}, "https://partner.example.com/api/oauth/token", ""},
 		"oauth2 keeps its slash": {"oauth2", func(*providers.Account) {}, "https://login.example.com/token/", ""},
+		"oauth2 keeps its query": {"oauth2", func(a *providers.Account) { a.TokenURL = "https://login.example.com/token?tenant=7" }, "https://login.example.com/token?tenant=7", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := oauth2.New(preset(t, c.provider), nil)

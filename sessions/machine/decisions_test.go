@@ -795,6 +795,41 @@ func TestRule11ASessionThatTheServerDoesNotListIsNotedAsVanished(t *testing.T) {
 	require.Equal(t, own.Session, next[Logout](s).Session)
 }
 
+// An outage leaves a queue of logouts, each of which waits for its own next try.
+func TestRule5ALoginThatSucceedsAfterAnOutageBringsOneLogoutForward(t *testing.T) {
+	dedicated := Want{Mode: providers.Dedicated}
+	s := tell(t, benchLimits)
+	for range 3 {
+		r := s.opens(dedicated)
+		s.event(Release{Session: r.Session, Grant: r.Grant.ID})
+	}
+	for range 6 { // by now they wait for longer than a login does
+		for has[Put](s) {
+			s.event(Stored{Session: next[Put](s).Record.ID})
+		}
+		for has[Logout](s) {
+			s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+		}
+		s.pass(time.Minute)
+	}
+	for has[Logout](s) {
+		s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+	}
+	s.left = nil
+	s.event(Acquire{Waiter: 2, Want: dedicated})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: errNoConnection})
+	s.pass(2 * time.Second)
+	require.False(t, has[Logout](s))
+
+	s.left = nil
+	s.event(Acquire{Waiter: 3, Want: dedicated})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("4")})
+	next[Logout](s)
+	require.False(t, has[Logout](s))
+}
+
 func TestASessionThatNothingCanLogOutIsNotedAsAgedOut(t *testing.T) {
 	limits := benchLimits
 	limits.Capabilities.Logout = false
