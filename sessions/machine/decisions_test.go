@@ -775,11 +775,13 @@ func TestRule1AVerificationThatIsGivenUpWhileItsSessionIsRecordedLeavesNone(t *t
 	s := tell(t, benchLimits)
 	s.event(Acquire{Waiter: 1, Want: reads, Trial: &Trial{Connection: benchConnection, Limits: benchLimits}})
 	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}})
 	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
 	s.event(Abandon{Waiter: 1})
 	id := next[Put](s).Record.ID
 	s.event(Stored{Session: id})
 	require.Equal(t, id, next[Logout](s).Session)
+	require.False(t, has[Reply](s), "the other reader waits for its own login")
 }
 
 func TestRule11ASessionThatTheServerDoesNotListIsNotedAsVanished(t *testing.T) {

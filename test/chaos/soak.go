@@ -78,7 +78,8 @@ type soak struct {
 	failed  atomic.Int64
 	failure atomic.Pointer[error]
 	changes int
-	oldest  int // the configs are members oldest to oldest+soakConfigs-1
+	// The configs are those of the members from oldest on.
+	oldest atomic.Int64
 }
 
 func (s *soak) watched() []account {
@@ -101,31 +102,31 @@ func (s *soak) round(ctx context.Context, lasts time.Duration) (usage, error) {
 		return usage{}, err
 	}
 	for i := range soakConfigs {
-		if err := s.add(ctx, s.oldest+i); err != nil {
+		if err := s.add(ctx, s.oldest.Load()+int64(i)); err != nil {
 			return usage{}, err
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var (
-		names   = make(chan string)
+		members = make(chan int64)
 		readers sync.WaitGroup
 	)
 	for range soakReaders {
 		readers.Go(func() {
-			for name := range names {
-				s.read(ctx, name)
+			for i := range members {
+				s.read(ctx, i)
 			}
 		})
 	}
-	err := s.drive(ctx, lasts, names)
-	close(names)
+	err := s.drive(ctx, lasts, members)
+	close(members)
 	readers.Wait()
 	if err != nil {
 		return usage{}, err
 	}
 	for i := range soakConfigs {
-		if err := s.remove(ctx, s.oldest+i); err != nil {
+		if err := s.remove(ctx, s.oldest.Load()+int64(i)); err != nil {
 			return usage{}, err
 		}
 	}
@@ -143,7 +144,7 @@ func (s *soak) round(ctx context.Context, lasts time.Duration) (usage, error) {
 }
 
 // drive hands out reads at a fixed rate, and changes the configs.
-func (s *soak) drive(ctx context.Context, lasts time.Duration, names chan<- string) error {
+func (s *soak) drive(ctx context.Context, lasts time.Duration, members chan<- int64) error {
 	end := time.After(lasts)
 	next, change := time.NewTicker(time.Second/soakRate), time.NewTicker(soakChange)
 	defer next.Stop()
@@ -155,38 +156,39 @@ func (s *soak) drive(ctx context.Context, lasts time.Duration, names chan<- stri
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-change.C:
-			if err := s.add(ctx, s.oldest+soakConfigs); err != nil {
+			if err := s.add(ctx, s.oldest.Load()+soakConfigs); err != nil {
 				return err
 			}
-			s.oldest++
 			s.changes++
-			if err := s.remove(ctx, s.oldest-1); err != nil {
+			if err := s.remove(ctx, s.oldest.Add(1)-1); err != nil {
 				return err
 			}
 		case <-next.C:
 			select {
-			// Not the oldest: it may be gone when its turn comes.
-			case names <- member((s.oldest + 2 + s.random.IntN(soakConfigs-2)) % crowd):
+			case members <- s.oldest.Load() + s.random.Int64N(soakConfigs):
 			default: // all readers are busy
 			}
 		}
 	}
 }
 
-func (s *soak) add(ctx context.Context, i int) error {
+func (s *soak) add(ctx context.Context, i int64) error {
 	mode := []string{"shared", "dedicated"}[i%2]
-	return s.world.configureMember(ctx, i%crowd, mode)
+	return s.world.configureMember(ctx, int(i%crowd), mode)
 }
 
-func (s *soak) remove(ctx context.Context, i int) error {
-	_, err := s.world.client().Logical().DeleteWithContext(ctx, servers.Mount+"/config/"+member(i%crowd))
+func (s *soak) remove(ctx context.Context, i int64) error {
+	_, err := s.world.client().Logical().DeleteWithContext(ctx, servers.Mount+"/config/"+member(int(i%crowd)))
 	return err
 }
 
-func (s *soak) read(ctx context.Context, name string) {
+func (s *soak) read(ctx context.Context, i int64) {
 	client := s.world.client()
-	secret, err := client.Logical().ReadWithContext(ctx, servers.Mount+"/creds/"+name)
-	if err != nil {
+	secret, err := client.Logical().ReadWithContext(ctx, servers.Mount+"/creds/"+member(int(i%crowd)))
+	switch {
+	case err != nil && i < s.oldest.Load(): // its config is deleted, or being deleted
+		return
+	case err != nil:
 		s.failed.Add(1)
 		s.failure.Store(&err)
 		return
