@@ -124,6 +124,8 @@ func TestAListIsBounded(t *testing.T) {
 		_, err := decodeSessions(strings.NewReader("[" + text + "]"))
 		require.ErrorIs(t, err, want, "%d bytes that begin with %s", len(text), text[:20])
 	}
+	_, err := decodeSessions(strings.NewReader("[]" + fill(" ", 2*maxEntry)))
+	require.ErrorIs(t, err, errNotSessions, "what comes after the list may not be without end, too")
 }
 
 func testClient(t *testing.T, transport http.RoundTripper) providers.Client {

@@ -784,6 +784,49 @@ func TestRule1AVerificationThatIsGivenUpWhileItsSessionIsRecordedLeavesNone(t *t
 	require.False(t, has[Reply](s), "the other reader waits for its own login")
 }
 
+func TestRule11AListWithoutTheSessionWhoseTokenAskedForItTellsNothing(t *testing.T) {
+	s := tell(t, listing)
+	own := s.opens(reads)
+	next[List](s)
+	s.event(Listed{Sessions: []Listing{listedAs("server-1", own.Session, true)}})
+	s.event(Configured{Limits: listing, Connection: benchConnection.ID, Reopen: true})
+	next[List](s)
+	s.event(Listed{})
+	require.Equal(t, 1, s.notes(CompareFailed))
+	require.Zero(t, s.notes(SessionVanished))
+	require.False(t, has[Logout](s))
+}
+
+func TestADedicatedSessionIsForItsReadersOnly(t *testing.T) {
+	dedicated := Want{Mode: providers.Dedicated}
+	for name, test := range map[string]struct {
+		first, second Want
+		leaves        bool
+		refused       Reason
+	}{
+		"the reader has left, another waits for a shared one": {dedicated, reads, true, ""},
+		"the reader wants a longer lease":                     {Want{Mode: providers.Dedicated, MinTTL: 400 * time.Second}, reads, false, TooShort},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tell(t, benchLimits)
+			s.event(Acquire{Waiter: 1, Want: test.first})
+			s.event(Acquire{Waiter: 2, Want: test.second})
+			s.event(Stored{Session: next[Put](s).Record.ID})
+			s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
+			if test.leaves {
+				s.event(Abandon{Waiter: 1})
+			}
+			id := next[Put](s).Record.ID
+			s.event(Stored{Session: id})
+			if test.refused != "" {
+				require.Equal(t, test.refused, next[Reply](s).Err.Reason)
+			}
+			require.False(t, has[Reply](s))
+			require.Equal(t, id, next[Logout](s).Session)
+		})
+	}
+}
+
 func TestRule11ASessionThatTheServerDoesNotListIsNotedAsVanished(t *testing.T) {
 	s := tell(t, listing)
 	own := s.opens(reads)

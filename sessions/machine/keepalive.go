@@ -189,13 +189,8 @@ func (a *Account) KeepAlive(now time.Time) KeepAlive {
 	if due.IsZero() {
 		k.LastLogin = time.Time{} // none that can be trusted
 	}
-	rest, cause := a.refusedUntil()
-	switch {
-	case k.Problem != "":
-	case a.guard.AsksForCode && !a.limits.Capabilities.GeneratesCode:
+	if k.Problem == "" && a.guard.AsksForCode && !a.limits.Capabilities.GeneratesCode {
 		k.Problem = "the account asks for one-time codes, which only a person can type; store totp_secret in the config"
-	case now.Before(rest) && !now.Before(due):
-		k.Problem = refusedBefore + cause
 	}
 	for _, at := range []time.Time{now, a.keep.retryAt} {
 		if !due.After(at) {

@@ -71,9 +71,6 @@ type other struct {
 // apply compares the server's list with the ledger.
 func (e Listed) apply(a *Account) {
 	c := a.list.asking
-	if c == nil {
-		return
-	}
 	switch {
 	case e.Err != nil:
 		a.listFailed(e.Err)
@@ -200,9 +197,6 @@ func (a *Account) endListed(l *Listing, id SessionID) {
 // apply takes the answer to an End.
 func (e Ended) apply(a *Account) {
 	c := a.list.asking
-	if c == nil {
-		return
-	}
 	c.ending--
 	if e.Err != nil {
 		if s := a.sessions[e.Session]; s != nil && s.phase == lost {
