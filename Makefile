@@ -85,7 +85,7 @@ soak: ## readers, people, rotation and kills on real Keycloaks; KEYCLOAKS=26.7.0
 test-openbao: ## the end-to-end tests on a real OpenBao
 	@scripts/with-server $(GO_TEST) ./test/e2e ./test/servers
 
-compatibility: ## the journeys on several versions of Vault and OpenBao, into docs/compatibility.md (an hour; VERSIONS="vault-1.20.4 openbao-2.7.2")
+compatibility: ## the journeys on several versions of Vault and OpenBao, into docs/compatibility.md (an hour; VERSIONS="vault-1.19.5 openbao-2.7.2")
 	@scripts/compatibility $(VERSIONS)
 
 test-docs: ## type every command of README.md and docs/, on a real Vault (curl, unzip)

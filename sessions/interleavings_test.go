@@ -917,6 +917,44 @@ func TestRule4AMinTTLThatIsExactlyTheLeaseOfANewTokenIsMet(t *testing.T) {
 	})
 }
 
+func TestRule4TokensThatExpireWithinSecondsAreOfNoUseAndNotAskedForAgainAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) { w.tokenLife = 5 * time.Second }, func(t *testing.T, w *world, p *process) {
+		for range 3 {
+			_, err := p.Acquire(t.Context(), shared)
+			require.Error(t, err)
+		}
+		require.Equal(t, 1, w.count(&w.logins))
+		time.Sleep(10 * time.Second)
+		require.Zero(t, w.openNow())
+		_, err := p.Acquire(t.Context(), shared)
+		require.Equal(t, machine.TooShort, reason(t, err))
+		require.Equal(t, 2, w.count(&w.logins))
+	})
+}
+
+func TestRule12ANewerTokenOfWhatNothingEndsCanBeHadAtHalfItsLife(t *testing.T) {
+	inWorld(t, withoutRefreshTokens(false), func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		time.Sleep(w.tokenLife / 2)
+		longer := shared
+		longer.MinTTL = w.tokenLife * 3 / 4
+		began := time.Now()
+		_, err = p.Acquire(t.Context(), longer)
+		require.NoError(t, err)
+		require.Equal(t, w.latency, time.Since(began))
+		require.Equal(t, 2, w.count(&w.logins))
+	})
+}
+
+func TestAnAccountThatNeedNotBeKeptAliveStoresNoLogin(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.Empty(t, w.guards(t))
+	})
+}
+
 func TestRule5ARevocationThatVaultRepeatsIsTriedAtOnce(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		l, err := p.Acquire(t.Context(), dedicated)

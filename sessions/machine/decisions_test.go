@@ -827,6 +827,21 @@ func TestADedicatedSessionIsForItsReadersOnly(t *testing.T) {
 	}
 }
 
+func TestRule7EachFailureInARowDoublesThePauseOfLogins(t *testing.T) {
+	s := tell(t, benchLimits)
+	for _, wait := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+		s.event(Acquire{Waiter: 1, Want: reads})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+		s.event(LoggedIn{Session: next[Login](s).Session, Err: errNoConnection})
+		s.event(Stored{Session: next[Remove](s).Session})
+		require.NotNil(t, next[Reply](s).Err)
+		s.event(Acquire{Waiter: 2, Want: reads})
+		rest := next[Reply](s).Err.RetryAt.Sub(s.now)
+		require.InDelta(t, wait, rest.Seconds(), 0.26*float64(wait), "and up to a quarter more or less")
+		s.pass(rest)
+	}
+}
+
 func TestRule11ASessionThatTheServerDoesNotListIsNotedAsVanished(t *testing.T) {
 	s := tell(t, listing)
 	own := s.opens(reads)
