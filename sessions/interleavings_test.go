@@ -933,9 +933,11 @@ func TestRule4TokensThatExpireWithinSecondsAreOfNoUseAndNotAskedForAgainAtOnce(t
 }
 
 func TestRule12ANewerTokenOfWhatNothingEndsCanBeHadAtHalfItsLife(t *testing.T) {
-	inWorld(t, withoutRefreshTokens(false), func(t *testing.T, w *world, p *process) {
-		_, err := p.Acquire(t.Context(), shared)
+	setup := func(w *world) { withoutRefreshTokens(false)(w); w.limits.Linger = time.Hour }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
 		time.Sleep(w.tokenLife / 2)
 		longer := shared
 		longer.MinTTL = w.tokenLife * 3 / 4
@@ -949,6 +951,7 @@ func TestRule12ANewerTokenOfWhatNothingEndsCanBeHadAtHalfItsLife(t *testing.T) {
 
 func TestAnAccountThatNeedNotBeKeptAliveStoresNoLogin(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		require.NoError(t, p.Verify(t.Context(), p.settings(), shared))
 		_, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
 		require.Empty(t, w.guards(t))
