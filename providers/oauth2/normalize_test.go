@@ -129,6 +129,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"url: not one":              {"keycloak", func(a *providers.Account) { a.BaseURL = "https://a b" }, `field "base_url": is not a URL; give one such as https://login.example.com`},
 		"url: no scheme":            {"keycloak", func(a *providers.Account) { a.BaseURL = "login.example.com" }, `field "base_url": must start with https://`},
 		"url: scheme":               {"oauth2", func(a *providers.Account) { a.TokenURL = "ftp://h/t" }, `field "token_url": must start with https://`},
+		"url: http, an address":     {"keycloak", func(a *providers.Account) { a.BaseURL = "http://10.0.0.1" }, `field "base_url": must start with https://; plain http is for loopback hosts, or with allow_http=true`},
 		"url: http":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "http://login.example.com" }, `field "base_url": must start with https://; plain http is for loopback hosts, or with allow_http=true`},
 		"url: user":                 {"oauth2", func(a *providers.Account) { a.RevocationURL = "https://u:" + testPAT + "@h/r" }, `field "revocation_url": must not hold a user name or password; there are fields for them`},
 		"url: query":                {"ocp", func(a *providers.Account) { a.LogoutURL = "https://h/out?x=1" }, `field "logout_url": must not have a query (?)`},

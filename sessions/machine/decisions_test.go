@@ -827,6 +827,25 @@ func TestADedicatedSessionIsForItsReadersOnly(t *testing.T) {
 	}
 }
 
+func TestRule8ARefreshThatFailsIsNoted(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	s.pass(150 * time.Second)
+	s.event(Refreshed{Session: next[Refresh](s).Session, Err: errNoConnection})
+	require.Equal(t, 1, s.notes(RefreshFailed))
+}
+
+// Servers take a code for a while after its step, at least for the half of one.
+func TestRule6ALoginIsSentWhileItsCodeIsTaken(t *testing.T) {
+	limits := benchLimits
+	limits.Capabilities.OneTimeCode, limits.Capabilities.GeneratesCode, limits.Capabilities.CodePeriod = true, true, 30*time.Second
+	s := tell(t, limits)
+	s.pass(25 * time.Second)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	require.Equal(t, s.now.Add(5*time.Second+15*time.Second), next[Login](s).SendBefore)
+}
+
 func TestRule7EachFailureInARowDoublesThePauseOfLogins(t *testing.T) {
 	s := tell(t, benchLimits)
 	for _, wait := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
