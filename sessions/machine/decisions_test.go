@@ -827,6 +827,17 @@ func TestADedicatedSessionIsForItsReadersOnly(t *testing.T) {
 	}
 }
 
+func TestRule10ADrainWaitsUntilNothingIsLeftInTheLedger(t *testing.T) {
+	s := tell(t, benchLimits)
+	own := s.opens(reads)
+	s.event(Drain{Waiter: 2})
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	require.Equal(t, own.Session, next[Remove](s).Session)
+	require.False(t, has[Reply](s))
+	s.event(Stored{Session: own.Session})
+	require.Equal(t, Reply{Waiter: 2}, next[Reply](s))
+}
+
 func TestRule8ARefreshThatFailsIsNoted(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.opens(reads)
