@@ -838,6 +838,19 @@ func TestRule10ADrainWaitsUntilNothingIsLeftInTheLedger(t *testing.T) {
 	require.Equal(t, Reply{Waiter: 2}, next[Reply](s))
 }
 
+func TestWhatIsLearntOfTheServersIdleTime(t *testing.T) {
+	for name, test := range map[string]struct{ told, before, want time.Duration }{
+		"the first that is told":        {2 * time.Hour, 0, 2 * time.Hour},
+		"nothing is told":               {0, 2 * time.Hour, 2 * time.Hour},
+		"the same, but for rounding":    {2*time.Hour - time.Second, 2 * time.Hour, 2 * time.Hour},
+		"another":                       {time.Hour, 2 * time.Hour, time.Hour},
+		"Keycloak's default, as always": {defaultIdle, 0, 0},
+		"Keycloak's default, at last":   {defaultIdle, 2 * time.Hour, 0},
+	} {
+		require.Equal(t, test.want, learntIdle(test.told, test.before), name)
+	}
+}
+
 func TestRule8ARefreshThatFailsIsNoted(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.opens(reads)
