@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"fmt"
 	"slices"
 	"strings"
@@ -122,6 +123,8 @@ func (w *world) forgetOldRefusals() {
 	if time.Since(w.deniedAt) >= time.Hour {
 		w.deniedInARow = 0
 	}
+	// What it holds of scopes, and of others, is in its memory alone.
+	maps.DeleteFunc(w.heard.scopes, func(_ string, r refusals) bool { return !time.Now().Before(r.until(10*time.Second, r.n)) })
 	w.heard.others = nil
 }
 
