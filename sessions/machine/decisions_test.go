@@ -754,6 +754,7 @@ func TestALoginWithoutASessionAtTheServerLeavesNothingToDo(t *testing.T) {
 	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}})
 	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
 	own := next[Reply](s)
+	require.Zero(t, s.a.Usage(s.now).Taken())
 	s.event(Release{Waiter: 2, Session: own.Session, Grant: own.Grant.ID})
 	require.Zero(t, s.a.NextWake())
 	require.False(t, has[Put](s) || has[Logout](s))
