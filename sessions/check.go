@@ -129,9 +129,7 @@ func (c *check) logIn(ctx context.Context) (machine.Reply, error) {
 	r := c.request
 	want := machine.Want{Mode: providers.Dedicated, Scopes: r.Scopes, Params: r.Params, OTP: r.OTP, Person: r.Person, Force: r.Force}
 	c.loginTook.Store(0)
-	reply, err := c.ask(ctx, func(w machine.WaiterID) machine.Event {
-		return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
-	})
+	reply, err := c.ask(ctx, acquiring(ctx, want))
 	c.record(LoginStep, time.Duration(c.loginTook.Load()), err)
 	return reply, err
 }

@@ -32,9 +32,7 @@ func (e *Engine) AcquireAfter(ctx context.Context, id AccountID, want machine.Wa
 		if lookups++; lookups == 1 {
 			meanwhile()
 		}
-		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
-			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
-		})
+		_, err := a.acquire(ctx, want)
 		return err
 	})
 	return lookups, err
@@ -44,9 +42,7 @@ func (e *Engine) AcquireAfter(ctx context.Context, id AccountID, want machine.Wa
 // for which answered waits, and its own look at it.
 func (e *Engine) AcquireAndLeave(ctx context.Context, id AccountID, want machine.Want, answered func()) error {
 	return e.with(ctx, id, func(a *account) error {
-		waiter, answer, ok := a.enter(func(w machine.WaiterID) machine.Event {
-			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
-		})
+		waiter, answer, ok := a.enter(acquiring(ctx, want))
 		if !ok {
 			return errDropped
 		}

@@ -426,14 +426,10 @@ func TestRule4AnAnswerBehindASlowWriteIsStillGood(t *testing.T) {
 }
 
 func TestRule1AGrantThatLiesBehindASlowWriteUntilItsReaderHasLeftIsGivenBack(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		first, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
-		p.faults.watch(func(op string) {
-			if op == "put" {
-				time.Sleep(5 * time.Second)
-			}
-		})
+		w.setStorageDelay(5 * time.Second)
 		go func() { _, _ = p.Acquire(t.Context(), dedicated) }()
 		synctest.Wait() // the dedicated session's intent is being written
 

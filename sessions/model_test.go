@@ -610,7 +610,6 @@ func (w *world) stepClock(ahead time.Duration) {
 func (w *world) personLogsIn() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.expire()
 	if !w.sharedWithPeople || w.taken() >= w.limit {
 		return
 	}

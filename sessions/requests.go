@@ -85,9 +85,7 @@ func (e *Engine) Acquire(ctx context.Context, r Request) (Lease, error) {
 // once.
 func (a *account) acquire(ctx context.Context, want machine.Want) (machine.Grant, error) {
 	for again := range 2 {
-		reply, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
-			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
-		})
+		reply, err := a.ask(ctx, acquiring(ctx, want))
 		if err != nil {
 			return machine.Grant{}, notFirst(again, err)
 		}
@@ -97,6 +95,13 @@ func (a *account) acquire(ctx context.Context, want machine.Want) (machine.Grant
 		a.giveBack(reply)
 	}
 	return machine.Grant{}, errSlowStorage
+}
+
+// acquiring makes the event of a request for a grant.
+func acquiring(ctx context.Context, want machine.Want) func(machine.WaiterID) machine.Event {
+	return func(w machine.WaiterID) machine.Event {
+		return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
+	}
 }
 
 // notFirst returns the error of a question that a request has asked again so often: the
@@ -190,9 +195,7 @@ func (e *Engine) Static(ctx context.Context, r Request) (StaticToken, error) {
 // meanwhile.
 func (a *account) acquireStatic(ctx context.Context, want machine.Want) (machine.Static, error) {
 	for again := range 2 {
-		_, err := a.ask(ctx, func(w machine.WaiterID) machine.Event {
-			return machine.Acquire{Waiter: w, Want: want, Deadline: deadlineOf(ctx)}
-		})
+		_, err := a.ask(ctx, acquiring(ctx, want))
 		if err != nil {
 			return machine.Static{}, notFirst(again, err)
 		}

@@ -72,6 +72,8 @@ type issue struct {
 const (
 	// longestRest is the longest time for which rule 7 closes an account.
 	longestRest = 15 * time.Minute
+	// scopesRest follows the first login with scopes that the server does not know (rule 7).
+	scopesRest = 10 * time.Second
 	// lifeBelieved is how long a learnt life of tokens is believed.
 	lifeBelieved = 15 * time.Minute
 	// deathMargin is added before a session is taken for dropped by the server (rule 1).
@@ -124,7 +126,7 @@ func (w *world) forgetOldRefusals() {
 		w.deniedInARow = 0
 	}
 	// What it holds of scopes, and of others, is in its memory alone.
-	maps.DeleteFunc(w.heard.scopes, func(_ string, r refusals) bool { return !time.Now().Before(r.until(10*time.Second, r.n)) })
+	maps.DeleteFunc(w.heard.scopes, func(_ string, r refusals) bool { return !time.Now().Before(r.until(scopesRest, r.n)) })
 	w.heard.others = nil
 }
 
@@ -152,7 +154,7 @@ func (w *world) judgeLogin(r providers.LoginRequest) {
 		early(h.lost.Add(10*time.Second), "one of unknown outcome")
 	}
 	refused := h.scopes[strings.Join(r.Scopes, " ")]
-	early(refused.until(10*time.Second, refused.n), "the same scopes were refused")
+	early(refused.until(scopesRest, refused.n), "the same scopes were refused")
 	if h.verifying {
 		return
 	}

@@ -61,9 +61,15 @@ func has[T Effect](s *told) bool {
 // opens answers what a reader's login needs, and returns the reader's grant.
 func (s *told) opens(want Want) Reply {
 	s.t.Helper()
+	return s.opensWith(want, tokens("1"))
+}
+
+// opensWith is opens where the server answers the login as told.
+func (s *told) opensWith(want Want, got providers.TokenResponse) Reply {
+	s.t.Helper()
 	s.event(Acquire{Waiter: 1, Want: want})
 	s.event(Stored{Session: next[Put](s).Record.ID})
-	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: got})
 	s.event(Stored{Session: next[Put](s).Record.ID})
 	r := next[Reply](s)
 	require.Nil(s.t, r.Err)
@@ -720,15 +726,12 @@ func TestRule11AnOrphanThatCannotBeEndedIsToldAndLookedForAgain(t *testing.T) {
 func TestRule1ARefreshWithoutAnswerMayHaveProlongedTheSessionByItsWholeIdleTime(t *testing.T) {
 	const idle = 2 * time.Hour
 	s := tell(t, benchLimits)
-	s.event(Acquire{Waiter: 1, Want: reads})
-	s.event(Stored{Session: next[Put](s).Record.ID})
 	got := tokens("1")
 	got.RefreshExpiresIn = idle
-	s.event(LoggedIn{Session: next[Login](s).Session, Got: got})
-	s.event(Stored{Session: next[Put](s).Record.ID})
+	own := s.opensWith(reads, got)
 	s.pass(150 * time.Second)
 	s.event(Refreshed{Session: next[Refresh](s).Session, Err: errNoAnswer})
-	st, _ := s.a.Session(next[Reply](s).Session)
+	st, _ := s.a.Session(own.Session)
 	require.False(t, st.DiesAt.Before(s.now.Add(idle)), "%s", st.DiesAt)
 }
 

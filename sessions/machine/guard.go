@@ -79,7 +79,7 @@ func (e GuardStored) apply(a *Account) {
 // made void.
 func (a *Account) attendGuard() {
 	if a.guard.Guard == (Guard{}) && a.guard.saveAt.IsZero() {
-		return
+		return // as nearly always: this is asked at each step
 	}
 	g := a.guard.credible(a.now)
 	if end := a.guardEnds(); !end.IsZero() && !a.now.Before(end) {

@@ -25,8 +25,6 @@ const (
 	// clockTrust is how far in the future a stored login may be before it
 	// proves nothing but that the clock was set back.
 	clockTrust = time.Hour
-
-	refusedBefore = "the server has refused a login: "
 )
 
 // keepAlive is what is known of the account's logins for this purpose.
@@ -66,7 +64,7 @@ func (a *Account) attendKeepAlive() {
 // keepAliveNow begins the login, within guard, budget and codes like any other.
 func (a *Account) keepAliveNow() {
 	if rest, cause := a.refusedUntil(); a.now.Before(rest) {
-		a.keepAliveFailed(&Refusal{Reason: Guarded, Message: refusedBefore + cause})
+		a.keepAliveFailed(&Refusal{Reason: Guarded, Message: "the server has refused a login: " + cause})
 		return
 	}
 	want := Want{Mode: providers.Dedicated}

@@ -153,12 +153,13 @@ func knows(all []*mutant, harmless map[string]string, folders []string) error {
 func choose(all []*mutant, o options) []*mutant {
 	all = slices.DeleteFunc(slices.Clone(all), func(m *mutant) bool { return !strings.Contains(m.key(), o.only) })
 	if o.sample > 0 {
-		rank := func(m *mutant) uint64 {
+		ranks := make(map[*mutant]uint64, len(all))
+		for _, m := range all {
 			h := fnv.New64a()
 			fmt.Fprintln(h, o.seed, m.key())
-			return h.Sum64()
+			ranks[m] = h.Sum64()
 		}
-		slices.SortStableFunc(all, func(x, y *mutant) int { return cmp.Compare(rank(x), rank(y)) })
+		slices.SortStableFunc(all, func(x, y *mutant) int { return cmp.Compare(ranks[x], ranks[y]) })
 	}
 	var chosen []*mutant
 	for _, m := range all {
