@@ -369,6 +369,18 @@ func TestWarnings(t *testing.T) {
 	}, warnings)
 }
 
+// The account is the same, but not the fields that say so.
+func TestAnUpdateMayNotChangeTheProviderOfTheSameAccount(t *testing.T) {
+	w := newWorld(t)
+	const realm = "https://login.example.com/realms/r"
+	w.write(t, "kc", configs.Change{
+		"provider": "oauth2", "token_url": realm + "/protocol/openid-connect/token", "client_id": "app", "client_secret": "x",
+		"auth_method": "client_credentials",
+	})
+	_, err := w.Write(t.Context(), "kc", configs.Change{"provider": "keycloak", "token_url": nil, "base_url": "https://login.example.com", "realm": "r"}, configs.WriteOptions{})
+	require.ErrorContains(t, err, `an update may not change which account a config is; create another config`)
+}
+
 func TestDelete(t *testing.T) {
 	t.Run("logs out first", func(t *testing.T) {
 		w := newWorld(t)

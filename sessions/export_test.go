@@ -38,6 +38,17 @@ func (e *Engine) AcquireAfter(ctx context.Context, id AccountID, want machine.Wa
 	return lookups, err
 }
 
+// ConfigureAfter is the same of Configure.
+func (e *Engine) ConfigureAfter(ctx context.Context, id AccountID, s Settings, meanwhile func()) (lookups int, err error) {
+	err = e.with(ctx, id, func(a *account) error {
+		if lookups++; lookups == 1 {
+			meanwhile()
+		}
+		return a.configure(s, false)
+	})
+	return lookups, err
+}
+
 // AcquireAndLeave is Acquire by a reader that goes away between the engine's answer,
 // for which answered waits, and its own look at it.
 func (e *Engine) AcquireAndLeave(ctx context.Context, id AccountID, want machine.Want, answered func()) error {

@@ -471,6 +471,37 @@ func TestARequestWhoseAccountIsDroppedMeanwhileLooksItUpAgain(t *testing.T) {
 	})
 }
 
+func TestAConfigWhoseAccountIsDroppedMeanwhileIsPutInForce(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		settings := p.settings()
+		w.retire()
+		lookups, err := p.ConfigureAfter(t.Context(), accountID, settings, synctest.Wait)
+		require.NoError(t, err)
+		require.Equal(t, 2, lookups)
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
+func TestAWriteThatStorageDoesNotAnswerIsGivenUp(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_ = p.status(t)
+		w.mu.Lock()
+		w.storageHangs = true
+		w.mu.Unlock()
+		began := time.Now()
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.Storage, reason(t, err))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 30*time.Second, time.Since(began))
+		w.mu.Lock()
+		w.storageHangs = false
+		w.mu.Unlock()
+		_, err = p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
 func TestRule3AKeptSessionDoesNotMakeRoomForALoginThatIsRefused(t *testing.T) {
 	setup := func(w *world) { withTOTP(w); withBudget(1)(w) }
 	inWorld(t, setup, func(t *testing.T, w *world, p *process) {

@@ -278,16 +278,18 @@ func (e *Engine) Verify(ctx context.Context, trial Settings, r Request) error {
 
 // Configure puts settings in force; reopen clears the guard.
 func (e *Engine) Configure(ctx context.Context, id AccountID, s Settings, reopen bool) error {
-	return e.with(ctx, id, func(a *account) error {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.putInForce(s)
-		ev := machine.Configured{Limits: s.Limits, Connection: a.inForce, Known: a.knownConnections(a.inForce), Reopen: reopen}
-		if !a.stepLocked(ev) {
-			return errDropped
-		}
-		return nil
-	})
+	return e.with(ctx, id, func(a *account) error { return a.configure(s, reopen) })
+}
+
+func (a *account) configure(s Settings, reopen bool) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.putInForce(s)
+	ev := machine.Configured{Limits: s.Limits, Connection: a.inForce, Known: a.knownConnections(a.inForce), Reopen: reopen}
+	if !a.stepLocked(ev) {
+		return errDropped
+	}
+	return nil
 }
 
 func (r Request) want() (machine.Want, error) {

@@ -48,6 +48,7 @@ type world struct {
 	busyUntil               time.Time     // until then it asks to be left alone
 	endsOldest              bool          // where it is full a login ends the oldest session
 	storageDelay            time.Duration // of each write
+	storageHangs            bool          // no write is answered
 	staleCodes              int
 	hidesClock              bool              // as Keycloaks on Quarkus do
 	strictCodes             bool              // the code of the next step is refused, as up to Keycloak 15
@@ -1008,8 +1009,12 @@ func (s *faultyStorage) Get(ctx context.Context, key string) (entry *logical.Sto
 
 func (s *faultyStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	s.process.mu.Lock()
-	delay := s.process.storageDelay
+	delay, hangs := s.process.storageDelay, s.process.storageHangs
 	s.process.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	time.Sleep(delay)
 	err := s.cross("put", func() error {
 		err := s.Storage.Put(ctx, entry)

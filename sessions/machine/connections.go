@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
@@ -41,23 +42,35 @@ const connectionKept = time.Minute
 // setConnections takes in what the shell knows.
 func (a *Account) setConnections(known []Connection) {
 	for _, c := range known {
-		k := a.connections[c.ID]
-		if k == nil {
-			k = &connection{unusedAt: a.now}
-			a.connections[c.ID] = k
-		}
+		k := a.connectionOf(c.ID)
 		k.Connection = c
 	}
+}
+
+// known returns the connection of that id, nil if there is none.
+func (a *Account) known(id ConnectionID) *connection {
+	// There are few, and a step looks at all of them: a map would cost more.
+	i := slices.IndexFunc(a.connections, func(c *connection) bool { return c.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return a.connections[i]
+}
+
+// connectionOf returns the connection of that id, a new one if there is none.
+func (a *Account) connectionOf(id ConnectionID) *connection {
+	c := a.known(id)
+	if c == nil {
+		c = &connection{Connection: Connection{ID: id}, unusedAt: a.now}
+		a.connections = append(a.connections, c)
+	}
+	return c
 }
 
 // refer has a session use a connection from now on.
 func (a *Account) refer(s *session, id ConnectionID) {
 	a.unrefer(s)
-	c := a.connections[id]
-	if c == nil { // its entry could not be read: the session ends by age
-		c = &connection{Connection: Connection{ID: id}}
-		a.connections[id] = c
-	}
+	c := a.connectionOf(id) // a new one: its entry could not be read, the session ends by age
 	s.connection = c
 	c.sessions++
 	c.stored = c.stored || s.durable
@@ -85,20 +98,18 @@ func (s *session) timeout() time.Duration { return max(s.via().RequestTimeout, t
 
 // dropConnections removes the connections that no session needs any more.
 func (a *Account) dropConnections() {
-	for id, c := range a.connections {
+	a.connections = slices.DeleteFunc(a.connections, func(c *connection) bool {
 		if at, unused := a.connectionEnds(c); !unused || a.now.Before(at) {
-			continue
+			return false
 		}
 		c.dropping = c.stored
-		a.emit(DropConnection{ID: id, Stored: c.stored})
-		if !c.stored {
-			delete(a.connections, id)
-		}
-	}
+		a.emit(DropConnection{ID: c.ID, Stored: c.stored})
+		return !c.stored
+	})
 }
 
 // Knows says that the connection is in use, or may be.
-func (a *Account) Knows(id ConnectionID) bool { return a.connections[id] != nil }
+func (a *Account) Knows(id ConnectionID) bool { return a.known(id) != nil }
 
 // connectionEnds is when a connection is to be removed; false: it is needed, or
 // there is nothing to remove.
@@ -126,7 +137,7 @@ func (a *Account) isOnTrial(id ConnectionID) bool {
 
 // apply takes the answer to a DropConnection.
 func (e ConnectionDropped) apply(a *Account) {
-	c := a.connections[e.ID]
+	c := a.known(e.ID)
 	if c == nil {
 		return
 	}

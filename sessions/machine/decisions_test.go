@@ -1020,6 +1020,28 @@ func TestRule5ALogoutThatFailsWhenTheSessionMustBeDeadIsTheLast(t *testing.T) {
 	require.Equal(t, 1, s.notes(SessionAgedOut))
 }
 
+func TestRule5APendingLogoutIsTriedEveryFiveMinutesInTheEnd(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(Want{Mode: providers.Dedicated})
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	for try := 1; try <= 11; try++ {
+		s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+		wait := backoff(r.Session, try, 5*time.Minute)
+		require.Equal(t, s.now.Add(wait), s.a.NextWake())
+		s.pass(wait)
+	}
+}
+
+func TestATypedCodeIsNotKeptAfterItsLoginWasSent(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated, OTP: providers.NewSecret("123456"), Person: "anna"}})
+	put := next[Put](s)
+	s.event(Stored{Session: put.Record.ID})
+	require.Equal(t, providers.NewSecret("123456"), next[Login](s).OTP)
+	require.Nil(t, s.a.opening.attempt.request)
+}
+
 func TestRule1AnIntentSaysWhenItsSessionMustBeDead(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.event(Acquire{Waiter: 1, Want: reads})

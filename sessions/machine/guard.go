@@ -75,28 +75,23 @@ func (e GuardStored) apply(a *Account) {
 	}
 }
 
-// attendGuard writes the guard again where that failed, and takes back what time has
-// made void.
+// attendGuard writes the guard again where that failed, and removes one that is over.
 func (a *Account) attendGuard() {
-	if a.guard.Guard == (Guard{}) && a.guard.saveAt.IsZero() {
-		return // as nearly always: this is asked at each step
-	}
-	g := a.guard.credible(a.now)
 	if end := a.guardEnds(); !end.IsZero() && !a.now.Before(end) {
-		g = Guard{}
+		a.setGuard(Guard{})
 	}
-	if g != a.guard.Guard || !a.guard.saveAt.IsZero() && !a.now.Before(a.guard.saveAt) {
-		a.setGuard(g)
+	if !a.guard.saveAt.IsZero() && !a.now.Before(a.guard.saveAt) {
+		a.setGuard(a.guard.Guard)
 	}
 }
 
 // guardEnds is when the guard of an account without a config is removed; zero: not
 // by time.
 func (a *Account) guardEnds() time.Time {
-	g := a.guard
-	if !a.retired() || g.Guard == (Guard{}) {
+	if !a.retired() || a.guard.Guard == (Guard{}) {
 		return time.Time{}
 	}
+	g := &a.guard
 	return later(g.setAt, later(g.ClosedUntil, g.FullUntil)).Add(guardMemory)
 }
 
@@ -116,12 +111,15 @@ func (g Guard) credible(now time.Time) Guard {
 // attendClock notices that the clock was set back: what was to end at a time of
 // before would last for as long as the clock was ahead.
 func (a *Account) attendClock(now time.Time) {
-	setBack := now.Before(a.now.Add(-codeWindow))
+	setBack := a.now.Sub(now) > codeWindow
 	a.now = now
 	if !setBack {
 		return
 	}
 	a.clock = Clock{}
+	if g := a.guard.credible(now); g != a.guard.Guard {
+		a.setGuard(g)
+	}
 	a.nextLogin, a.pause.until = time.Time{}, time.Time{}
 	a.endPauses()
 	clear(a.persons)
@@ -173,7 +171,7 @@ func (a *Account) restsUntil() time.Time {
 // refusedBy says whether guard or pause hold a login back now. A verification
 // passes the guard, since a config write is what reopens it, but no pause.
 func (a *Account) refusedBy(want Want, p *purpose, verifies bool, c providers.Capabilities) *Refusal {
-	g := a.guard.credible(a.now)
+	g := &a.guard
 	person := a.persons[want.Person]
 	switch {
 	case a.now.Before(a.pause.until):

@@ -21,25 +21,12 @@ func (a *Account) full(l Limits) bool {
 	return l.MaxSessions > 0 && a.usageOf(l).Taken() >= l.MaxSessions
 }
 
-// budgetRefusal refuses a login that does not fit the budget and for which no
-// room can be made.
-func (a *Account) budgetRefusal(l Limits, t *Trial) *Refusal {
-	if !a.full(l) || a.closingSoon() || a.spare() != nil {
-		return nil
-	}
-	return a.budgetFull(l, t)
-}
-
-// makeRoom sees to it that a login fits the budget; false: it will, after a
-// logout that is under way.
-func (a *Account) makeRoom(l Limits) bool {
-	if !a.full(l) {
-		return true
-	}
+// makeRoom has a session closed that nobody needs, unless a logout is under way that
+// makes room.
+func (a *Account) makeRoom() {
 	if s := a.spare(); s != nil && !a.closingSoon() {
 		a.close(s)
 	}
-	return false
 }
 
 // closingSoon says that a first logout is under way, or will be when a list has
@@ -262,7 +249,6 @@ func (a *Account) leave(s *session) {
 		a.unschedule(s) // its next phase may be scheduled in the other heap
 		a.counters.add(s, -1)
 		delete(a.counters.closing, s)
-		s.entered = false
 	}
 }
 

@@ -40,17 +40,15 @@ func (a *Account) beginLogin(want Want, p *purpose, t *Trial, opener WaiterID, c
 		DiesAt:   a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
 		Code:     c.spent,
 	}
-	s.attempt.request = &Login{
+	request := Login{
 		Session: s.id, Scopes: want.Scopes, Params: want.Params, NoMark: limits.NoMark, OTP: c.typed, CodeAt: c.at,
-		Timeout: limits.RequestTimeout, SendBefore: earliest(a.now.Add(intentPatience), c.until),
+		Timeout: limits.RequestTimeout, Connection: a.connection, SendBefore: earliest(a.now.Add(intentPatience), c.until),
 	}
-	connection := a.connection
 	if t != nil {
-		s.attempt.request.Via = t.Via
-		connection = t.Connection.ID
+		request.Via, request.Connection = t.Via, t.Connection.ID
 	}
-	a.refer(s, connection)
-	s.attempt.request.Connection = connection
+	s.attempt.request = request
+	a.refer(s, request.Connection)
 	a.spend(&s.rec)
 	a.sessions[s.id] = s
 	a.enter(s, intending)
@@ -87,7 +85,7 @@ func (a *Account) startLogin(s *session) {
 		return
 	}
 	a.enter(s, loggingIn)
-	a.emit(*s.attempt.request)
+	a.emit(s.attempt.request)
 	s.attempt.request = nil // it may hold a typed code
 }
 

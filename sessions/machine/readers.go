@@ -14,7 +14,7 @@ const verifiedKept = time.Minute
 
 // apply queues a reader or a verification; settle serves it.
 func (e Acquire) apply(a *Account) {
-	if e.Trial != nil && a.connections[e.Trial.Connection.ID] == nil {
+	if e.Trial != nil && a.known(e.Trial.Connection.ID) == nil {
 		a.setConnections([]Connection{e.Trial.Connection})
 	}
 	w := &waiter{id: e.Waiter, want: e.Want, purpose: a.purposeOf(e.Want.Scopes, e.Want.Params), deadline: e.Deadline, trial: e.Trial}
@@ -219,11 +219,12 @@ func (a *Account) mayLogin(want Want, p *purpose, t *Trial) (code, *waitFor, *Re
 	if life, known := p.knownLife(a.now); known && t == nil && life < want.MinTTL {
 		return code{}, nil, tooShort(want.MinTTL, life)
 	}
-	if refusal := a.budgetRefusal(limits, t); refusal != nil {
+	full := a.full(limits)
+	if full && !a.closingSoon() && a.spare() == nil {
 		if a.comparesFirst() {
 			return code{}, &waitFor{}, nil
 		}
-		return code{}, nil, refusal
+		return code{}, nil, a.budgetFull(limits, t)
 	}
 	if a.now.Before(a.nextLogin) {
 		return code{}, &waitFor{at: a.nextLogin}, nil
@@ -240,7 +241,8 @@ func (a *Account) mayLogin(want Want, p *purpose, t *Trial) (code, *waitFor, *Re
 		}
 		return code{}, &waitFor{at: freeAt, forCode: true}, nil
 	}
-	if !a.makeRoom(limits) {
+	if full { // last, since it may close a session
+		a.makeRoom()
 		return code{}, &waitFor{}, nil
 	}
 	return c, nil, nil

@@ -187,23 +187,22 @@ type Past struct {
 // gives ids that were never used before.
 func Recover(st Past, boot string, newID func() SessionID, now time.Time) *Account {
 	a := &Account{
-		limits:      st.Limits,
-		boot:        boot,
-		newID:       newID,
-		connection:  st.Connection,
-		connections: map[ConnectionID]*connection{},
-		sessions:    make(map[SessionID]*session, len(st.Records)),
-		purposes:    map[string]*purpose{},
-		counters:    counters{closing: map[*session]struct{}{}},
-		releasing:   map[SessionID][]WaiterID{},
-		guard:       guardState{Guard: st.Guard.credible(now), setAt: now},
-		list:        sessionList{access: AccessUnknown, wanted: true},
-		keep:        keepAlive{lastLogin: st.Guard.LastLogin},
-		now:         now,
+		limits:     st.Limits,
+		boot:       boot,
+		newID:      newID,
+		connection: st.Connection,
+		sessions:   make(map[SessionID]*session, len(st.Records)),
+		purposes:   map[string]*purpose{},
+		counters:   counters{closing: map[*session]struct{}{}},
+		releasing:  map[SessionID][]WaiterID{},
+		guard:      guardState{Guard: st.Guard.credible(now), setAt: now},
+		list:       sessionList{access: AccessUnknown, wanted: true},
+		keep:       keepAlive{lastLogin: st.Guard.LastLogin},
+		now:        now,
 	}
 	a.setConnections(st.Known)
 	for _, c := range st.Stored {
-		a.connections[c.ID].stored = true
+		a.connectionOf(c.ID).stored = true
 	}
 	for _, r := range st.Records {
 		a.recover(r)

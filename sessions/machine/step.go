@@ -15,7 +15,7 @@ type Account struct {
 	newID  func() SessionID
 
 	connection  ConnectionID // of the next logins; empty: no config names the account
-	connections map[ConnectionID]*connection
+	connections []*connection
 
 	sessions map[SessionID]*session
 	purposes map[string]*purpose // by shareKey
@@ -99,7 +99,7 @@ type session struct {
 type attempt struct {
 	trial   *Trial   // nil: it is for a reader, or for nobody
 	opener  WaiterID // who caused it; 0: nobody, it is a successor
-	request *Login   // until it is sent
+	request Effect   // its Login, until that is sent
 }
 
 // trial is the verification that the session's login is for; nil: it is for none, or
@@ -180,7 +180,10 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 	a.steps++
 	ev.apply(a)
 	a.settle()
-	effects := append(a.effects, a.replies...)
+	effects := a.replies
+	if len(a.effects) > 0 {
+		effects = append(a.effects, a.replies...)
+	}
 	a.effects, a.replies = nil, nil // they hold tokens
 	return effects
 }
@@ -204,7 +207,12 @@ func (a *Account) settle() {
 	a.dropConnections()
 }
 
-func (a *Account) emit(e Effect) { a.effects = append(a.effects, e) }
+func (a *Account) emit(e Effect) {
+	if a.effects == nil {
+		a.effects = make([]Effect, 0, 2) // enough for most steps, their replies included
+	}
+	a.effects = append(a.effects, e)
+}
 
 func (a *Account) note(what Occurrence, s *session, detail string) {
 	var id SessionID
