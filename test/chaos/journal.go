@@ -85,6 +85,28 @@ func (j *journal) of(session string) string {
 	return strings.Join(j.lookUp(func(e entry) bool { return e.session == session }), "; ")
 }
 
+// leftAlone returns what is written down about each session that nobody ended.
+func (j *journal) leftAlone() []string {
+	ended, all := map[string]bool{}, []string{}
+	j.mu.Lock()
+	for _, e := range j.lines {
+		switch {
+		case strings.HasPrefix(e.what, "login ") && e.session != "":
+			all = append(all, e.session)
+		case strings.HasPrefix(e.what, "logout "), strings.HasPrefix(e.what, http.MethodDelete):
+			ended[e.session] = true
+		}
+	}
+	j.mu.Unlock()
+	var left []string
+	for _, session := range all {
+		if !ended[session] {
+			left = append(left, j.of(session))
+		}
+	}
+	return left
+}
+
 // since returns what was answered after a moment.
 func (j *journal) since(begin time.Duration) []string {
 	return j.lookUp(func(e entry) bool { return e.answered >= begin })

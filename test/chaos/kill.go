@@ -102,6 +102,9 @@ func (r *result) finish(ctx context.Context, w *world, l *load, t *witness) erro
 	}
 	r.count(w, t.accounts)
 	r.takeFrom(l, t)
+	for _, requests := range w.journal.leftAlone() {
+		w.log("a session was left to the server: %s", requests)
+	}
 	return ctx.Err()
 }
 
