@@ -42,8 +42,7 @@ const connectionKept = time.Minute
 // setConnections takes in what the shell knows.
 func (a *Account) setConnections(known []Connection) {
 	for _, c := range known {
-		k := a.connectionOf(c.ID)
-		k.Connection = c
+		a.connectionOf(c.ID).Connection = c
 	}
 }
 

@@ -245,9 +245,12 @@ func change(before, after bool) int {
 
 // leave takes a session out of the counters.
 func (a *Account) leave(s *session) {
-	if s.entered {
-		a.unschedule(s) // its next phase may be scheduled in the other heap
-		a.counters.add(s, -1)
+	if !s.entered {
+		return
+	}
+	a.unschedule(s) // its next phase may be scheduled in the other heap
+	a.counters.add(s, -1)
+	if s.phase == closing {
 		delete(a.counters.closing, s)
 	}
 }
