@@ -29,10 +29,11 @@ type entry struct {
 	session           string // at the server; empty: it is about none
 	arrived, answered time.Duration
 	what              string
+	status            int
 }
 
 func (e entry) String() string {
-	return fmt.Sprintf("%.3f s to %.3f s: %s", e.arrived.Seconds(), e.answered.Seconds(), e.what)
+	return fmt.Sprintf("%.3f s to %.3f s: %s: %d", e.arrived.Seconds(), e.answered.Seconds(), e.what, e.status)
 }
 
 func newJournal(next http.Handler) *journal {
@@ -76,7 +77,7 @@ func (j *journal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer j.mu.Unlock()
 	j.lines = append(j.lines, entry{
 		session: session, arrived: arrived, answered: time.Since(j.begin),
-		what: fmt.Sprintf("%s from %s: %d", what, r.RemoteAddr, answer.status),
+		what: fmt.Sprintf("%s from %s", what, r.RemoteAddr), status: answer.status,
 	})
 }
 
@@ -91,7 +92,8 @@ func (j *journal) leftAlone() []string {
 	j.mu.Lock()
 	for _, e := range j.lines {
 		switch {
-		case strings.HasPrefix(e.what, "login ") && e.session != "":
+		case e.session == "" || e.status >= http.StatusBadRequest:
+		case strings.HasPrefix(e.what, "login "):
 			all = append(all, e.session)
 		case strings.HasPrefix(e.what, "logout "), strings.HasPrefix(e.what, http.MethodDelete):
 			ended[e.session] = true
