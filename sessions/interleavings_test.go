@@ -3,6 +3,7 @@ package sessions_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -480,6 +481,26 @@ func TestAConfigWhoseAccountIsDroppedMeanwhileIsPutInForce(t *testing.T) {
 		require.Equal(t, 2, lookups)
 		_, err = p.Acquire(t.Context(), dedicated)
 		require.NoError(t, err)
+	})
+}
+
+func TestAnAccountThatHasNothingToDoIsLeftAlone(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		p.Stop()
+		var asked atomic.Int64
+		e := sessions.New(sessions.Options{
+			Storage: w.storage, Directory: p, Providers: p, Logger: hclog.NewNullLogger(), Version: "1",
+			Now: func() time.Time { asked.Add(1); return time.Now() },
+		})
+		defer e.Stop()
+		lease, err := e.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.NoError(t, e.Release(t.Context(), lease.Ref))
+		time.Sleep(2 * time.Minute) // then its connection is removed, too
+		require.Empty(t, w.connections())
+		before := asked.Load()
+		time.Sleep(time.Hour)
+		require.Equal(t, before, asked.Load(), "timers for the session that has ended are stopped")
 	})
 }
 

@@ -1020,6 +1020,18 @@ func TestRule5ALogoutThatFailsWhenTheSessionMustBeDeadIsTheLast(t *testing.T) {
 	require.Equal(t, 1, s.notes(SessionAgedOut))
 }
 
+func TestAShortTokenLifeIsBelievedForAQuarterOfAnHour(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(Want{Mode: providers.Dedicated})
+	longer := Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated, MinTTL: 10 * time.Minute}}
+	s.pass(15*time.Minute - 1)
+	s.event(longer)
+	require.Equal(t, TooShort, next[Reply](s).Err.Reason)
+	s.pass(1)
+	s.event(longer)
+	require.False(t, has[Reply](s), "a login is tried")
+}
+
 func TestRule5APendingLogoutIsTriedEveryFiveMinutesInTheEnd(t *testing.T) {
 	s := tell(t, benchLimits)
 	r := s.opens(Want{Mode: providers.Dedicated})
