@@ -120,7 +120,11 @@ func (s *Server) checkLimit(rl *realm, u *user, now time.Time) refusal {
 		}
 		return refusal{}
 	}
-	s.stats(rl.Name, u.Username).LimitDenials++
+	account := s.stats(rl.Name, u.Username)
+	account.LimitDenials++
+	if len(rl.live(u, now)) < rl.SessionLimit.Max {
+		account.StaleDenials++
+	}
 	if rl.BruteForce {
 		u.failures.addDenial(now)
 	}

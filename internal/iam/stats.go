@@ -23,6 +23,7 @@ type AccountStats struct {
 	CodeReuses       int `json:"code_reuses"`   // right one-time codes that were spent before
 	TokenReuses      int `json:"token_reuses"`  // superseded refresh tokens used under rotation
 	LimitDenials     int `json:"limit_denials"` // logins denied by the session limit
+	StaleDenials     int `json:"stale_denials"` // of these, those that only sessions caused which had expired
 	Sessions         int `json:"sessions"`      // now
 	PeakSessions     int `json:"peak_sessions"`
 }

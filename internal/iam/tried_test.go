@@ -122,6 +122,27 @@ func TestTheSixthLoginUnderALimitOfFiveIs403AsJSONOrAsAPage(t *testing.T) {
 	require.Equal(t, 5, c.stats().PeakSessions)
 }
 
+func TestOldReleasesDenyALoginBecauseOfSessionsThatHaveExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := limited()
+		old, found := iam.LookupRelease("18.0.2")
+		require.True(t, found)
+		r.Release, r.SessionIdle = old, time.Minute
+		c := newCaller(t, r)
+		for range 5 {
+			c.open()
+		}
+		require.Equal(t, http.StatusUnauthorized, c.login().status)
+		require.Zero(t, c.stats().StaleDenials)
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, http.StatusUnauthorized, c.login().status)
+		require.Equal(t, 2, c.stats().LimitDenials)
+		require.Equal(t, 1, c.stats().StaleDenials)
+		time.Sleep(15 * time.Minute)
+		c.open()
+	})
+}
+
 func TestWithBruteForceProtectionOneOfTwelveParallelLoginsSucceeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := limited()

@@ -41,8 +41,11 @@ func (r *result) count(w *world, watched []account) {
 		if s.CodeReuses > 0 {
 			r.breaks("%s: %d one-time codes were used twice", a.config, s.CodeReuses)
 		}
-		if s.LimitDenials > 0 {
-			r.breaks("%s: the server denied %d logins over its session limit", a.config, s.LimitDenials)
+		if n := s.LimitDenials - s.StaleDenials; n > 0 {
+			r.breaks("%s: the server denied %d logins over its session limit", a.config, n)
+		}
+		if s.StaleDenials > 0 {
+			r.remarks = append(r.remarks, fmt.Sprintf("%s: the server denied %d logins because of sessions that had expired", a.config, s.StaleDenials))
 		}
 		if a.limit > 0 {
 			r.peak, r.budget = s.PeakSessions, a.limit
