@@ -484,6 +484,46 @@ func TestAConfigWhoseAccountIsDroppedMeanwhileIsPutInForce(t *testing.T) {
 	})
 }
 
+// The answer to a reader lies behind the next reader's intent: there its token expires,
+// and that of the second try, too.
+func TestAReaderWhoseTokensExpireBehindSlowWritesIsToldThatLoginsHappened(t *testing.T) {
+	inWorld(t, func(w *world) { w.tokenLife = 24 * time.Second }, func(t *testing.T, w *world, p *process) {
+		_ = p.status(t)
+		w.mu.Lock()
+		w.storageDelay = 10 * time.Second
+		w.mu.Unlock()
+		refused := make(chan error, 6)
+		for range cap(refused) {
+			go func() {
+				_, err := p.Acquire(t.Context(), dedicated)
+				refused <- err
+			}()
+		}
+		slow := 0
+		for range cap(refused) {
+			if err := <-refused; err != nil && reason(t, err) == machine.Storage {
+				require.ErrorContains(t, err, "so slow that tokens expire")
+				require.True(t, isAfterLogin(t, err))
+				slow++
+			}
+		}
+		require.Positive(t, slow)
+	})
+}
+
+func TestTheLedgerIsNotReadAgainOnceItWasRead(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		synctest.Wait()
+		read := 0
+		p.faults.watch(func(string) { read++ })
+		p.Nudge()
+		synctest.Wait()
+		require.Zero(t, read)
+	})
+}
+
 func TestAnAccountThatHasNothingToDoIsLeftAlone(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		p.Stop()

@@ -1020,6 +1020,124 @@ func TestRule5ALogoutThatFailsWhenTheSessionMustBeDeadIsTheLast(t *testing.T) {
 	require.Equal(t, 1, s.notes(SessionAgedOut))
 }
 
+func TestADrainWaitsForTheWriteOfALoginThatSucceeded(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
+	s.event(Drain{Waiter: 2})
+	require.Equal(t, WaiterID(1), next[Reply](s).Waiter)
+	require.False(t, has[Reply](s), "its session is not logged out yet")
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	s.event(Stored{Session: next[Remove](s).Session})
+	require.Equal(t, Reply{Waiter: 2}, next[Reply](s))
+}
+
+func TestALoginThatIsClosedMeanwhileIsLoggedOut(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	login := next[Login](s)
+	s.event(CloseSession{Waiter: 2, Session: login.Session})
+	s.event(LoggedIn{Session: login.Session, Got: tokens("1")})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	require.Equal(t, login.Session, next[Logout](s).Session)
+}
+
+func TestNobodyGetsATokenOfAnAccountThatHasNoConfigAnyMore(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	_, given := s.a.TryGrant(reads, s.now)
+	require.True(t, given)
+	s.event(Configured{Limits: benchLimits})
+	_, given = s.a.TryGrant(reads, s.now)
+	require.False(t, given)
+}
+
+func TestASessionIsNotKeptForAListThatWithoutAConfigNobodyAsksFor(t *testing.T) {
+	s := tell(t, listing)
+	held := s.opens(reads)
+	own := Listing{ServerSession: providers.ServerSession{ID: "server-1", Current: true}, Owner: ThisMount, Attempt: held.Session}
+	s.event(Listed{Sessions: []Listing{own}})
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Dedicated}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: errNoAnswer})
+	s.pass(compareEvery)
+	next[List](s)
+	s.event(Configured{Limits: listing})
+	s.event(Release{Waiter: 3, Session: held.Session, Grant: held.Grant.ID})
+	require.Equal(t, held.Session, next[Logout](s).Session)
+}
+
+func TestAReadersFailureDoesNotPutOffTheLoginThatKeepsTheAccountAlive(t *testing.T) {
+	limits := benchLimits
+	limits.KeepAlive = 30 * 24 * time.Hour
+	s := tell(t, limits)
+	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated, Scopes: []string{"misspelt"}}}) // it would do for both
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.Misconfigured, Outcome: providers.DidNotHappen}})
+	require.NotNil(t, next[Reply](s).Err)
+	s.event(Stored{Session: next[Remove](s).Session})
+	require.Equal(t, Opening, next[Put](s).Record.Stage, "it begins at once")
+}
+
+func TestAnAccountThatAsksForACodeIsTriedADayLater(t *testing.T) {
+	limits := benchLimits
+	limits.Capabilities.OneTimeCode = true
+	limits.KeepAlive = 30 * 24 * time.Hour
+	s := tell(t, limits)
+	s.event(Tick{})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}})
+	s.event(Stored{Session: next[Remove](s).Session})
+	s.event(GuardStored{})
+	s.pass(time.Hour)
+	require.Equal(t, s.now.Add(24*time.Hour), s.a.NextWake())
+}
+
+func TestWhatALoginNeededIsLetGoAfterIt(t *testing.T) {
+	for name, answer := range map[string]LoggedIn{"opened": {Got: tokens("1")}, "lost": {Err: errNoAnswer}} {
+		s := tell(t, benchLimits)
+		s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+		answer.Session = next[Login](s).Session
+		s.event(answer)
+		if has[Put](s) {
+			s.event(Stored{Session: next[Put](s).Record.ID})
+		}
+		require.Nil(t, s.a.sessions[answer.Session].attempt, name)
+	}
+}
+
+func TestOnlyATokenThatMayHaveToAskForTheListIsKeptBesideItsLease(t *testing.T) {
+	limited := listing
+	limited.MaxSessions = 5
+	for kept, limits := range map[bool]Limits{false: listing, true: limited} {
+		s := tell(t, limits)
+		r := s.opens(Want{Mode: providers.Dedicated})
+		require.Equal(t, kept, s.a.sessions[r.Session].token != nil)
+	}
+}
+
+func TestNearlyFull(t *testing.T) {
+	for taken, limit := range map[int]int{4: 5, 8: 10, 9: 11} {
+		require.True(t, Usage{Limit: limit, Open: taken}.NearlyFull(), taken)
+	}
+	for taken, limit := range map[int]int{0: 1, 1: 2, 3: 5, 7: 9, 100: 0} {
+		require.False(t, Usage{Limit: limit, Open: taken}.NearlyFull(), taken)
+	}
+}
+
+func TestRule6ACodeThatAClockFromAheadSpentIsHeldNoLongerThanOthers(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	ahead := now.Add(time.Hour)
+	code := &SpentCode{Digest: "digest", Until: ahead.Add(time.Minute)}
+	a := Recover(Past{Records: []Record{{ID: "spent", Stage: Spent, Condition: Condition{OpenedAt: ahead, DiesAt: ahead, Code: code}}}}, "boot", nil, now)
+	require.Equal(t, now.Add(time.Minute), a.NextWake())
+	require.Equal(t, ahead.Add(time.Minute), code.Until, "the record may be of use to others")
+}
+
 func TestAShortTokenLifeIsBelievedForAQuarterOfAnHour(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.opens(Want{Mode: providers.Dedicated})

@@ -144,7 +144,7 @@ func (a *Account) attendSession(s *session) {
 	case lost:
 		if !a.now.Before(s.rec.DiesAt) {
 			a.end(s)
-		} else if s.trouble != nil && !s.trouble.at.IsZero() && !a.now.Before(s.trouble.at) {
+		} else if s.trouble != nil { // the search for it is due
 			s.trouble.at = time.Time{}
 			a.list.wanted = true
 		}
