@@ -167,6 +167,21 @@ func TestAccountsAreThoseWithSessions(t *testing.T) {
 	}
 }
 
+func TestEachAccountIsListedOnceInOrder(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		want := []sessions.AccountID{"a", "b", "c", "d", "e", "f"}
+		for _, id := range want {
+			r := dedicated
+			r.Account = id
+			_, err := p.Acquire(t.Context(), r)
+			require.NoError(t, err)
+		}
+		ids, err := p.Accounts(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, ids)
+	})
+}
+
 func TestALedgerThatCannotBeListedIsAnError(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
 		p.faults.set(only("list", failBefore))

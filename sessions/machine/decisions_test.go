@@ -1020,6 +1020,108 @@ func TestRule5ALogoutThatFailsWhenTheSessionMustBeDeadIsTheLast(t *testing.T) {
 	require.Equal(t, 1, s.notes(SessionAgedOut))
 }
 
+func TestRule6ATypedCodeIsUsedOnceInThreeSteps(t *testing.T) {
+	s := tell(t, benchLimits)
+	typed := Want{Mode: providers.Dedicated, OTP: providers.NewSecret("123456"), Person: "paula"}
+	at := s.now
+	s.opens(typed)
+	s.pass(90*time.Second - 1)
+	s.event(Acquire{Waiter: 2, Want: typed})
+	r := next[Reply](s)
+	require.Equal(t, CodeSpent, r.Err.Reason)
+	require.Equal(t, at.Add(90*time.Second), r.Err.RetryAt)
+	s.pass(1)
+	s.opens(typed)
+}
+
+func TestRule7ALoginThatSucceedsForgetsThePersonsRefusedCodes(t *testing.T) {
+	s := tell(t, benchLimits)
+	refused := &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}
+	typed := func(code string) Want {
+		return Want{Mode: providers.Dedicated, OTP: providers.NewSecret(code), Person: "paula"}
+	}
+	isRefused := func(code string) time.Time {
+		s.event(Acquire{Waiter: 1, Want: typed(code)})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+		login := next[Login](s)
+		s.event(LoggedIn{Session: login.Session, Err: refused})
+		s.event(Stored{Session: login.Session})
+		s.left = nil
+		s.event(Acquire{Waiter: 1, Want: typed(code + "0")})
+		return next[Reply](s).Err.RetryAt
+	}
+	require.Equal(t, s.now.Add(guardFirst), isRefused("111111"))
+	s.pass(guardFirst)
+	s.opens(typed("222222"))
+	require.Equal(t, s.now.Add(guardFirst), isRefused("333333"), "it is the first again")
+}
+
+func TestWhatTheServerDoesNotUnderstandIsTriedAgainSoonAndThenLater(t *testing.T) {
+	s := tell(t, benchLimits)
+	for _, wait := range []time.Duration{lostPause, 2 * lostPause} {
+		s.event(Acquire{Waiter: 1, Want: reads})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+		s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.Misconfigured, Outcome: providers.DidNotHappen}})
+		s.event(Stored{Session: next[Remove](s).Session})
+		s.left = nil
+		s.event(Acquire{Waiter: 1, Want: reads})
+		require.Equal(t, s.now.Add(wait), next[Reply](s).Err.RetryAt)
+		s.pass(wait)
+	}
+}
+
+func TestAClosedAccountThatMakesCodesNamesAnotherMountAsACause(t *testing.T) {
+	limits := benchLimits
+	limits.Capabilities.GeneratesCode = true
+	require.Contains(t, guardAdvice(limits.Capabilities), "Two Vault mounts")
+	require.NotContains(t, guardAdvice(benchLimits.Capabilities), "Two Vault mounts")
+}
+
+func TestASessionIsFoundHoweverManyScopesAreAskedForMeanwhile(t *testing.T) {
+	s := tell(t, benchLimits)
+	got := tokens("1")
+	got.ExpiresIn = time.Hour
+	s.opensWith(reads, got)
+	s.pass(relearnLife)
+	for i := range 2 * purposesMost {
+		s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Shared, Scopes: []string{strconv.Itoa(i)}}})
+		s.event(Abandon{Waiter: 2})
+	}
+	_, given := s.a.TryGrant(reads, s.now)
+	require.True(t, given)
+	require.Less(t, len(s.a.purposes), 2*purposesMost)
+}
+
+func TestASessionIsRemovedAfterTheWriteBefore(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(reads)
+	s.pass(150 * time.Second)
+	refresh := next[Refresh](s)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	refreshed := next[Put](s)
+	s.event(CloseSession{Waiter: 2, Session: r.Session})
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	require.False(t, has[Remove](s), "the record of its refresh could come later")
+	s.event(Stored{Session: refreshed.Record.ID})
+	require.Equal(t, r.Session, next[Remove](s).Session)
+}
+
+func TestWhereThereIsALimitOfOneTheListIsAskedForAfterALoginToo(t *testing.T) {
+	limited := listing
+	limited.MaxSessions = 1
+	s := tell(t, limited)
+	first := s.opens(Want{Mode: providers.Dedicated})
+	next[List](s)
+	s.event(Listed{Sessions: []Listing{{ServerSession: providers.ServerSession{ID: "server-1", Current: true}, Owner: ThisMount, Attempt: first.Session}}})
+	s.event(Release{Waiter: 2, Session: first.Session, Grant: first.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	s.event(Stored{Session: next[Remove](s).Session})
+	s.left = nil
+	s.pass(compareEvery)
+	s.opensWith(Want{Mode: providers.Dedicated}, tokens("2"))
+	require.True(t, has[List](s))
+}
+
 func TestADrainWaitsForTheWriteOfALoginThatSucceeded(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.event(Acquire{Waiter: 1, Want: reads})
