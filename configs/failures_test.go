@@ -115,6 +115,25 @@ func TestADeleteSaysWhatTheEngineSaysWithoutItsAdvice(t *testing.T) {
 	require.NotContains(t, w.storage.notes.take(), "configure reopen", "a delete tells nothing new of the account's credentials")
 }
 
+func TestAConfigIsNotStoredWhereItsRolesCannotBeReadAnyMore(t *testing.T) {
+	w := newWorld(t)
+	lists := 0
+	w.storage.fail = func(op, key string) error {
+		if op == "list" && strings.HasPrefix(key, "role") {
+			lists++
+		}
+		if lists == 2 { // the first was before the login
+			return errDisk
+		}
+		return nil
+	}
+	_, err := w.Write(t.Context(), "eu1", ocp(nil), configs.WriteOptions{})
+	require.ErrorIs(t, err, errDisk)
+	require.Equal(t, 2, lists)
+	w.storage.fail = nil
+	require.Empty(t, w.keys(t))
+}
+
 func TestAConfigThatCannotBeDeletedIsInForceAgainAlsoWhereItCannotBeRead(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, "eu1", ocp(nil))

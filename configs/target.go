@@ -51,7 +51,7 @@ func (c *Configs) Resolve(ctx context.Context, name string) (*Target, error) {
 		if !found {
 			n, found, err := c.config(ctx, name)
 			if err != nil || !found {
-				return nil, false, err
+				return nil, found, err
 			}
 			return ofConfig(n), true, nil
 		}
