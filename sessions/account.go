@@ -52,18 +52,28 @@ func (a *account) step(ev machine.Event) {
 	a.stepLocked(ev)
 }
 
-// stepLocked is step for those who hold the lock; false: the engine has dropped the
-// account.
-func (a *account) stepLocked(ev machine.Event) bool {
+// locked calls f under the mutex, or returns errDropped.
+func (a *account) locked(f func()) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.dropped {
-		return false
+		return errDropped
+	}
+	f()
+	return nil
+}
+
+// stepLocked is step for those who hold the lock. An account that was dropped hears
+// nothing more.
+func (a *account) stepLocked(ev machine.Event) {
+	if a.dropped {
+		return
 	}
 	a.effects = append(a.effects, a.machine.Step(ev, a.engine.options.Now())...)
 	a.setTimer()
 	if (len(a.effects) > 0 || a.machine.Forgettable()) && !a.running {
 		a.running = a.engine.tasks.do("the work of an account", a.run)
 	}
-	return true
 }
 
 // setTimer sees to it that the machine gets its Tick.
@@ -126,11 +136,10 @@ func (a *account) tryRelease(s machine.SessionID, g machine.GrantID) bool {
 // the end of the request. The machine goes on without us: others may wait for
 // the same login.
 func (a *account) ask(ctx context.Context, event func(machine.WaiterID) machine.Event) (machine.Reply, error) {
-	id, answer, ok := a.enter(event)
-	if !ok {
-		return machine.Reply{}, errDropped
+	id, answer, err := a.enter(event)
+	if err != nil {
+		return machine.Reply{}, err
 	}
-	var err error
 	select {
 	case r := <-answer:
 		if r.Err != nil {
@@ -146,18 +155,16 @@ func (a *account) ask(ctx context.Context, event func(machine.WaiterID) machine.
 	return machine.Reply{}, err
 }
 
-// enter takes a request in; false: the engine has dropped the account.
-func (a *account) enter(event func(machine.WaiterID) machine.Event) (machine.WaiterID, <-chan machine.Reply, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// enter takes a request in.
+func (a *account) enter(event func(machine.WaiterID) machine.Event) (id machine.WaiterID, _ <-chan machine.Reply, _ error) {
 	answer := make(chan machine.Reply, 1)
-	a.lastWaiter++
-	a.waiting[a.lastWaiter] = answer
-	if !a.stepLocked(event(a.lastWaiter)) {
-		delete(a.waiting, a.lastWaiter)
-		return 0, nil, false
-	}
-	return a.lastWaiter, answer, true
+	err := a.locked(func() {
+		a.lastWaiter++
+		id = a.lastWaiter
+		a.waiting[id] = answer
+		a.stepLocked(event(id))
+	})
+	return id, answer, err
 }
 
 // abandon withdraws a request. An answer that was faster than the withdrawal is

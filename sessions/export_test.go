@@ -53,9 +53,9 @@ func (e *Engine) ConfigureAfter(ctx context.Context, id AccountID, s Settings, m
 // for which answered waits, and its own look at it.
 func (e *Engine) AcquireAndLeave(ctx context.Context, id AccountID, want machine.Want, answered func()) error {
 	return e.with(ctx, id, func(a *account) error {
-		waiter, answer, ok := a.enter(acquiring(ctx, want))
-		if !ok {
-			return errDropped
+		waiter, answer, err := a.enter(acquiring(ctx, want))
+		if err != nil {
+			return err
 		}
 		answered()
 		a.abandon(waiter, answer)

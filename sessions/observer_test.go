@@ -69,6 +69,9 @@ func TestAnObserverHearsOfCallsAndOccurrences(t *testing.T) {
 		require.Len(t, heard, 4)
 		require.Contains(t, heard, "dmo: budget-full", "once, not for each reader")
 		require.Contains(t, heard, "dmo: a reader was refused: budget full")
+		_, err = p.Static(t.Context(), sessions.Request{Account: accountID, Mode: shared.Mode, Scopes: []string{"others"}})
+		require.Equal(t, machine.BudgetFull, reason(t, err))
+		require.Contains(t, seen.take(), "dmo: a reader was refused: budget full")
 
 		w.setDown(true)
 		_, _, _, err = p.CloseSession(t.Context(), accountID, idOf(l))

@@ -282,14 +282,10 @@ func (e *Engine) Configure(ctx context.Context, id AccountID, s Settings, reopen
 }
 
 func (a *account) configure(s Settings, reopen bool) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.putInForce(s)
-	ev := machine.Configured{Limits: s.Limits, Connection: a.inForce, Known: a.knownConnections(a.inForce), Reopen: reopen}
-	if !a.stepLocked(ev) {
-		return errDropped
-	}
-	return nil
+	return a.locked(func() {
+		a.putInForce(s)
+		a.stepLocked(machine.Configured{Limits: s.Limits, Connection: a.inForce, Known: a.knownConnections(a.inForce), Reopen: reopen})
+	})
 }
 
 func (r Request) want() (machine.Want, error) {

@@ -85,16 +85,10 @@ func (e *Engine) marked(s machine.SessionStatus) SessionStatus {
 	return SessionStatus{SessionStatus: s, Mark: mark(e.mountID(), s.ID)}
 }
 
-// look reads an account under its mutex.
+// look reads an account.
 func (e *Engine) look(ctx context.Context, id AccountID, f func(m *machine.Account, now time.Time)) error {
 	return e.with(ctx, id, func(a *account) error {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.dropped {
-			return errDropped
-		}
-		f(a.machine, e.options.Now())
-		return nil
+		return a.locked(func() { f(a.machine, e.options.Now()) })
 	})
 }
 

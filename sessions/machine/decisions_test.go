@@ -1122,6 +1122,42 @@ func TestWhereThereIsALimitOfOneTheListIsAskedForAfterALoginToo(t *testing.T) {
 	require.True(t, has[List](s))
 }
 
+func TestATokenThatNobodyTookLeavesNothing(t *testing.T) {
+	s := tell(t, Limits{RequestTimeout: time.Second}) // such as client credentials, of which nothing is stored
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Abandon{Waiter: 1})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
+	s.pass(time.Minute)
+	require.Empty(t, s.a.sessions)
+}
+
+func TestRule5AWriteOfTheConfigTriesPendingLogoutsAtOnce(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(Want{Mode: providers.Dedicated})
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	require.False(t, has[Logout](s))
+	s.event(Configured{Limits: benchLimits, Connection: benchConnection.ID})
+	require.True(t, has[Logout](s))
+}
+
+func TestRule8AtTheEndOfASessionARefreshThatGivesNoLongerLifeIsNotAskedFor(t *testing.T) {
+	limits := benchLimits
+	limits.MaxSessions = 1 // no room for a successor
+	s := tell(t, limits)
+	s.opens(reads)
+	s.pass(150 * time.Second)
+	refresh := next[Refresh](s)
+	last := tokens("2")
+	last.ExpiresIn, last.RefreshExpiresIn = 240*time.Second, 240*time.Second
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: last})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.pass(120 * time.Second)
+	require.False(t, has[Refresh](s))
+	require.False(t, has[Logout](s), "its token is served to the end")
+}
+
 func TestADrainWaitsForTheWriteOfALoginThatSucceeded(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.event(Acquire{Waiter: 1, Want: reads})

@@ -283,7 +283,6 @@ func (a *Account) closeKept() {
 		if s.phase == open {
 			a.beginClosing(s)
 		}
-		a.schedule(s)
 	}
 }
 

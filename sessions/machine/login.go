@@ -99,7 +99,6 @@ func (a *Account) loginTooLate(s *session) {
 		Advice:  "look at the health of Vault's storage and try again",
 	})
 	a.rememberOrRemove(s)
-	a.schedule(s)
 }
 
 // apply takes the answer to a login.
