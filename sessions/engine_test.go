@@ -156,6 +156,57 @@ func TestALedgerThatCannotBeReadIsAnErrorUntilItCan(t *testing.T) {
 	})
 }
 
+func TestAnAccountIsNotLoadedInPart(t *testing.T) {
+	for failing := 1; ; failing++ {
+		reads := 0
+		inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+			p.faults.set(func(string) fault {
+				if reads++; reads == failing {
+					return failBefore
+				}
+				return none
+			})
+			_, err := p.Status(t.Context(), accountID)
+			if reads < failing {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, errInjected, failing)
+			_, err = p.Status(t.Context(), accountID)
+			require.NoError(t, err, "the next request loads it")
+		})
+		if reads < failing {
+			require.Greater(t, failing, 4, "mount id, records, guard and connections")
+			return
+		}
+	}
+}
+
+// brokenDirectory cannot read its configs for once.
+type brokenDirectory struct {
+	*process
+	once *sync.Once
+}
+
+func (d brokenDirectory) Settings(ctx context.Context, id sessions.AccountID) (s sessions.Settings, err error) {
+	d.once.Do(func() { err = errInjected })
+	if err != nil {
+		return s, err
+	}
+	return d.process.Settings(ctx, id)
+}
+
+func TestAnAccountWhoseConfigCannotBeReadIsLoadedLater(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		e := sessions.New(sessions.Options{Storage: w.storage, Directory: brokenDirectory{p, &sync.Once{}}, Providers: p, Logger: hclog.NewNullLogger(), Version: "1"})
+		defer e.Stop()
+		_, err := e.Acquire(t.Context(), dedicated)
+		require.ErrorIs(t, err, errInjected)
+		_, err = e.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+	})
+}
+
 func TestAPanicOfTheStorageIsAnErrorAndNoMore(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
 		_ = p.status(t) // the mount's id is stored
