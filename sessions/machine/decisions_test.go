@@ -1158,6 +1158,100 @@ func TestRule8AtTheEndOfASessionARefreshThatGivesNoLongerLifeIsNotAskedFor(t *te
 	require.False(t, has[Logout](s), "its token is served to the end")
 }
 
+func TestRule12ANewTokenThatCannotBeRefreshedIsNotReplacedBefore10s(t *testing.T) {
+	s := tell(t, Limits{RequestTimeout: time.Second})
+	s.event(Acquire{Waiter: 1, Want: reads})
+	got := tokens("1")
+	got.RefreshToken = providers.Secret{}
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: got})
+	rejected := reads
+	rejected.Rejected = next[Reply](s).Grant.Token.Ref
+	s.pass(10*time.Second - 1)
+	s.event(Acquire{Waiter: 2, Want: rejected})
+	require.Equal(t, rejected.Rejected, next[Reply](s).Grant.Token.Ref)
+	s.pass(1)
+	s.event(Acquire{Waiter: 3, Want: rejected})
+	require.True(t, has[Login](s))
+}
+
+// twoWait has two readers wait: 2 for the refresh of a session, 3 for the login of another.
+func twoWait(t *testing.T) (s *told, refresh Refresh) {
+	t.Helper()
+	s = tell(t, benchLimits)
+	s.opens(reads)
+	s.pass(150 * time.Second)
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Shared, MinTTL: 200 * time.Second}})
+	s.event(Acquire{Waiter: 3, Want: Want{Mode: providers.Shared, Scopes: []string{"others"}, MinTTL: 200 * time.Second}})
+	require.False(t, has[Reply](s))
+	return s, next[Refresh](s)
+}
+
+func TestRule8ARefreshThatFailsConcernsOnlyThoseWhoWaitForIt(t *testing.T) {
+	s, refresh := twoWait(t)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Err: errNoConnection})
+	require.Equal(t, WaiterID(2), next[Reply](s).Waiter)
+	require.False(t, has[Reply](s))
+}
+
+func TestRule8WhoWaitsForARefreshIsToldThatItCouldNotBeStored(t *testing.T) {
+	s, refresh := twoWait(t)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	s.event(Stored{Session: refresh.Session, Err: errStorage})
+	r := next[Reply](s)
+	require.Equal(t, WaiterID(2), r.Waiter)
+	require.Equal(t, Storage, r.Err.Reason)
+	require.False(t, has[Reply](s))
+}
+
+func TestARefreshTellsTheServersClock(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	s.pass(150 * time.Second)
+	refresh := next[Refresh](s)
+	got := tokens("2")
+	got.ServerTime = s.now.Add(time.Minute)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: got})
+	require.True(t, s.a.clock.Known)
+	require.Equal(t, time.Minute, s.a.clock.Drift.Round(time.Second))
+}
+
+func TestRule1ALoginWithoutAnAnswerCountsFromTheEndOfItsDeadline(t *testing.T) {
+	taken := tokens("1")
+	for name, answer := range map[string]LoggedIn{
+		"lost":            {Err: errNoAnswer},
+		"of no use to us": {Got: providers.TokenResponse{AccessToken: taken.AccessToken, RefreshToken: taken.RefreshToken}, Err: &providers.Error{Kind: providers.Protocol, Outcome: providers.Happened}},
+	} {
+		s := tell(t, benchLimits)
+		s.event(Acquire{Waiter: 1, Want: reads})
+		s.event(Stored{Session: next[Put](s).Record.ID})
+		answer.Session = next[Login](s).Session
+		s.now = s.now.Add(20 * time.Second)
+		s.event(answer)
+		require.Equal(t, s.now.Add(31*time.Minute), s.a.sessions[answer.Session].rec.DiesAt, name)
+	}
+}
+
+func TestRule1AfterARestartARefreshMayHaveProlongedASessionThatHasARefreshToken(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	rec := Condition{Horizon: now.Add(time.Minute), Idle: 30 * time.Minute, DiesAt: now.Add(time.Minute)}
+	require.Equal(t, now.Add(time.Minute), rec.surelyDead(now), "nothing prolongs it")
+	rec.Refresh = providers.NewSecret("r")
+	require.Equal(t, now.Add(31*time.Minute), rec.surelyDead(now))
+}
+
+func TestRule1ARefreshThatIsLostKeepsASessionThatIsClosedAliveForLonger(t *testing.T) {
+	for want, err := range map[time.Duration]*providers.Error{31 * time.Minute: errNoAnswer, 31*time.Minute - 150*time.Second: errNoConnection} {
+		s := tell(t, benchLimits)
+		r := s.opens(reads)
+		s.pass(150 * time.Second)
+		refresh := next[Refresh](s)
+		s.a.sessions[r.Session].rec.DiesAt = s.now.Add(31*time.Minute - 150*time.Second) // as before the refresh was sent
+		s.event(CloseSession{Waiter: 2, Session: r.Session})
+		s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Err: err})
+		require.Equal(t, s.now.Add(want), s.a.sessions[r.Session].rec.DiesAt)
+	}
+}
+
 func TestADrainWaitsForTheWriteOfALoginThatSucceeded(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.event(Acquire{Waiter: 1, Want: reads})

@@ -423,8 +423,6 @@ func (a *Account) storeFailed(s *session, cause error) {
 func (a *Account) forget(s *session) {
 	a.enter(s, removing)
 	a.leave(s)
-	a.setStoring(s, false)
-	s.dirty = false
 	if c := a.list.asking; c != nil {
 		c.left[s.id] = true
 	}
