@@ -390,16 +390,21 @@ func TestDelete(t *testing.T) {
 		require.Empty(t, w.keys(t))
 		require.Zero(t, w.engine.open)
 		require.Nil(t, w.engine.settings.Upstream)
+		happened := w.storage.notes.take()
+		require.Contains(t, happened, "configure nothing")
+		require.NotContains(t, happened, "configure nothing reopen", "what refused logins closed stays closed for a config that is made again")
 	})
 	t.Run("refuses while the server cannot be reached", func(t *testing.T) {
 		w := newWorld(t)
 		w.write(t, "eu1", ocp(nil))
 		before := w.keys(t)
+		w.storage.notes.take()
 		w.engine.drainErr = errors.New("1 session is left")
 		_, err := w.Delete(t.Context(), "eu1", false)
 		require.EqualError(t, err, "it is not deleted: 1 session is left; try again when the server can be reached, or use force=true: then logouts go on in the background")
 		require.Equal(t, before, w.keys(t))
-		require.NotNil(t, w.engine.settings.Upstream, "it is in force again")
+		require.Contains(t, w.storage.notes.take(), "configure", "it is in force again")
+		require.NotNil(t, w.engine.settings.Upstream)
 	})
 	t.Run("with force goes on in the background", func(t *testing.T) {
 		w := newWorld(t)
@@ -470,12 +475,16 @@ func TestRoles(t *testing.T) {
 		"a config's name":    {"dmo", configs.Change{"config": "eu1"}, `the name is taken by a config, and roles and configs share one namespace; choose another name`},
 		"more scopes":        {"r", configs.Change{"config": "eu1", "scopes": []string{"c"}}, `field "scopes": "c" is not one of config "eu1", which has a, b`},
 		"offline_access":     {"r", configs.Change{"config": "dmo", "scopes": []string{"offline_access"}}, `field "scopes": offline_access is not allowed by panta: its sessions escape the server's list and limit of sessions`},
+		"a scope of two":     {"r", configs.Change{"config": "dmo", "scopes": []any{"a b"}}, `field "scopes": scope number 1 is empty or has a character that is not allowed; separate scopes by commas, as in openid,email, each of printable ASCII without blanks, quotes and backslashes`},
+		"unknown mode":       {"r", configs.Change{"config": "dmo", "session_mode": "own"}, `field "session_mode": is not known; use dedicated or shared`},
 		"wider mode":         {"r", configs.Change{"config": "dmo", "session_mode": "shared"}, `field "session_mode": shared is wider than config "dmo", which is dedicated; a role may only narrow it`},
 		"a set parameter":    {"r", configs.Change{"config": "dmo", "token_params": "Audience=evil"}, `field "token_params": "Audience" is set by config "dmo"; leave it out`},
 		"reserved parameter": {"r", configs.Change{"config": "dmo", "token_params": map[string]any{"grant_type": "x"}}, `field "token_params": grant_type is sent by the engine itself; leave it out`},
 		"parameters, token":  {"r", configs.Change{"config": "token", "token_params": map[string]any{"a": "b"}}, `field "token_params": is not used: config "token" has a personal access token, for which nothing logs in`},
 		"inverted TTLs":      {"good", configs.Change{"max_ttl": "1s"}, `field "ttl": 60s is longer than max_ttl, 1s`},
 		"scopes of a token":  {"r", configs.Change{"config": "token", "scopes": []string{"a"}}, `field "scopes": is not used: config "token" has a personal access token, whose rights are fixed`},
+		"no such field":      {"r", configs.Change{"config": "eu1", "colour": "blue"}, `field "colour": is not a field here`},
+		"not a duration":     {"good", configs.Change{"ttl": "soon"}, `field "ttl": must be a duration in whole seconds that is not negative, such as 300, "90s", "5m" or "30d"`},
 		"sessions for token": {"r", configs.Change{"config": "token", "session_mode": "dedicated"}, `field "session_mode": is not used: config "token" has a personal access token, which opens no session`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,10 +16,10 @@ const (
 // keepAlive is how a config's account is kept alive, and what people should know of it.
 func (c *Configs) keepAlive(ctx context.Context, n *config) (k sessions.KeepAlive, warnings []string, err error) {
 	if n.limits.KeepAlive == 0 {
-		return k, nil, nil
+		return sessions.KeepAlive{}, nil, nil
 	}
 	if k, err = c.engine.KeepAlive(ctx, n.id); err != nil {
-		return k, nil, err
+		return sessions.KeepAlive{}, nil, err
 	}
 	if warning := k.Warning(time.Now()); warning != "" {
 		warnings = append(warnings, fmt.Sprintf("config %q: %s", n.name, warning))

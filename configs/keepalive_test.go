@@ -81,6 +81,11 @@ func TestAReadShowsHowAnAccountIsKeptAlive(t *testing.T) {
 	require.Equal(t, "no", reading.Fields["keepalive_error"])
 	require.Len(t, reading.Warnings, 1)
 	require.Contains(t, reading.Warnings[0], `config "eu1": `)
+
+	w.engine.aliveErr = errDisk
+	_, found, err := w.Read(t.Context(), "eu1")
+	require.ErrorIs(t, err, errDisk)
+	require.False(t, found)
 }
 
 func TestWhoTypesCodesIsWarnedThatTheEngineCannot(t *testing.T) {

@@ -137,6 +137,7 @@ type engine struct {
 	notes     *notes
 	verifyErr error
 	drainErr  error
+	aliveErr  error
 	verifying func() // called in the middle of a login
 	draining  func() // called in the middle of a drain
 
@@ -172,7 +173,7 @@ func (e *engine) KeepAlive(context.Context, sessions.AccountID) (sessions.KeepAl
 	defer e.mu.Unlock()
 	k := e.alive
 	k.Interval, k.DeactivatedAfter = e.settings.Limits.KeepAlive, e.settings.Limits.DeactivatedAfter
-	return k, nil
+	return k, e.aliveErr
 }
 
 func (e *engine) Configure(_ context.Context, _ sessions.AccountID, s sessions.Settings, reopen bool) error {

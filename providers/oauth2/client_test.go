@@ -203,6 +203,17 @@ func TestACodeIsMadeAsTheURLSays(t *testing.T) {
 	}
 }
 
+func TestACodeHasThePeriodOfItsURL(t *testing.T) {
+	for period, at := range map[string]int64{"1": 1, "300": 599} { // the second step of RFC 6238 appendix B
+		a := account("ocp")
+		a.TOTPSecret = providers.NewSecret("otpauth://totp/a?period=" + period + "&secret=" + testTOTPSecret)
+		rt := &roundTrip{status: 200, body: granted}
+		_, err := connect(t, a, "ocp", rt).Login(t.Context(), providers.LoginRequest{CodeAt: time.Unix(at, 0)})
+		require.NoError(t, err, period)
+		assert.Equal(t, "287082", form(t, rt)["otp"], period)
+	}
+}
+
 func TestATypedCodeIsSentAsItIs(t *testing.T) {
 	rt := &roundTrip{status: 200, body: granted}
 	_, err := connect(t, account("ocp"), "ocp", rt).Login(t.Context(), providers.LoginRequest{OTP: providers.NewSecret("012345")})

@@ -106,11 +106,17 @@ func pkcs8(tb testing.TB, key any) []byte {
 // pss marks an RSA key for PSS as `openssl genpkey -algorithm RSA-PSS` does.
 func pss(tb testing.TB, key *rsa.PrivateKey) []byte {
 	tb.Helper()
+	return marked(tb, key, asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10})
+}
+
+// marked says in PKCS #8 that an RSA key is for an algorithm.
+func marked(tb testing.TB, key *rsa.PrivateKey, algorithm asn1.ObjectIdentifier) []byte {
+	tb.Helper()
 	der, err := asn1.Marshal(struct {
 		Version    int
 		Algorithm  pkix.AlgorithmIdentifier
 		PrivateKey []byte
-	}{0, pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}}, x509.MarshalPKCS1PrivateKey(key)})
+	}{0, pkix.AlgorithmIdentifier{Algorithm: algorithm}, x509.MarshalPKCS1PrivateKey(key)})
 	require.NoError(tb, err)
 	return der
 }
@@ -180,9 +186,11 @@ func TestAKeyThatCannotSignIsRefusedByField(t *testing.T) {
 		"encrypted":           {pemBlock("ENCRYPTED PRIVATE KEY", []byte{1}), encrypted},
 		"encrypted of before": {string(pem.EncodeToMemory(oldForm)), encrypted},
 		"two keys":            {good + good, "must be one private key in PEM and nothing else"},
+		"a key and more":      {good + "x", "must be one private key in PEM and nothing else"},
 		"of another curve":    {pemBlock("PRIVATE KEY", pkcs8(t, ecKey(t, elliptic.P384()))), noKey},
-		"of too few bits":     {pemBlock("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey(t, 1024))), "less than 2048 bits"},
+		"of too few bits":     {pemBlock("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey(t, 2047))), "less than 2048 bits"},
 		"PSS and no key":      {pemBlock("PRIVATE KEY", pss(t, &rsa.PrivateKey{PublicKey: r.PublicKey, D: r.D, Primes: r.Primes})[:40]), noKey},
+		"for encryption":      {pemBlock("PRIVATE KEY", marked(t, r, asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 7})), noKey}, // id-RSAES-OAEP
 		"text before a key":   {"key: " + pemBlock("PRIVATE KEY", []byte("x")), noPEM},
 	} {
 		_, err := oauth2.New(preset(t, "oauth2"), nil).Client(providers.Connection{

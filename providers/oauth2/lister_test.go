@@ -167,6 +167,7 @@ func TestEveryAnswerOfTheAccountAPIHasItsKindAndOutcome(t *testing.T) {
 	}{
 		{"as it should be", 200, nil, own, "", "", ""},
 		{"ended", 204, nil, "", "protocol, unknown", "", "with nothing"},
+		{"another success", 299, nil, own, "protocol, unknown", "", "299 with something that is not a list"},
 		{"no roles: Keycloak 26", 401, nil, `{"error":"HTTP 401 Unauthorized"}`, "not allowed, did not happen", "not allowed, did not happen", "401"},
 		{"an error that a rule of logins knows", 401, nil, `{"error":"invalid_client"}`, "not allowed, did not happen", "not allowed, did not happen", ""},
 		{"not the role for this", 403, nil, ``, "not allowed, did not happen", "not allowed, did not happen", "403"},

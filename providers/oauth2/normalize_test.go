@@ -53,7 +53,7 @@ func TestNormalizeFillsInEndpointsAndDefaults(t *testing.T) {
 		"allow_http":             {"keycloak", func(a *providers.Account) { a.BaseURL, a.AllowHTTP = "http://kc:80", true }, "http://kc/realms/staff" + kc + "token", "http://kc/realms/staff" + kc + "logout"},
 		"partner":                {"partner", func(*providers.Account) {}, "https://partner.example.com/api/oauth/token", ""},
 		"oauth2 keeps its slash": {"oauth2", func(*providers.Account) {}, "https://login.example.com/token/", ""},
-		"oauth2 keeps its query": {"oauth2", func(a *providers.Account) { a.TokenURL = "https://login.example.com/token?tenant=7" }, "https://login.example.com/token?tenant=7", ""},
+		"oauth2 keeps its query": {"oauth2", func(a *providers.Account) { a.TokenURL = "https://login.example.com/token?tenant=~7!" }, "https://login.example.com/token?tenant=~7!", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := oauth2.New(preset(t, c.provider), nil)
@@ -137,6 +137,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"url: host":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https:///auth" }, `field "base_url": has no host; give one such as https://login.example.com`},
 		"url: dots":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https://login.example.com.." }, `field "base_url": has a host that ends in more than one dot`},
 		"url: port":                 {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h:70000" }, `field "base_url": has a port that is not from 1 to 65535`},
+		"url: port 0":               {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h:0" }, `field "base_url": has a port that is not from 1 to 65535`},
 		"realm: slash":              {"keycloak", func(a *providers.Account) { a.Realm = "a/b" }, realm},
 		"realm: dots":               {"keycloak", func(a *providers.Account) { a.Realm = ".." }, realm},
 		"totp: not base32":          {"ocp", totp("GEZDGNB1"), noBase32},
@@ -146,6 +147,8 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"totp: URL with bad secret": {"ocp", totp("otpauth://totp/a?secret=1"), noBase32},
 		"totp: URL digits":          {"ocp", totp("otpauth://totp/a?digits=7&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has digits other than 6 or 8`},
 		"totp: URL period":          {"ocp", totp("otpauth://totp/a?period=x&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has a period that is not from 1 to 300 seconds`},
+		"totp: URL period 0":        {"ocp", totp("otpauth://totp/a?period=0&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has a period that is not from 1 to 300 seconds`},
+		"totp: URL period 301":      {"ocp", totp("otpauth://totp/a?period=301&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has a period that is not from 1 to 300 seconds`},
 		"totp: URL algorithm":       {"ocp", totp("otpauth://totp/a?algorithm=MD5&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL has an algorithm other than SHA1, SHA256 and SHA512`},
 		"totp: URL encoder":         {"ocp", totp("otpauth://totp/a?encoder=steam&secret=" + testTOTPSecret), `field "totp_secret": the otpauth:// URL asks for an encoder; only codes of digits can be made`},
 		"totp: URL query broken":    {"ocp", totp("otpauth://totp/a?secret=%zz"), `field "totp_secret": the otpauth:// URL cannot be read; copy it again from the QR code, or give the base32 secret alone`},
@@ -185,7 +188,8 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"token_params: blanks":  {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"client_id ": "x"} }, `field "token_params": has a name with a blank before or after it`},
 		"token_params: twice":   {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"Audience": "x", "audience": "y"} }, `field "token_params": has audience twice, in two spellings`},
 		"token_params: no name": {"oauth2", func(a *providers.Account) { a.TokenParams = map[string]string{"": "x"} }, `field "token_params": has a name that is empty, or a control character; give name=value`},
-		"token_url: blank":      {"oauth2", func(a *providers.Account) { a.TokenURL = "https://h/t?a=ä" }, `field "token_url": must have only printable ASCII without blanks in its query; write other characters as %20`},
+		"token_url: blank":      {"oauth2", func(a *providers.Account) { a.TokenURL = "https://h/t?a=b c" }, `field "token_url": must have only printable ASCII without blanks in its query; write other characters as %20`},
+		"token_url: no ASCII":   {"oauth2", func(a *providers.Account) { a.TokenURL = "https://h/t?a=ä" }, `field "token_url": must have only printable ASCII without blanks in its query; write other characters as %20`},
 		"timeout: negative":     {"ocp", func(a *providers.Account) { a.RequestTimeout = -1 }, timeout},
 		"timeout: too long":     {"ocp", func(a *providers.Account) { a.RequestTimeout = 61 * time.Second }, timeout},
 		"token_ttl: too long":   {"oauth2", func(a *providers.Account) { a.TokenTTL = 3651 * 24 * time.Hour }, `field "token_ttl": must be at most ten years`},

@@ -114,12 +114,12 @@ func lifeOf(expiresIn json.RawMessage, claims tokenClaims, tokenTTL time.Duratio
 // seconds reads a number of seconds, written as a number or as a string.
 func seconds(value json.RawMessage) (time.Duration, bool) {
 	n, err := strconv.ParseFloat(strings.Trim(string(value), `"`), 64)
+	life := n * float64(time.Second)
 	// The comparison is written so that NaN fails it.
-	if err != nil || !(n > 0 && n <= maxLife.Seconds()) {
+	if err != nil || !(life >= 1 && life <= float64(maxLife)) {
 		return 0, false
 	}
-	life := time.Duration(n * float64(time.Second))
-	return life, life > 0
+	return time.Duration(life), true
 }
 
 // fitsHeader says that a value can be sent in an HTTP header as it is.
