@@ -30,6 +30,19 @@ func TestRule1TheEndOfAMountClosesTheSessionsOfHoweverManyAccounts(t *testing.T)
 	})
 }
 
+func TestRule1TheEndOfAMountSaysHowManySessionsAreLeft(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		for range 2 {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+		}
+		w.setDown(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		require.ErrorContains(t, p.DrainAll(ctx), "sessions that are left: 2")
+	})
+}
+
 func TestRule1TheEndOfAMountSaysWhatItCannotReadAfterwards(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		_, err := p.Acquire(t.Context(), dedicated)

@@ -25,6 +25,14 @@ func (e *Engine) InUse(ctx context.Context, id AccountID) (int, error) {
 	return st.Usage.Ours(), err
 }
 
+// Forget is what an account asks for that nothing was left of a moment ago.
+func (e *Engine) Forget(ctx context.Context, id AccountID) error {
+	return e.with(ctx, id, func(a *account) error {
+		e.forget(a)
+		return nil
+	})
+}
+
 // AcquireAfter is Acquire with something that happens between the look-up of the
 // account and the request. It returns how often the account was looked up.
 func (e *Engine) AcquireAfter(ctx context.Context, id AccountID, want machine.Want, meanwhile func()) (lookups int, err error) {

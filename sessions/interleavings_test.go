@@ -472,6 +472,17 @@ func TestARequestWhoseAccountIsDroppedMeanwhileLooksItUpAgain(t *testing.T) {
 	})
 }
 
+func TestAnAccountThatIsUsedAgainIsNotForgotten(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		require.NoError(t, p.Forget(t.Context(), accountID))
+		require.Equal(t, 1, p.Loaded())
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		require.Zero(t, w.openNow())
+	})
+}
+
 func TestAConfigWhoseAccountIsDroppedMeanwhileIsPutInForce(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		settings := p.settings()

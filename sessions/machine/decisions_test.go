@@ -1231,6 +1231,40 @@ func TestRule1ALoginWithoutAnAnswerCountsFromTheEndOfItsDeadline(t *testing.T) {
 	}
 }
 
+func TestRule8ARefreshTokenIsKeptAlsoWhereTheRestOfTheAnswerIsOfNoUse(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	s.pass(150 * time.Second)
+	refresh := next[Refresh](s)
+	s.event(Refreshed{
+		Session: refresh.Session, Connection: refresh.Connection, Got: providers.TokenResponse{RefreshToken: providers.NewSecret("rt-2")},
+		Err: &providers.Error{Kind: providers.Protocol, Outcome: providers.Happened},
+	})
+	require.Equal(t, providers.NewSecret("rt-2"), next[Put](s).Record.Refresh)
+}
+
+func TestASessionIsNotKeptForAListThatAnotherTokenCanAskFor(t *testing.T) {
+	limited := listing
+	limited.MaxSessions = 5
+	s := tell(t, limited)
+	first := s.opens(reads)
+	second := s.opensWith(Want{Mode: providers.Dedicated}, tokens("2"))
+	listed := Listed{Sessions: []Listing{
+		{ServerSession: providers.ServerSession{ID: "server-1"}, Owner: ThisMount, Attempt: first.Session},
+		{ServerSession: providers.ServerSession{ID: "server-2"}, Owner: ThisMount, Attempt: second.Session},
+	}}
+	s.event(Acquire{Waiter: 3, Want: Want{Mode: providers.Dedicated}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: errNoAnswer})
+	for has[List](s) { // its session is not found, and searched for ever more seldom
+		s.left = nil
+		s.event(listed)
+		s.pass(compareEvery)
+	}
+	s.event(Release{Waiter: 4, Session: first.Session, Grant: first.Grant.ID})
+	require.Equal(t, first.Session, next[Logout](s).Session)
+}
+
 func TestRule1AfterARestartARefreshMayHaveProlongedASessionThatHasARefreshToken(t *testing.T) {
 	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 	rec := Condition{Horizon: now.Add(time.Minute), Idle: 30 * time.Minute, DiesAt: now.Add(time.Minute)}
