@@ -77,14 +77,25 @@ type roundTrip struct {
 	calls  int
 	last   *http.Request
 	posted string // the body of the last request
+	open   int    // bodies that were not closed
+}
+
+type body struct {
+	io.Reader
+	open *int
+}
+
+func (b body) Close() error {
+	*b.open--
+	return nil
 }
 
 func (rt *roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(r.Body)
+	posted, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
 	}
-	rt.calls, rt.last, rt.posted = rt.calls+1, r, string(body)
+	rt.calls, rt.last, rt.posted = rt.calls+1, r, string(posted)
 	if rt.err != nil {
 		return nil, rt.err
 	}
@@ -92,13 +103,17 @@ func (rt *roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
 	for name, value := range rt.header {
 		h.Set(name, value)
 	}
-	return &http.Response{StatusCode: rt.status, Header: h, Body: io.NopCloser(strings.NewReader(rt.body)), Request: r}, nil
+	rt.open++
+	return &http.Response{StatusCode: rt.status, Header: h, Body: body{strings.NewReader(rt.body), &rt.open}, Request: r}, nil
 }
 
 func connect(t *testing.T, a providers.Account, provider string, rt http.RoundTripper) providers.Upstream {
 	t.Helper()
 	up, err := oauth2.New(preset(t, provider), rt).Connect(a)
 	require.NoError(t, err)
+	if rt, ok := rt.(*roundTrip); ok {
+		t.Cleanup(func() { require.Zero(t, rt.open, "an answer that is not closed holds its connection") })
+	}
 	return up
 }
 
