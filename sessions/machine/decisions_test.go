@@ -1174,6 +1174,101 @@ func TestRule12ANewTokenThatCannotBeRefreshedIsNotReplacedBefore10s(t *testing.T
 	require.True(t, has[Login](s))
 }
 
+func TestWhoeverWaitsForALoginIsToldWhyItFailed(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Acquire{Waiter: 2, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}})
+	for range 2 {
+		require.Equal(t, Upstream, next[Reply](s).Err.Reason)
+	}
+}
+
+func TestASecondOfDriftIsRounding(t *testing.T) {
+	for drift, want := range map[time.Duration]string{
+		0: "as this machine's", time.Second: "as this machine's", -time.Second: "as this machine's",
+		2 * time.Second: "2s ahead of this machine's", -2 * time.Second: "2s behind this machine's",
+	} {
+		require.Equal(t, "the server's clock is "+want, Clock{Known: true, Drift: drift}.String())
+	}
+}
+
+func TestRule12ATokenThatIsRejectedWhileTheNextIsStoredIsReplacedByThat(t *testing.T) {
+	s := tell(t, benchLimits)
+	given := s.opens(reads)
+	s.pass(150 * time.Second)
+	refresh := next[Refresh](s)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	rejects := reads
+	rejects.Rejected = given.Grant.Token.Ref
+	s.event(Acquire{Waiter: 2, Want: rejects})
+	require.False(t, has[Reply](s))
+	s.event(Stored{Session: refresh.Session})
+	require.Equal(t, 2, next[Reply](s).Grant.Token.Ref.Generation)
+}
+
+func TestAClockThatWasSetBackByLessThanACodesWindowIsTakenForRight(t *testing.T) {
+	for back, known := range map[time.Duration]bool{codeWindow: true, codeWindow + 1: false} {
+		s := tell(t, benchLimits)
+		s.a.clock = Clock{Known: true}
+		s.pass(-back)
+		require.Equal(t, known, s.a.clock.Known, back)
+	}
+}
+
+func TestAListIsBelievedThatHasTheSessionOfWhoAsked(t *testing.T) {
+	s := tell(t, listing)
+	asker := s.opens(reads)
+	token := asker.Grant.Token
+	for name, test := range map[string]struct {
+		listed Listing
+		holds  bool
+	}{
+		"the one that asks": {Listing{ServerSession: providers.ServerSession{ID: "x", Current: true}}, true},
+		"by its mark":       {Listing{ServerSession: providers.ServerSession{ID: "x"}, Attempt: asker.Session}, true},
+		"by its id":         {Listing{ServerSession: providers.ServerSession{ID: "server-1"}}, true},
+		"another":           {Listing{ServerSession: providers.ServerSession{ID: "x"}, Attempt: "another"}, false},
+	} {
+		require.Equal(t, test.holds, s.a.holdsAsker([]Listing{test.listed}, token), name)
+	}
+	require.False(t, s.a.holdsAsker(nil, token))
+}
+
+func TestADrainThatHangsAtALoginSaysSo(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(Drain{Waiter: 2})
+	next[Reply](s) // the reader's
+	s.pass(s.a.NextWake().Sub(s.now))
+	require.ErrorContains(t, next[Reply](s).Err, "1 session could not be logged out")
+}
+
+func TestASuccessorIsTriedAgainAfterAQuarterOfWhatIsLeft(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for left, want := range map[time.Duration]time.Duration{0: time.Second, 40 * time.Second: 10 * time.Second, time.Hour: refreshMost} {
+		s := &session{token: &Token{ExpiresAt: now.Add(left + leaseMargin)}}
+		require.Equal(t, want, s.patience(now))
+	}
+}
+
+func TestASessionLimitThatTheServerReportsIsNoted(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.SessionLimit, Outcome: providers.DidNotHappen}})
+	require.Equal(t, 1, s.notes(AccountGuarded))
+}
+
+func TestASessionThatIsKeptForTheListMakesRoomSoon(t *testing.T) {
+	s := tell(t, listing)
+	s.opens(reads)
+	require.False(t, s.a.closingSoon())
+	s.a.list.kept = []*session{s.a.opening}
+	require.True(t, s.a.closingSoon())
+}
+
 // twoWait has two readers wait: 2 for the refresh of a session, 3 for the login of another.
 func twoWait(t *testing.T) (s *told, refresh Refresh) {
 	t.Helper()
