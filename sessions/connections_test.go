@@ -107,6 +107,27 @@ func TestRule1ConnectionsAreStoredOnceEachAndBeforeTheirSessions(t *testing.T) {
 	})
 }
 
+func TestAConnectionThatIsStoredIsNotStoredAgainAfterARestart(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		p.Stop()
+		again := w.start()
+		defer again.Stop()
+		_ = again.status(t)
+		puts := 0
+		again.faults.watch(func(op string) {
+			if op == "put" {
+				puts++
+			}
+		})
+		_, err = again.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, 1, puts, "of the session, which is refreshed")
+	})
+}
+
 func TestRule1WhereOnlyTheClientSecretChangedTheNewestIsTriedToo(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		l, err := p.Acquire(t.Context(), shared)

@@ -1269,6 +1269,43 @@ func TestASessionThatIsKeptForTheListMakesRoomSoon(t *testing.T) {
 	require.True(t, s.a.closingSoon())
 }
 
+func TestRule1ARefreshThatComesAfterTheCloseGivesOnlyItsRefreshToken(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(reads)
+	s.pass(150 * time.Second)
+	refresh := next[Refresh](s)
+	s.event(CloseSession{Waiter: 2, Session: r.Session})
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	put := next[Put](s)
+	require.Equal(t, Closing, put.Record.Stage)
+	require.Equal(t, providers.NewSecret("rt-2"), put.Record.Refresh)
+	s.event(Stored{Session: r.Session})
+	require.False(t, has[Put](s), "nobody gets its token")
+	require.Equal(t, providers.NewSecret("rt-2"), next[Logout](s).Tokens.Refresh)
+	require.False(t, has[Logout](s))
+}
+
+func TestAnswersAboutASessionThatIsForgottenChangeNothing(t *testing.T) {
+	s := tell(t, benchLimits)
+	for _, late := range []Event{
+		LoggedIn{Session: "gone", Got: tokens("1")}, Refreshed{Session: "gone", Got: tokens("1")}, LoggedOut{Session: "gone"}, Stored{Session: "gone"},
+		Stored{Session: "gone", Err: errStorage}, ConnectionDropped{ID: "gone"},
+	} {
+		s.event(late)
+		require.Empty(t, s.left)
+		require.Empty(t, s.a.sessions)
+	}
+}
+
+func TestALostLoginIsSearchedForEveryFiveMinutesInTheEnd(t *testing.T) {
+	s := tell(t, listing)
+	lost := &session{dueIndex: notDue}
+	for range 20 {
+		s.a.searchLater(lost)
+	}
+	require.Equal(t, s.a.now.Add(5*time.Minute), lost.trouble.at)
+}
+
 // twoWait has two readers wait: 2 for the refresh of a session, 3 for the login of another.
 func twoWait(t *testing.T) (s *told, refresh Refresh) {
 	t.Helper()
