@@ -399,6 +399,27 @@ func TestKeepAliveOfAnAccountThatCannotBeReadIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestWhatAStartCouldNotReadIsReadWithTheNextNudge(t *testing.T) {
+	for name, op := range map[string]string{"which accounts there are": "list", "an account": "get"} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+				_, err := p.Acquire(t.Context(), dedicated)
+				require.NoError(t, err)
+				p.Stop()
+				time.Sleep(w.tokenLife) // its lease has ended meanwhile
+				again := w.startWith(&faults{choose: only(op, failBefore)})
+				defer again.Stop()
+				settled()
+				require.Zero(t, again.Loaded())
+				again.faults.set(nil)
+				again.Nudge()
+				settled()
+				require.Zero(t, w.openNow())
+			})
+		})
+	}
+}
+
 func TestKeepAliveTellsHowMuchTimeIsLeft(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	k := machine.KeepAlive{Interval: 30 * day, DeactivatedAfter: 90 * day}

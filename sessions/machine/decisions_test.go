@@ -1306,6 +1306,49 @@ func TestALostLoginIsSearchedForEveryFiveMinutesInTheEnd(t *testing.T) {
 	require.Equal(t, s.a.now.Add(5*time.Minute), lost.trouble.at)
 }
 
+func TestWithoutAConfigAFullBudgetIsSaidAtOnce(t *testing.T) {
+	limited := listing
+	limited.MaxSessions = 1
+	s := tell(t, limited)
+	s.opens(Want{Mode: providers.Dedicated})
+	next[List](s)
+	s.event(Listed{Err: errNoConnection})
+	s.event(Configured{Limits: limited})
+	s.pass(time.Minute) // now a list could be asked for, if there was a config
+	trial := Connection{ID: "on trial", Capabilities: limited.Capabilities, RequestTimeout: time.Second}
+	s.event(Acquire{Waiter: 2, Want: reads, Trial: &Trial{Limits: limited, Connection: trial}})
+	require.Equal(t, BudgetFull, next[Reply](s).Err.Reason)
+}
+
+func TestATokenAsksForAListAsLongAsItCouldBeLeased(t *testing.T) {
+	s := tell(t, listing)
+	token := s.opens(reads).Grant.Token
+	s.a.now = token.ExpiresAt.Add(-leaseMargin - 1)
+	require.True(t, s.a.canList(token))
+	s.a.now = token.ExpiresAt.Add(-leaseMargin)
+	require.False(t, s.a.canList(token))
+}
+
+func TestASessionThatWasDroppedCountsWhereItIsListedAfterAll(t *testing.T) {
+	s := tell(t, listing)
+	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	lost := next[Login](s).Session
+	s.event(LoggedIn{Session: lost, Err: errNoAnswer})
+	s.event(CloseSession{Waiter: 2, Session: lost}) // as an operator drops it
+	s.event(Stored{Session: next[Remove](s).Session})
+	s.left = nil
+	s.pass(time.Minute)
+	asker := s.opens(reads)
+	next[List](s)
+	s.event(Listed{Sessions: []Listing{
+		{ServerSession: providers.ServerSession{ID: "server-1", Current: true}, Owner: ThisMount, Attempt: asker.Session},
+		{ServerSession: providers.ServerSession{ID: "server-9", LastAccess: s.now}, Owner: ThisMount, Attempt: lost},
+	}})
+	require.Equal(t, "server-9", next[End](s).ServerID)
+	require.Equal(t, 1, s.a.usageOf(s.a.limits).Strays, "until it has ended")
+}
+
 // twoWait has two readers wait: 2 for the refresh of a session, 3 for the login of another.
 func twoWait(t *testing.T) (s *told, refresh Refresh) {
 	t.Helper()
