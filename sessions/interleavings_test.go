@@ -523,7 +523,7 @@ func TestAReaderWhoseTokensExpireBehindSlowWritesIsToldThatLoginsHappened(t *tes
 }
 
 func TestTheLedgerIsNotReadAgainOnceItWasRead(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
 		_, err := p.Acquire(t.Context(), dedicated)
 		require.NoError(t, err)
 		synctest.Wait()

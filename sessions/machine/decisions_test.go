@@ -1288,8 +1288,12 @@ func TestRule1ARefreshThatComesAfterTheCloseGivesOnlyItsRefreshToken(t *testing.
 func TestAnswersAboutASessionThatIsForgottenChangeNothing(t *testing.T) {
 	s := tell(t, benchLimits)
 	for _, late := range []Event{
-		LoggedIn{Session: "gone", Got: tokens("1")}, Refreshed{Session: "gone", Got: tokens("1")}, LoggedOut{Session: "gone"}, Stored{Session: "gone"},
-		Stored{Session: "gone", Err: errStorage}, ConnectionDropped{ID: "gone"},
+		LoggedIn{Session: "gone", Got: tokens("1")},
+		Refreshed{Session: "gone", Got: tokens("1")},
+		LoggedOut{Session: "gone"},
+		Stored{Session: "gone"},
+		Stored{Session: "gone", Err: errStorage},
+		ConnectionDropped{ID: "gone"},
 	} {
 		s.event(late)
 		require.Empty(t, s.left)

@@ -112,7 +112,7 @@ func (a *Account) beginClosing(s *session) {
 	a.enter(s, closing)
 	s.token, s.unstored, s.generations = nil, nil, nil
 	s.callAt = a.now
-	a.answerRefresher(s, closedMeanwhile)
+	a.answerRefresher(s, errClosedMeanwhile)
 	switch {
 	case !s.durable:
 		a.forget(s)
@@ -126,7 +126,7 @@ func (a *Account) beginClosing(s *session) {
 	a.schedule(s)
 }
 
-var closedMeanwhile = &Refusal{Reason: Closed, Message: "the session was closed meanwhile", Advice: "try again"}
+var errClosedMeanwhile = &Refusal{Reason: Closed, Message: "the session was closed meanwhile", Advice: "try again"}
 
 // logOut ends the session at the server. A refresh that is under way comes first: it
 // may make the refresh token void that we have.
