@@ -19,6 +19,24 @@ func TestAValueIsFoundInBase64ThatIsCutAnywhere(t *testing.T) {
 	}
 }
 
+func TestAValueIsFoundHoweverItIsWritten(t *testing.T) {
+	const value = `s3cret password/é"ß`
+	sent := echo{sent: []string{value}}
+	for name, written := range map[string]string{
+		"as it is":                   value,
+		"in another case":            `S3CRET PASSWORD/É"ß`,
+		"for a URL":                  `s3cret+password%2F%C3%A9%22%C3%9F`,
+		"for HTML":                   `s3cret password/&eacute;&quot;&szlig;`,
+		"for JSON":                   `s3cret password\/\u00e9\"\u00df`,
+		"with escapes that are none": `s3cret\ pass\word/é\"ß`,
+		"with characters unseen":     "s3c\u200bret pass\u00adword/é\"ß",
+		"with another blank":         "s3cret\tpassword/é\"ß",
+	} {
+		require.True(t, sent.repeatedIn("no "+written+" here"), name)
+	}
+	require.False(t, sent.repeatedIn("no s3cret here"))
+}
+
 func TestABodyThatCountsAsNotSentIsHandedOutNoMore(t *testing.T) {
 	b := &body{left: strings.NewReader("client_secret=secret")}
 	require.False(t, b.taken())
