@@ -433,8 +433,8 @@ func (m *model) do(s step) {
 		m.excuseAll()
 		ctx, cancel := m.request()
 		defer cancel()
-		_ = p.Drain(ctx, accountID)
-		_ = p.Configure(ctx, accountID, p.settings(), false)
+		_ = p.Drain(ctx, accountID) // which may take all the time of the request
+		_ = p.Configure(m.t.Context(), accountID, p.settings(), false)
 	}
 	m.expireLeases(p)
 	m.pass(p, s.Wait)
