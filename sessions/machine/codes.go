@@ -50,8 +50,8 @@ func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret, pers
 		period := max(c.CodePeriod, time.Second)
 		clock := a.clock.forCodes()
 		at := clock.there(a.now)
-		if a.codes.freeAt.After(at.Add(period + codeWindow)) {
-			a.codes.freeAt = time.Time{} // made while the clock was ahead
+		if latest := at.Add(period + codeWindow); a.codes.freeAt.After(latest) {
+			a.codes.freeAt = a.spentUntil(latest) // the last one was made by a clock that was ahead
 		}
 		if at.Before(a.codes.freeAt) {
 			return code{}, clock.here(a.codes.freeAt)
@@ -64,6 +64,17 @@ func (a *Account) codeFor(c providers.Capabilities, typed providers.Secret, pers
 		}, time.Time{}
 	}
 	return code{}, time.Time{}
+}
+
+// spentUntil is when the last code ends that is used and ends until a time: a code made
+// by a clock that was ahead must not hide the one before.
+func (a *Account) spentUntil(latest time.Time) (end time.Time) {
+	for _, s := range a.sessions {
+		if c := s.rec.Code; c != nil && !c.Ends.After(latest) {
+			end = later(end, c.Ends)
+		}
+	}
+	return end
 }
 
 // spend marks the code of a login as used: before it is sent, and when its record is

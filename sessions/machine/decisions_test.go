@@ -1020,6 +1020,28 @@ func TestRule5ALogoutThatFailsWhenTheSessionMustBeDeadIsTheLast(t *testing.T) {
 	require.Equal(t, 1, s.notes(SessionAgedOut))
 }
 
+// After a restart nothing is known of the server's clock, which ours is an hour ahead of.
+func TestRule6ACodeMadeByAClockThatIsAheadDoesNotHideTheOneBefore(t *testing.T) {
+	limits := benchLimits
+	limits.Capabilities.GeneratesCode, limits.Capabilities.CodePeriod = true, 30*time.Second
+	forced := Want{Mode: providers.Dedicated, Force: true}
+	s := tell(t, limits)
+	s.a.clock = Clock{Known: true, Drift: -time.Hour}
+	s.opens(forced)
+	s.a.clock = Clock{}
+	s.event(Acquire{Waiter: 2, Want: forced})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{
+		Kind: providers.BadCredentials, Outcome: providers.DidNotHappen, ServerTime: s.now.Add(-time.Hour),
+	}})
+	s.left = nil
+	s.event(Acquire{Waiter: 3, Want: forced})
+	s.pass(30*time.Second - 1)
+	require.False(t, has[Put](s), "the code of this step is used")
+	s.pass(1)
+	require.True(t, has[Put](s))
+}
+
 func TestRule6ATypedCodeIsUsedOnceInThreeSteps(t *testing.T) {
 	s := tell(t, benchLimits)
 	typed := Want{Mode: providers.Dedicated, OTP: providers.NewSecret("123456"), Person: "paula"}
