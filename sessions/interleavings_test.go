@@ -489,7 +489,7 @@ func TestAConfigWhoseAccountIsDroppedMeanwhileIsPutInForce(t *testing.T) {
 		w.retire()
 		lookups, err := p.ConfigureAfter(t.Context(), accountID, settings, synctest.Wait)
 		require.NoError(t, err)
-		require.Equal(t, 2, lookups)
+		require.Greater(t, lookups, 1)
 		_, err = p.Acquire(t.Context(), dedicated)
 		require.NoError(t, err)
 	})
