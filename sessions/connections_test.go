@@ -258,9 +258,7 @@ func TestRule10ADrainHasABoundOfItsOwn(t *testing.T) {
 
 func TestRule1ALoginIsNotSentLongAfterItsIntent(t *testing.T) {
 	inWorld(t, withTOTP, func(t *testing.T, w *world, p *process) {
-		w.mu.Lock()
-		w.storageDelay = 25 * time.Second
-		w.mu.Unlock()
+		w.setStorageDelay(25 * time.Second)
 		go func() { _, _ = p.Acquire(t.Context(), dedicated) }()
 		time.Sleep(4 * time.Minute)
 		w.mu.Lock()
@@ -297,9 +295,7 @@ func TestRule1WhatThisPluginCannotReachEndsByAge(t *testing.T) {
 func TestRule1ALoginWhoseIntentTookTooLongIsNotSent(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		_ = p.status(t)
-		w.mu.Lock()
-		w.storageDelay = 25 * time.Second // of the connection, and of the intent
-		w.mu.Unlock()
+		w.setStorageDelay(25 * time.Second) // of the connection, and of the intent
 		_, err := p.Acquire(t.Context(), dedicated)
 		require.Equal(t, machine.Storage, reason(t, err))
 		require.Zero(t, w.count(&w.logins))

@@ -36,23 +36,23 @@ func (e *Engine) Forget(ctx context.Context, id AccountID) error {
 // AcquireAfter is Acquire with something that happens between the look-up of the
 // account and the request. It returns how often the account was looked up.
 func (e *Engine) AcquireAfter(ctx context.Context, id AccountID, want machine.Want, meanwhile func()) (lookups int, err error) {
-	err = e.with(ctx, id, func(a *account) error {
-		if lookups++; lookups == 1 {
-			meanwhile()
-		}
+	return e.withAfter(ctx, id, meanwhile, func(a *account) error {
 		_, err := a.acquire(ctx, want)
 		return err
 	})
-	return lookups, err
 }
 
 // ConfigureAfter is the same of Configure.
 func (e *Engine) ConfigureAfter(ctx context.Context, id AccountID, s Settings, meanwhile func()) (lookups int, err error) {
+	return e.withAfter(ctx, id, meanwhile, func(a *account) error { return a.configure(s, false) })
+}
+
+func (e *Engine) withAfter(ctx context.Context, id AccountID, meanwhile func(), f func(*account) error) (lookups int, err error) {
 	err = e.with(ctx, id, func(a *account) error {
 		if lookups++; lookups == 1 {
 			meanwhile()
 		}
-		return a.configure(s, false)
+		return f(a)
 	})
 	return lookups, err
 }

@@ -500,9 +500,7 @@ func TestAConfigWhoseAccountIsDroppedMeanwhileIsPutInForce(t *testing.T) {
 func TestAReaderWhoseTokensExpireBehindSlowWritesIsToldThatLoginsHappened(t *testing.T) {
 	inWorld(t, func(w *world) { w.tokenLife = 24 * time.Second }, func(t *testing.T, w *world, p *process) {
 		_ = p.status(t)
-		w.mu.Lock()
-		w.storageDelay = 10 * time.Second
-		w.mu.Unlock()
+		w.setStorageDelay(10 * time.Second)
 		refused := make(chan error, 6)
 		for range cap(refused) {
 			go func() {

@@ -67,13 +67,26 @@ func (s *told) opens(want Want) Reply {
 // opensWith is opens where the server answers the login as told.
 func (s *told) opensWith(want Want, got providers.TokenResponse) Reply {
 	s.t.Helper()
-	s.event(Acquire{Waiter: 1, Want: want})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	s.event(LoggedIn{Session: next[Login](s).Session, Got: got})
+	s.event(LoggedIn{Session: s.logsIn(want).Session, Got: got})
 	s.event(Stored{Session: next[Put](s).Record.ID})
 	r := next[Reply](s)
 	require.Nil(s.t, r.Err)
 	return r
+}
+
+// logsIn has a reader cause a login, and returns it as it is sent.
+func (s *told) logsIn(want Want) Login {
+	s.t.Helper()
+	s.event(Acquire{Waiter: 1, Want: want})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	return next[Login](s)
+}
+
+// refreshes lets half the life of a token pass, and returns the refresh that is due then.
+func (s *told) refreshes() Refresh {
+	s.t.Helper()
+	s.pass(150 * time.Second)
+	return next[Refresh](s)
 }
 
 func tokens(name string) providers.TokenResponse {
@@ -92,9 +105,7 @@ var (
 
 func TestAGuardThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	s := tell(t, benchLimits)
-	s.event(Acquire{Waiter: 1, Want: reads})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}})
+	s.event(LoggedIn{Session: s.logsIn(reads).Session, Err: &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}})
 	closed := next[PutGuard](s)
 	s.event(Stored{Session: next[Remove](s).Session})
 	s.event(GuardStored{Err: errStorage})
@@ -114,8 +125,7 @@ func TestAGuardThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 func TestRule8InThePauseAfterAFailedRefreshAReaderIsToldWhyAndNothingIsSent(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.opens(reads)
-	s.pass(150 * time.Second)
-	s.event(Refreshed{Session: next[Refresh](s).Session, Err: errNoConnection})
+	s.event(Refreshed{Session: s.refreshes().Session, Err: errNoConnection})
 	longer := Want{Mode: providers.Shared, MinTTL: 200 * time.Second}
 
 	s.event(Acquire{Waiter: 2, Want: longer})
@@ -226,9 +236,7 @@ func TestNothingIsBegunForARequestThatHasEnded(t *testing.T) {
 
 func TestAReaderWhoseLoginCameTooLateIsToldSo(t *testing.T) {
 	s := tell(t, benchLimits)
-	s.event(Acquire{Waiter: 1, Want: reads})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	id := next[Login](s).Session
+	id := s.logsIn(reads).Session
 	s.event(LoggedIn{Session: id, TooLate: true})
 	r := next[Reply](s)
 	require.Equal(t, WaiterID(1), r.Waiter)
@@ -288,9 +296,7 @@ func TestALoginOfNobodyFailsForNobody(t *testing.T) {
 		"a successor": func(s *told) {
 			got := tokens("1")
 			got.RefreshToken, got.RefreshExpiresIn = providers.Secret{}, 0
-			s.event(Acquire{Waiter: 1, Want: reads})
-			s.event(Stored{Session: next[Put](s).Record.ID})
-			s.event(LoggedIn{Session: next[Login](s).Session, Got: got})
+			s.event(LoggedIn{Session: s.logsIn(reads).Session, Got: got})
 			s.event(Stored{Session: next[Put](s).Record.ID})
 			require.Nil(s.t, next[Reply](s).Err)
 			s.pass(got.ExpiresIn / 2)
@@ -378,9 +384,7 @@ func TestWhatAClockThatWasAheadHeldBackIsLetGo(t *testing.T) {
 		return begun
 	}
 	fails := func(s *told, want Want, err *providers.Error) {
-		s.event(Acquire{Waiter: 1, Want: want})
-		s.event(Stored{Session: next[Put](s).Record.ID})
-		s.event(LoggedIn{Session: next[Login](s).Session, Err: err})
+		s.event(LoggedIn{Session: s.logsIn(want).Session, Err: err})
 		s.left = nil
 	}
 	another := typed
@@ -415,9 +419,7 @@ func TestWhatAClockThatWasAheadHeldBackIsLetGo(t *testing.T) {
 	})
 	t.Run("what was known of the server's clock is not known any more", func(t *testing.T) {
 		s := tell(t, limits)
-		s.event(Acquire{Waiter: 1, Want: dedicated})
-		s.event(Stored{Session: next[Put](s).Record.ID})
-		s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.Unavailable, ServerTime: s.now.Add(-ahead)}})
+		s.event(LoggedIn{Session: s.logsIn(dedicated).Session, Err: &providers.Error{Kind: providers.Unavailable, ServerTime: s.now.Add(-ahead)}})
 		require.True(t, s.a.Clock().Far())
 		s.now = s.now.Add(-ahead)
 		s.event(Tick{})
@@ -456,8 +458,7 @@ func TestRule1TheConnectionInForceStandsInOnceForEachWriteOfTheConfig(t *testing
 	id := s.opens(reads).Session
 	written := Configured{Limits: benchLimits, Connection: next1.ID, Known: []Connection{old, next1}}
 	s.event(written)
-	s.pass(150 * time.Second)
-	require.Equal(t, old.ID, next[Refresh](s).Connection)
+	require.Equal(t, old.ID, s.refreshes().Connection)
 	s.event(Refreshed{Session: id, Connection: old.ID, Err: refused})
 	require.Equal(t, next1.ID, next[Refresh](s).Connection)
 	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Shared, MinTTL: 200 * time.Second}})
@@ -539,9 +540,7 @@ func TestACheckWhoseSessionIsClosedIsTold(t *testing.T) {
 	s.event(RefreshNow{Waiter: 2, Session: "unknown"})
 	require.Equal(t, Closed, next[Reply](s).Err.Reason)
 
-	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	s.event(LoggedIn{Session: next[Login](s).Session, Got: bare})
+	s.event(LoggedIn{Session: s.logsIn(Want{Mode: providers.Dedicated}).Session, Got: bare})
 	s.event(Stored{Session: next[Put](s).Record.ID})
 	s.event(RefreshNow{Waiter: 2, Session: next[Reply](s).Session})
 	require.Equal(t, Closed, next[Reply](s).Err.Reason, "it cannot be refreshed")
@@ -574,9 +573,7 @@ func TestASuccessorKeepsToGuardCodesAndBudget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := tell(t, benchLimits)
-			s.event(Acquire{Waiter: 1, Want: reads})
-			s.event(Stored{Session: next[Put](s).Record.ID})
-			s.event(LoggedIn{Session: next[Login](s).Session, Got: bare})
+			s.event(LoggedIn{Session: s.logsIn(reads).Session, Got: bare})
 			s.event(Stored{Session: next[Put](s).Record.ID})
 			prevent(s)
 			s.left = nil
@@ -729,8 +726,7 @@ func TestRule1ARefreshWithoutAnswerMayHaveProlongedTheSessionByItsWholeIdleTime(
 	got := tokens("1")
 	got.RefreshExpiresIn = idle
 	own := s.opensWith(reads, got)
-	s.pass(150 * time.Second)
-	s.event(Refreshed{Session: next[Refresh](s).Session, Err: errNoAnswer})
+	s.event(Refreshed{Session: s.refreshes().Session, Err: errNoAnswer})
 	st, _ := s.a.Session(own.Session)
 	require.False(t, st.DiesAt.Before(s.now.Add(idle)), "%s", st.DiesAt)
 }
@@ -858,8 +854,7 @@ func TestWhatIsLearntOfTheServersIdleTime(t *testing.T) {
 func TestRule8ARefreshThatFailsIsNoted(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.opens(reads)
-	s.pass(150 * time.Second)
-	s.event(Refreshed{Session: next[Refresh](s).Session, Err: errNoConnection})
+	s.event(Refreshed{Session: s.refreshes().Session, Err: errNoConnection})
 	require.Equal(t, 1, s.notes(RefreshFailed))
 }
 
@@ -869,17 +864,13 @@ func TestRule6ALoginIsSentWhileItsCodeIsTaken(t *testing.T) {
 	limits.Capabilities.OneTimeCode, limits.Capabilities.GeneratesCode, limits.Capabilities.CodePeriod = true, true, 30*time.Second
 	s := tell(t, limits)
 	s.pass(25 * time.Second)
-	s.event(Acquire{Waiter: 1, Want: reads})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	require.Equal(t, s.now.Add(5*time.Second+15*time.Second), next[Login](s).SendBefore)
+	require.Equal(t, s.now.Add(5*time.Second+15*time.Second), s.logsIn(reads).SendBefore)
 }
 
 func TestRule7EachFailureInARowDoublesThePauseOfLogins(t *testing.T) {
 	s := tell(t, benchLimits)
 	for _, wait := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-		s.event(Acquire{Waiter: 1, Want: reads})
-		s.event(Stored{Session: next[Put](s).Record.ID})
-		s.event(LoggedIn{Session: next[Login](s).Session, Err: errNoConnection})
+		s.event(LoggedIn{Session: s.logsIn(reads).Session, Err: errNoConnection})
 		s.event(Stored{Session: next[Remove](s).Session})
 		require.NotNil(t, next[Reply](s).Err)
 		s.event(Acquire{Waiter: 2, Want: reads})
@@ -1063,9 +1054,7 @@ func TestRule7ALoginThatSucceedsForgetsThePersonsRefusedCodes(t *testing.T) {
 		return Want{Mode: providers.Dedicated, OTP: providers.NewSecret(code), Person: "paula"}
 	}
 	isRefused := func(code string) time.Time {
-		s.event(Acquire{Waiter: 1, Want: typed(code)})
-		s.event(Stored{Session: next[Put](s).Record.ID})
-		login := next[Login](s)
+		login := s.logsIn(typed(code))
 		s.event(LoggedIn{Session: login.Session, Err: refused})
 		s.event(Stored{Session: login.Session})
 		s.left = nil
@@ -1081,9 +1070,7 @@ func TestRule7ALoginThatSucceedsForgetsThePersonsRefusedCodes(t *testing.T) {
 func TestWhatTheServerDoesNotUnderstandIsTriedAgainSoonAndThenLater(t *testing.T) {
 	s := tell(t, benchLimits)
 	for _, wait := range []time.Duration{lostPause, 2 * lostPause} {
-		s.event(Acquire{Waiter: 1, Want: reads})
-		s.event(Stored{Session: next[Put](s).Record.ID})
-		s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.Misconfigured, Outcome: providers.DidNotHappen}})
+		s.event(LoggedIn{Session: s.logsIn(reads).Session, Err: &providers.Error{Kind: providers.Misconfigured, Outcome: providers.DidNotHappen}})
 		s.event(Stored{Session: next[Remove](s).Session})
 		s.left = nil
 		s.event(Acquire{Waiter: 1, Want: reads})
@@ -1117,8 +1104,7 @@ func TestASessionIsFoundHoweverManyScopesAreAskedForMeanwhile(t *testing.T) {
 func TestASessionIsRemovedAfterTheWriteBefore(t *testing.T) {
 	s := tell(t, benchLimits)
 	r := s.opens(reads)
-	s.pass(150 * time.Second)
-	refresh := next[Refresh](s)
+	refresh := s.refreshes()
 	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
 	refreshed := next[Put](s)
 	s.event(CloseSession{Waiter: 2, Session: r.Session})
@@ -1169,8 +1155,7 @@ func TestRule8AtTheEndOfASessionARefreshThatGivesNoLongerLifeIsNotAskedFor(t *te
 	limits.MaxSessions = 1 // no room for a successor
 	s := tell(t, limits)
 	s.opens(reads)
-	s.pass(150 * time.Second)
-	refresh := next[Refresh](s)
+	refresh := s.refreshes()
 	last := tokens("2")
 	last.ExpiresIn, last.RefreshExpiresIn = 240*time.Second, 240*time.Second
 	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: last})
@@ -1219,8 +1204,7 @@ func TestASecondOfDriftIsRounding(t *testing.T) {
 func TestRule12ATokenThatIsRejectedWhileTheNextIsStoredIsReplacedByThat(t *testing.T) {
 	s := tell(t, benchLimits)
 	given := s.opens(reads)
-	s.pass(150 * time.Second)
-	refresh := next[Refresh](s)
+	refresh := s.refreshes()
 	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
 	rejects := reads
 	rejects.Rejected = given.Grant.Token.Ref
@@ -1277,9 +1261,7 @@ func TestASuccessorIsTriedAgainAfterAQuarterOfWhatIsLeft(t *testing.T) {
 
 func TestASessionLimitThatTheServerReportsIsNoted(t *testing.T) {
 	s := tell(t, benchLimits)
-	s.event(Acquire{Waiter: 1, Want: reads})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.SessionLimit, Outcome: providers.DidNotHappen}})
+	s.event(LoggedIn{Session: s.logsIn(reads).Session, Err: &providers.Error{Kind: providers.SessionLimit, Outcome: providers.DidNotHappen}})
 	require.Equal(t, 1, s.notes(AccountGuarded))
 }
 
@@ -1294,8 +1276,7 @@ func TestASessionThatIsKeptForTheListMakesRoomSoon(t *testing.T) {
 func TestRule1ARefreshThatComesAfterTheCloseGivesOnlyItsRefreshToken(t *testing.T) {
 	s := tell(t, benchLimits)
 	r := s.opens(reads)
-	s.pass(150 * time.Second)
-	refresh := next[Refresh](s)
+	refresh := s.refreshes()
 	s.event(CloseSession{Waiter: 2, Session: r.Session})
 	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
 	put := next[Put](s)
@@ -1357,9 +1338,7 @@ func TestATokenAsksForAListAsLongAsItCouldBeLeased(t *testing.T) {
 
 func TestASessionThatWasDroppedCountsWhereItIsListedAfterAll(t *testing.T) {
 	s := tell(t, listing)
-	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	lost := next[Login](s).Session
+	lost := s.logsIn(Want{Mode: providers.Dedicated}).Session
 	s.event(LoggedIn{Session: lost, Err: errNoAnswer})
 	s.event(CloseSession{Waiter: 2, Session: lost}) // as an operator drops it
 	s.event(Stored{Session: next[Remove](s).Session})
@@ -1407,8 +1386,7 @@ func TestRule8WhoWaitsForARefreshIsToldThatItCouldNotBeStored(t *testing.T) {
 func TestARefreshTellsTheServersClock(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.opens(reads)
-	s.pass(150 * time.Second)
-	refresh := next[Refresh](s)
+	refresh := s.refreshes()
 	got := tokens("2")
 	got.ServerTime = s.now.Add(time.Minute)
 	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: got})
@@ -1423,9 +1401,7 @@ func TestRule1ALoginWithoutAnAnswerCountsFromTheEndOfItsDeadline(t *testing.T) {
 		"of no use to us": {Got: providers.TokenResponse{AccessToken: taken.AccessToken, RefreshToken: taken.RefreshToken}, Err: &providers.Error{Kind: providers.Protocol, Outcome: providers.Happened}},
 	} {
 		s := tell(t, benchLimits)
-		s.event(Acquire{Waiter: 1, Want: reads})
-		s.event(Stored{Session: next[Put](s).Record.ID})
-		answer.Session = next[Login](s).Session
+		answer.Session = s.logsIn(reads).Session
 		s.now = s.now.Add(20 * time.Second)
 		s.event(answer)
 		require.Equal(t, s.now.Add(31*time.Minute), s.a.sessions[answer.Session].rec.DiesAt, name)
@@ -1435,8 +1411,7 @@ func TestRule1ALoginWithoutAnAnswerCountsFromTheEndOfItsDeadline(t *testing.T) {
 func TestRule8ARefreshTokenIsKeptAlsoWhereTheRestOfTheAnswerIsOfNoUse(t *testing.T) {
 	s := tell(t, benchLimits)
 	s.opens(reads)
-	s.pass(150 * time.Second)
-	refresh := next[Refresh](s)
+	refresh := s.refreshes()
 	s.event(Refreshed{
 		Session: refresh.Session, Connection: refresh.Connection, Got: providers.TokenResponse{RefreshToken: providers.NewSecret("rt-2")},
 		Err: &providers.Error{Kind: providers.Protocol, Outcome: providers.Happened},
@@ -1478,8 +1453,7 @@ func TestRule1ARefreshThatIsLostKeepsASessionThatIsClosedAliveForLonger(t *testi
 	for want, err := range map[time.Duration]*providers.Error{31 * time.Minute: errNoAnswer, 31*time.Minute - 150*time.Second: errNoConnection} {
 		s := tell(t, benchLimits)
 		r := s.opens(reads)
-		s.pass(150 * time.Second)
-		refresh := next[Refresh](s)
+		refresh := s.refreshes()
 		s.a.sessions[r.Session].rec.DiesAt = s.now.Add(31*time.Minute - 150*time.Second) // as before the refresh was sent
 		s.event(CloseSession{Waiter: 2, Session: r.Session})
 		s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Err: err})
@@ -1489,9 +1463,7 @@ func TestRule1ARefreshThatIsLostKeepsASessionThatIsClosedAliveForLonger(t *testi
 
 func TestADrainWaitsForTheWriteOfALoginThatSucceeded(t *testing.T) {
 	s := tell(t, benchLimits)
-	s.event(Acquire{Waiter: 1, Want: reads})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
+	s.event(LoggedIn{Session: s.logsIn(reads).Session, Got: tokens("1")})
 	s.event(Drain{Waiter: 2})
 	require.Equal(t, WaiterID(1), next[Reply](s).Waiter)
 	require.False(t, has[Reply](s), "its session is not logged out yet")
@@ -1503,9 +1475,7 @@ func TestADrainWaitsForTheWriteOfALoginThatSucceeded(t *testing.T) {
 
 func TestALoginThatIsClosedMeanwhileIsLoggedOut(t *testing.T) {
 	s := tell(t, benchLimits)
-	s.event(Acquire{Waiter: 1, Want: reads})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	login := next[Login](s)
+	login := s.logsIn(reads)
 	s.event(CloseSession{Waiter: 2, Session: login.Session})
 	s.event(LoggedIn{Session: login.Session, Got: tokens("1")})
 	s.event(Stored{Session: next[Put](s).Record.ID})
@@ -1541,9 +1511,8 @@ func TestAReadersFailureDoesNotPutOffTheLoginThatKeepsTheAccountAlive(t *testing
 	limits := benchLimits
 	limits.KeepAlive = 30 * 24 * time.Hour
 	s := tell(t, limits)
-	s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated, Scopes: []string{"misspelt"}}}) // it would do for both
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	s.event(LoggedIn{Session: next[Login](s).Session, Err: &providers.Error{Kind: providers.Misconfigured, Outcome: providers.DidNotHappen}})
+	// it would do for both
+	s.event(LoggedIn{Session: s.logsIn(Want{Mode: providers.Dedicated, Scopes: []string{"misspelt"}}).Session, Err: &providers.Error{Kind: providers.Misconfigured, Outcome: providers.DidNotHappen}})
 	require.NotNil(t, next[Reply](s).Err)
 	s.event(Stored{Session: next[Remove](s).Session})
 	require.Equal(t, Opening, next[Put](s).Record.Stage, "it begins at once")
@@ -1566,9 +1535,7 @@ func TestAnAccountThatAsksForACodeIsTriedADayLater(t *testing.T) {
 func TestWhatALoginNeededIsLetGoAfterIt(t *testing.T) {
 	for name, answer := range map[string]LoggedIn{"opened": {Got: tokens("1")}, "lost": {Err: errNoAnswer}} {
 		s := tell(t, benchLimits)
-		s.event(Acquire{Waiter: 1, Want: Want{Mode: providers.Dedicated}})
-		s.event(Stored{Session: next[Put](s).Record.ID})
-		answer.Session = next[Login](s).Session
+		answer.Session = s.logsIn(Want{Mode: providers.Dedicated}).Session
 		s.event(answer)
 		if has[Put](s) {
 			s.event(Stored{Session: next[Put](s).Record.ID})
@@ -1675,9 +1642,7 @@ func TestRule12WhereTheTokenIsOfNoUseToAnybodyNobodyWaitsForATurn(t *testing.T) 
 	short := tokens("1")
 	short.ExpiresIn = minLease + leaseMargin + 2*time.Second
 	s := tell(t, benchLimits)
-	s.event(Acquire{Waiter: 1, Want: reads})
-	s.event(Stored{Session: next[Put](s).Record.ID})
-	s.event(LoggedIn{Session: next[Login](s).Session, Got: short})
+	s.event(LoggedIn{Session: s.logsIn(reads).Session, Got: short})
 	s.event(Stored{Session: next[Put](s).Record.ID})
 	longer := Want{Mode: providers.Shared, MinTTL: 2 * time.Second}
 	s.pass(2 * time.Second)
