@@ -133,7 +133,7 @@ func BenchmarkADedicatedLease(b *testing.B) {
 						pending = append(pending, a.Step(ev, now)...)
 					}
 				}
-				if a.usageOf(a.limits).Ours() != n {
+				if a.usageOf(&a.limits).Ours() != n {
 					b.Fatal("the session did not end")
 				}
 			}
@@ -183,8 +183,8 @@ func BenchmarkADrain(b *testing.B) {
 					case "back":
 						answerAll(a, a.Step(Tick{}, now), true, now)
 					}
-					if a.usageOf(a.limits).Ours() != left {
-						b.Fatalf("%d sessions are left", a.usageOf(a.limits).Ours())
+					if a.usageOf(&a.limits).Ours() != left {
+						b.Fatalf("%d sessions are left", a.usageOf(&a.limits).Ours())
 					}
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/session")

@@ -48,12 +48,12 @@ func (a *Account) setConnections(known []Connection) {
 
 // known returns the connection of that id, nil if there is none.
 func (a *Account) known(id ConnectionID) *connection {
-	// There are few, and a step looks at all of them: a map would cost more.
-	i := slices.IndexFunc(a.connections, func(c *connection) bool { return c.ID == id })
-	if i < 0 {
-		return nil
+	for _, c := range a.connections { // there are few, and each step looks at all of them: a map would cost more
+		if c.ID == id {
+			return c
+		}
 	}
-	return a.connections[i]
+	return nil
 }
 
 // connectionOf returns the connection of that id, a new one if there is none.
@@ -85,11 +85,11 @@ func (a *Account) unrefer(s *session) {
 }
 
 // via is how the session is reached; zero: that is not known.
-func (s *session) via() Connection {
+func (s *session) via() *Connection {
 	if s.connection == nil {
-		return Connection{}
+		return &Connection{}
 	}
-	return s.connection.Connection
+	return &s.connection.Connection
 }
 
 // timeout bounds one call for the session.

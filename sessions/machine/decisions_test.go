@@ -1351,7 +1351,7 @@ func TestASessionThatWasDroppedCountsWhereItIsListedAfterAll(t *testing.T) {
 		{ServerSession: providers.ServerSession{ID: "server-9", LastAccess: s.now}, Owner: ThisMount, Attempt: lost},
 	}})
 	require.Equal(t, "server-9", next[End](s).ServerID)
-	require.Equal(t, 1, s.a.usageOf(s.a.limits).Strays, "until it has ended")
+	require.Equal(t, 1, s.a.usageOf(&s.a.limits).Strays, "until it has ended")
 }
 
 // twoWait has two readers wait: 2 for the refresh of a session, 3 for the login of another.

@@ -979,7 +979,7 @@ func (u *universe) check() {
 			u.breaks("rule 1: %s is open and not in the ledger", s.ID)
 		}
 	}
-	if use := u.Account.usageOf(u.Account.limits).Ours(); use < len(u.Server) && !u.troubled {
+	if use := u.Account.usageOf(&u.Account.limits).Ours(); use < len(u.Server) && !u.troubled {
 		u.breaks("rule 2: %d sessions are open, %d are counted", len(u.Server), use)
 	}
 	for i, r := range u.Readers {

@@ -170,7 +170,7 @@ func (a *Account) restsUntil() time.Time {
 
 // refusedBy says whether guard or pause hold a login back now. A verification
 // passes the guard, since a config write is what reopens it, but no pause.
-func (a *Account) refusedBy(want Want, p *purpose, verifies bool, c providers.Capabilities) *Refusal {
+func (a *Account) refusedBy(want *Want, p *purpose, verifies bool, c providers.Capabilities) *Refusal {
 	g := &a.guard
 	person := a.persons[want.Person]
 	switch {

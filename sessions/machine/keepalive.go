@@ -69,14 +69,14 @@ func (a *Account) keepAliveNow() {
 	}
 	want := Want{Mode: providers.Dedicated}
 	p := a.purposeOf(nil, nil)
-	c, wait, refusal := a.mayLogin(want, p, nil)
+	c, wait, refusal := a.mayLogin(&want, p, nil)
 	switch {
 	case refusal != nil:
 		a.keepAliveFailed(refusal)
 	case wait != nil:
 		a.keep.wakeAt = wait.at // zero: for an answer, which is an event
 	default:
-		a.beginLogin(want, p, nil, 0, c)
+		a.beginLogin(&want, p, nil, 0, c)
 		a.keep.attempt = a.opening.id
 	}
 }

@@ -17,7 +17,7 @@ func (a *Account) othersNow() []other {
 	return a.list.others
 }
 
-func (a *Account) full(l Limits) bool {
+func (a *Account) full(l *Limits) bool {
 	return l.MaxSessions > 0 && a.usageOf(l).Taken() >= l.MaxSessions
 }
 
@@ -103,10 +103,10 @@ func (u Usage) String() string {
 // Usage says how the account's budget stands.
 func (a *Account) Usage(now time.Time) Usage {
 	a.attendClock(now)
-	return a.usageOf(a.limits)
+	return a.usageOf(&a.limits)
 }
 
-func (a *Account) usageOf(l Limits) Usage {
+func (a *Account) usageOf(l *Limits) Usage {
 	n := a.counters.counted
 	u := Usage{
 		Limit:    l.MaxSessions,
@@ -146,7 +146,7 @@ func (a *Account) nextFree() time.Time {
 
 // budgetFull says how many of how many, in which state, when the next frees,
 // and what to change.
-func (a *Account) budgetFull(l Limits, t *Trial) *Refusal {
+func (a *Account) budgetFull(l *Limits, t *Trial) *Refusal {
 	use := a.usageOf(l)
 	r := &Refusal{
 		Reason:  BudgetFull,

@@ -49,7 +49,7 @@ func TestTheKeptCountsAreAlwaysWhatAWalkFinds(t *testing.T) {
 
 		walked := walk(t, a)
 		require.Equal(t, walked, a.counters)
-		inUse := a.usageOf(limits).Ours()
+		inUse := a.usageOf(&limits).Ours()
 		require.LessOrEqual(t, inUse, limits.MaxSessions)
 		counts[inUse] = true
 	}

@@ -24,21 +24,21 @@ const (
 
 // beginLogin records the intent of a login, spent code included, in one write
 // (rules 1 and 6). Only when that is stored the login goes out.
-func (a *Account) beginLogin(want Want, p *purpose, t *Trial, opener WaiterID, c code) {
+func (a *Account) beginLogin(want *Want, p *purpose, t *Trial, opener WaiterID, c code) {
 	limits := a.limitsOf(t)
 	s := &session{
-		id:       a.newID(),
-		mode:     want.Mode,
-		purpose:  p,
-		durable:  limits.Capabilities.Sessions,
-		attempt:  &attempt{trial: t, opener: opener},
+		id:      a.newID(),
+		mode:    want.Mode,
+		purpose: p,
+		durable: limits.Capabilities.Sessions,
+		attempt: &attempt{trial: t, opener: opener},
+		rec: Condition{
+			OpenedAt: a.now,
+			Idle:     a.idleTime(),
+			DiesAt:   a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
+			Code:     c.spent,
+		},
 		dueIndex: notDue,
-	}
-	s.rec = Condition{
-		OpenedAt: a.now,
-		Idle:     a.idleTime(),
-		DiesAt:   a.now.Add(intentPatience + limits.RequestTimeout + a.idleTime() + deathMargin),
-		Code:     c.spent,
 	}
 	request := Login{
 		Session: s.id, Scopes: want.Scopes, Params: want.Params, NoMark: limits.NoMark, OTP: c.typed, CodeAt: c.at,

@@ -18,7 +18,9 @@ func (e Acquire) apply(a *Account) {
 		a.setConnections([]Connection{e.Trial.Connection})
 	}
 	w := &waiter{id: e.Waiter, want: e.Want, purpose: a.purposeOf(e.Want.Scopes, e.Want.Params), deadline: e.Deadline, trial: e.Trial}
-	a.reject(w)
+	if !a.reject(w) {
+		w.want.Rejected = TokenRef{}
+	}
 	a.waiters = append(a.waiters, w)
 }
 
@@ -111,7 +113,7 @@ func (a *Account) attendReader(w *waiter) {
 func (a *Account) awaitTurn(w *waiter, s *session) bool {
 	issued := later(s.rec.OpenedAt, s.rec.RefreshedAt)
 	turn := issued.Add(a.turnEvery(s))
-	if s.leaseLeft(a.now) < minLease || !a.now.Before(turn) || issued.After(a.now) || s.token.Ref == w.newerThan {
+	if s.leaseLeft(a.now) < minLease || !a.now.Before(turn) || issued.After(a.now) || s.token.Ref == w.want.Rejected {
 		return false
 	}
 	if !w.deadline.IsZero() && !turn.Before(w.deadline) {
@@ -139,7 +141,7 @@ func (a *Account) turnEvery(s *session) time.Duration {
 
 // serves says whether the session's token is what the waiter wants.
 func (s *session) serves(w *waiter, now time.Time) bool {
-	return s.token != nil && s.token.Ref != w.newerThan && s.token.left(now) >= w.want.leaseNeeded()
+	return s.token != nil && s.token.Ref != w.want.Rejected && s.token.left(now) >= w.want.leaseNeeded()
 }
 
 // readsShared says that the waiter reads the shared session of this purpose.
@@ -182,13 +184,13 @@ func (a *Account) awaitLogin(w *waiter) {
 	if a.opening != nil {
 		return
 	}
-	c, wait, refusal := a.mayLogin(w.want, w.purpose, w.trial)
+	c, wait, refusal := a.mayLogin(&w.want, w.purpose, w.trial)
 	switch {
 	case refusal != nil:
 		a.noteFull(refusal)
 		a.refuse(w, refusal)
 	case wait == nil:
-		a.beginLogin(w.want, w.purpose, w.trial, w.id, c)
+		a.beginLogin(&w.want, w.purpose, w.trial, w.id, c)
 	case wait.at.IsZero(): // for the answer to something that is under way
 	case wait.forCode && !w.deadline.IsZero() && !wait.at.Before(w.deadline):
 		a.refuse(w, &Refusal{
@@ -211,7 +213,7 @@ type waitFor struct {
 
 // mayLogin says whether a login may begin now, and with which code; or what it
 // waits for; or why not.
-func (a *Account) mayLogin(want Want, p *purpose, t *Trial) (code, *waitFor, *Refusal) {
+func (a *Account) mayLogin(want *Want, p *purpose, t *Trial) (code, *waitFor, *Refusal) {
 	limits := a.limitsOf(t)
 	if refusal := a.refusedBy(want, p, t != nil, limits.Capabilities); refusal != nil {
 		return code{}, nil, refusal
@@ -264,38 +266,38 @@ func tooShort(wanted, life time.Duration) *Refusal {
 	}
 }
 
-func (a *Account) limitsOf(t *Trial) Limits {
+func (a *Account) limitsOf(t *Trial) *Limits {
 	if t != nil {
-		return t.Limits
+		return &t.Limits
 	}
-	return a.limits
+	return &a.limits
 }
 
-// reject takes a token that an API refused (rule 12) out of the waiter's reach.
+// reject says whether a token that an API refused (rule 12) is kept from the waiter.
 // It forces at most one refresh of a session, or one new token, in forcedEvery.
-func (a *Account) reject(w *waiter) {
+func (a *Account) reject(w *waiter) bool {
 	ref := w.want.Rejected
 	s := a.sessions[ref.Session]
 	if s == nil || s.phase != open || s.published() != ref.Generation {
-		return
+		return false
 	}
 	if s.mode == providers.Dedicated {
 		a.close(s)
-		return
+		return false
 	}
 	if s.purpose.current != s || !w.readsShared(s.purpose) {
-		return
+		return false
 	}
 	o := a.opening
 	underWay := s.renewing() || o != nil && o.purpose == s.purpose && o.mode == providers.Shared && o.trial() == nil
 	tooSoon := a.now.Before(s.purpose.forcedAt.Add(forcedEvery)) || !s.canRefresh() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
 	if tooSoon && !underWay {
-		return
+		return false
 	}
 	if !underWay {
 		s.purpose.forcedAt = a.now
 	}
-	w.newerThan = ref
+	return true
 }
 
 const forcedEvery = 10 * time.Second

@@ -93,17 +93,17 @@ func (a *Account) openSuccessor(s *session) bool {
 		return false
 	}
 	want := Want{Mode: providers.Shared, Scopes: s.purpose.scopes, Params: s.purpose.params}
-	if refusal := a.refusedBy(want, s.purpose, false, a.limits.Capabilities); refusal != nil {
+	if refusal := a.refusedBy(&want, s.purpose, false, a.limits.Capabilities); refusal != nil {
 		return false
 	}
 	c, freeAt := a.codeFor(a.limits.Capabilities, providers.Secret{}, "")
 	if !freeAt.IsZero() {
 		return false
 	}
-	if s.durable && a.full(a.limits) {
+	if s.durable && a.full(&a.limits) {
 		return false
 	}
-	a.beginLogin(want, s.purpose, nil, 0, c)
+	a.beginLogin(&want, s.purpose, nil, 0, c)
 	return true
 }
 

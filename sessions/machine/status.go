@@ -101,7 +101,7 @@ func (a *Account) Status(now time.Time) Status {
 	st := Status{
 		Retired:  a.retired(),
 		Draining: a.draining,
-		Usage:    a.usageOf(a.limits),
+		Usage:    a.usageOf(&a.limits),
 		Clock:    a.clock,
 		Listing:  a.list.access,
 		Orphans:  a.orphansEnded,

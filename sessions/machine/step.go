@@ -168,8 +168,6 @@ type waiter struct {
 	purpose  *purpose
 	deadline time.Time
 	trial    *Trial // nil: a reader
-	// newerThan is a token that will not do for this waiter (rule 12).
-	newerThan TokenRef
 	refreshed bool // it has waited for a refresh; another would not help
 	answered  bool
 }
@@ -180,11 +178,9 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 	a.steps++
 	ev.apply(a)
 	a.settle()
-	effects := a.replies
-	if len(a.effects) > 0 {
-		effects = append(a.effects, a.replies...)
-	}
-	a.effects, a.replies = nil, nil // they hold tokens
+	effects := append(a.effects, a.replies...)
+	clear(a.replies) // they hold tokens
+	a.effects, a.replies = nil, a.replies[:0]
 	return effects
 }
 
