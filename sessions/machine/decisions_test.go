@@ -82,6 +82,15 @@ func (s *told) logsIn(want Want) Login {
 	return next[Login](s)
 }
 
+// ends releases a reader's lease, the session's last, and answers what its end needs.
+func (s *told) ends(r Reply) {
+	s.t.Helper()
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	s.event(Stored{Session: next[Remove](s).Session})
+	require.Nil(s.t, next[Reply](s).Err)
+}
+
 // refreshes lets half the life of a token pass, and returns the refresh that is due then.
 func (s *told) refreshes() Refresh {
 	s.t.Helper()
@@ -1650,4 +1659,272 @@ func TestRule12WhereTheTokenIsOfNoUseToAnybodyNobodyWaitsForATurn(t *testing.T) 
 	require.False(t, has[Refresh](s), "a lease of a second still fits")
 	s.pass(time.Millisecond)
 	require.True(t, has[Refresh](s))
+}
+
+func TestASessionIsForgottenOnlyWhenItsRemovalIsStored(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(reads)
+	refresh := s.refreshes()
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	s.event(CloseSession{Waiter: 2, Session: r.Session})
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	s.event(Stored{Session: r.Session}) // of its refresh
+	next[Remove](s)
+	s.event(Stored{Session: r.Session, Err: errStorage})
+	s.pass(2 * time.Second)
+	require.Equal(t, r.Session, next[Remove](s).Session)
+	s.event(Stored{Session: r.Session})
+	require.Empty(t, s.a.sessions)
+}
+
+func TestAWriteThatFailedIsNoted(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	s.event(Stored{Session: next[Put](s).Record.ID, Err: errStorage})
+	require.Equal(t, 1, s.notes(LedgerWriteLost))
+}
+
+func TestWhatALoginThatCouldNotBeRecordedLeavesIsWrittenOnce(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(Acquire{Waiter: 1, Want: reads})
+	intent := next[Put](s).Record.ID
+	s.event(Stored{Session: intent, Err: errStorage})
+	s.event(Stored{Session: next[Remove](s).Session})
+	require.False(t, has[Remove](s))
+	require.Empty(t, s.a.sessions)
+
+	login := s.logsIn(reads)
+	s.event(LoggedIn{Session: login.Session, Got: tokens("1")})
+	s.event(Stored{Session: next[Put](s).Record.ID, Err: errStorage})
+	next[Logout](s)
+	s.pass(time.Minute)
+	require.False(t, has[Put](s), "its logout is under way, which will be recorded")
+}
+
+func TestRule6OfTwoCodesThatWereMadeTheLaterCounts(t *testing.T) {
+	limits := benchLimits
+	limits.Capabilities.OneTimeCode, limits.Capabilities.GeneratesCode, limits.Capabilities.CodePeriod = true, true, 30*time.Second
+	now := time.Date(2026, 11, 27, 12, 0, 5, 0, time.UTC)
+	spent := func(id SessionID, ends time.Duration) Record {
+		return Record{ID: id, Stage: Spent, Condition: Condition{
+			OpenedAt: now, DiesAt: now.Add(time.Minute),
+			Code: &SpentCode{Ends: now.Truncate(30 * time.Second).Add(ends), Until: now.Add(time.Minute)},
+		}}
+	}
+	s := &told{t: t, now: now, a: Recover(Past{
+		Limits: limits, Connection: benchConnection.ID, Known: []Connection{benchConnection},
+		Records: []Record{spent("later", 30*time.Second), spent("earlier", 0)},
+	}, "boot", func() SessionID { return "new" }, now)}
+	s.event(Acquire{Waiter: 1, Want: reads})
+	require.False(t, has[Put](s))
+	require.Equal(t, now.Truncate(30*time.Second).Add(30*time.Second), s.a.NextWake())
+}
+
+func TestALingeringSessionIsRefreshedAheadOnceItIsReadAgain(t *testing.T) {
+	limits := benchLimits
+	limits.Linger = time.Hour
+	s := tell(t, limits)
+	r := s.opens(reads)
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	require.Equal(t, 300*time.Second, s.a.NextWake().Sub(s.now), "nobody needs another token")
+	s.event(Acquire{Waiter: 3, Want: reads})
+	require.Equal(t, 150*time.Second, s.a.NextWake().Sub(s.now))
+}
+
+func TestALoginIsRememberedWhenItIsMoreThanATenthOfTheIntervalLater(t *testing.T) {
+	s := tell(t, Limits{KeepAlive: 10 * time.Hour})
+	s.a.guard.LastLogin = s.now
+	for later, stored := range map[time.Duration]bool{time.Hour: false, time.Hour + 1: true} {
+		s.a.keep.lastLogin = s.now.Add(later)
+		s.a.rememberLogin(s.a.limits)
+		require.Equal(t, stored, s.a.guard.LastLogin.After(s.now), later)
+		s.a.guard.LastLogin = s.now
+	}
+}
+
+func TestOneLogoutGoesOutHoweverLongNobodyUsedTheSession(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(Want{Mode: providers.Dedicated})
+	s.pass(time.Hour)
+	logout := next[Logout](s)
+	require.Equal(t, r.Session, logout.Session)
+	s.event(CloseSession{Waiter: 2, Session: r.Session})
+	require.False(t, has[Reply](s), "the logout under way will tell")
+	require.Equal(t, 1, s.a.Status(s.now).States[StateWaiting])
+	s.event(LoggedOut{Session: r.Session, Err: errNoConnection})
+	require.Equal(t, 1, s.notes(SessionAgedOut))
+	require.False(t, has[Logout](s))
+}
+
+func TestASessionThatTheListDoesNotHaveAnyMoreNeedsNoLogout(t *testing.T) {
+	s := tell(t, listing)
+	closed := s.opens(Want{Mode: providers.Dedicated})
+	next[List](s)
+	s.event(Listed{Err: errNoConnection})
+	s.event(Release{Waiter: 2, Session: closed.Session, Grant: closed.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+	s.event(Stored{Session: closed.Session})
+	s.event(Configured{Limits: listing, Connection: benchConnection.ID, Reopen: true}) // asks for the list anew
+	next[Logout](s)
+	s.event(LoggedOut{Session: closed.Session, Err: errNoConnection})
+	s.event(Stored{Session: closed.Session})
+	s.left = nil
+	asker := s.opensWith(reads, tokens("2"))
+	next[List](s)
+	s.left = nil
+	s.event(Listed{Sessions: []Listing{{ServerSession: providers.ServerSession{ID: "server-2", Current: true}, Owner: ThisMount, Attempt: asker.Session}}})
+	require.Equal(t, closed.Session, next[Remove](s).Session)
+	require.Equal(t, Note{What: SessionClosed, Session: closed.Session, Detail: "the server does not list it any more"}, next[Note](s))
+}
+
+func TestADrainTellsWhyALogoutFailed(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	s.event(Drain{Waiter: 2})
+	s.event(LoggedOut{Session: next[Logout](s).Session, Err: &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Message: "503, try later"}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	r := next[Reply](s)
+	require.ErrorContains(t, r.Err, "1 session could not be logged out")
+	require.ErrorContains(t, r.Err, "503, try later")
+}
+
+func TestAConnectionThatIsUsedAgainWhileItIsRemovedIsRemovedLater(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.ends(s.opens(Want{Mode: providers.Dedicated}))
+	s.pass(connectionKept)
+	require.True(t, next[DropConnection](s).Stored)
+	again := s.opensWith(Want{Mode: providers.Dedicated}, tokens("2"))
+	s.event(ConnectionDropped{ID: benchConnection.ID})
+	s.ends(again)
+	s.pass(connectionKept)
+	require.True(t, next[DropConnection](s).Stored)
+}
+
+func TestAPauseThatIsOverIsNotShown(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(LoggedIn{Session: s.logsIn(reads).Session, Err: &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Message: "busy", RetryAfter: time.Minute}})
+	paused := s.a.Status(s.now)
+	require.Equal(t, s.now.Add(time.Minute), paused.PausedUntil)
+	require.Contains(t, paused.PauseReason, "busy")
+	s.now = s.now.Add(time.Minute)
+	require.Zero(t, s.a.Status(s.now).PausedUntil)
+	require.Empty(t, s.a.Status(s.now).PauseReason)
+}
+
+func TestRule8ARefreshThatFailedIsNotFollowedByALogin(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	s.pass(100 * time.Second)
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Shared, MinTTL: 250 * time.Second}})
+	refresh := next[Refresh](s)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Err: errNoConnection})
+	require.Equal(t, Upstream, next[Reply](s).Err.Reason)
+	require.False(t, has[Put](s), "of another session")
+}
+
+func TestARefreshThatSucceededStartsTheCountOfFailuresAnew(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	fails := func(refresh Refresh) time.Duration {
+		s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Err: errNoConnection})
+		return s.a.NextWake().Sub(s.now)
+	}
+	first := fails(s.refreshes())
+	s.pass(first)
+	second := fails(next[Refresh](s))
+	require.Greater(t, second, first)
+	s.pass(second)
+	refresh := next[Refresh](s)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	s.event(Stored{Session: refresh.Session})
+	s.event(Acquire{Waiter: 2, Want: reads})
+	require.Equal(t, first, fails(s.refreshes()))
+}
+
+func TestRule1ASessionThatWaitedForItsLogoutMayHaveBeenProlongedBeforeARestart(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	connection := benchConnection
+	connection.Capabilities = benchLimits.Capabilities
+	s := &told{t: t, now: now, a: Recover(Past{
+		Limits: benchLimits, Connection: connection.ID, Known: []Connection{connection},
+		Records: []Record{{ID: "x", Stage: Closing, Connection: connection.ID, Condition: Condition{
+			Refresh: providers.NewSecret("r"), OpenedAt: now.Add(-40 * time.Minute), RefreshedAt: now.Add(-33 * time.Minute),
+			Horizon: now.Add(-10 * time.Minute), Idle: 30 * time.Minute, DiesAt: now.Add(-2 * time.Minute),
+		}}},
+	}, "boot", nil, now)}
+	s.event(Tick{})
+	require.Equal(t, SessionID("x"), next[Logout](s).Session)
+}
+
+func TestACheckAsksForTheListWithItsOwnToken(t *testing.T) {
+	s := tell(t, listing)
+	checks := s.opens(reads)
+	next[List](s)
+	s.event(Listed{Err: errNoConnection})
+	newer := s.opensWith(Want{Mode: providers.Shared, Scopes: []string{"others"}}, tokens("2"))
+	for with, of := range map[*Token]SessionID{checks.Grant.Token: checks.Session, nil: newer.Session} {
+		s.event(Compare{Waiter: 2, With: with})
+		require.Equal(t, of, next[List](s).Session)
+		s.event(Listed{Err: errNoConnection})
+	}
+}
+
+func TestRule1WhatAUselessAnswerLeftIsStoredBeforeItIsLoggedOut(t *testing.T) {
+	s := tell(t, benchLimits)
+	login := s.logsIn(reads)
+	s.event(LoggedIn{
+		Session: login.Session, Got: providers.TokenResponse{RefreshToken: providers.NewSecret("rt-1")},
+		Err: &providers.Error{Kind: providers.Protocol, Outcome: providers.Happened},
+	})
+	put := next[Put](s)
+	require.Equal(t, Closing, put.Record.Stage)
+	require.Equal(t, providers.NewSecret("rt-1"), put.Record.Refresh)
+}
+
+func TestAWriteThatSucceededStartsTheCountOfFailuresAnew(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(reads)
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+	var waits []time.Duration
+	for _, err := range []error{errStorage, errStorage, nil, errStorage} {
+		next[Put](s)
+		s.event(Stored{Session: r.Session, Err: err})
+		if err != nil {
+			waits = append(waits, s.a.sessions[r.Session].unsaved.at.Sub(s.now))
+			s.pass(waits[len(waits)-1])
+		} else {
+			s.pass(logoutMost)
+			s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+		}
+	}
+	require.Equal(t, waits[0], waits[2])
+	require.Greater(t, waits[1], waits[0])
+}
+
+func TestACheckIsToldThatItsRefreshFailed(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(reads)
+	s.event(RefreshNow{Waiter: 2, Session: r.Session})
+	refresh := next[Refresh](s)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Err: errNoConnection})
+	told := next[Reply](s)
+	require.Equal(t, WaiterID(2), told.Waiter)
+	require.Equal(t, Upstream, told.Err.Reason)
+}
+
+func TestASuccessorIsNotOpenedBesideARefresh(t *testing.T) {
+	s := tell(t, benchLimits)
+	got := tokens("1")
+	got.RefreshExpiresIn = 310 * time.Second
+	s.opensWith(reads, got)
+	s.pass(150 * time.Second)
+	refresh := next[Refresh](s)
+	last := tokens("2")
+	last.ExpiresIn, last.RefreshExpiresIn = 100*time.Second, 160*time.Second // what is left of the session's maximum age
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: last})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.pass(50 * time.Second)
+	require.NotEqual(t, refresh.Session, next[Put](s).Record.ID)
+	require.False(t, has[Refresh](s))
 }

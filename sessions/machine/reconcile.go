@@ -85,7 +85,6 @@ func (e Listed) apply(a *Account) {
 	}
 	b := &a.list
 	b.access, b.failures, b.listedAt = AccessGranted, 0, a.now
-	b.notBefore = a.now.Add(compareEvery)
 	ours := a.byServerID()
 	seen := make(map[SessionID]bool, len(e.Sessions))
 	strays := b.strays()

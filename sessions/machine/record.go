@@ -349,7 +349,6 @@ func (a *Account) flush(s *session) {
 	} else {
 		a.emit(Put{Record: s.record()})
 	}
-	a.schedule(s)
 }
 
 // apply goes on with what waited for a write.
@@ -428,7 +427,6 @@ func (a *Account) forget(s *session) {
 	}
 	delete(a.sessions, s.id)
 	a.unrefer(s)
-	a.schedule(s)
 }
 
 // doubling is how long to wait after a try, counted from 1: first, then twice as long

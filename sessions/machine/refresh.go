@@ -133,7 +133,7 @@ func (e Refreshed) apply(a *Account) {
 		a.refreshFailed(s, e)
 		return
 	}
-	if s.trouble != nil && s.trouble.tries > 0 {
+	if s.trouble != nil {
 		a.bringLogoutsForward(1)
 	}
 	s.rec.Generation++
