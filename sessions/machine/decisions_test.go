@@ -855,6 +855,13 @@ func TestWhatIsLearntOfTheServersIdleTime(t *testing.T) {
 		"another":                       {time.Hour, 2 * time.Hour, time.Hour},
 		"Keycloak's default, as always": {defaultIdle, 0, 0},
 		"Keycloak's default, at last":   {defaultIdle, 2 * time.Hour, 0},
+		"less than nothing":             {-1, time.Hour, time.Hour},
+		"rounded down":                  {time.Hour - rounding, time.Hour, time.Hour},
+		"rounded up":                    {time.Hour + rounding, time.Hour, time.Hour},
+		"more than rounded":             {time.Hour + rounding + 1, time.Hour, time.Hour + rounding + 1},
+		"the default, rounded down":     {defaultIdle - rounding, time.Hour, 0},
+		"the default, rounded up":       {defaultIdle + rounding, time.Hour, 0},
+		"more than the default":         {defaultIdle + rounding + 1, time.Hour, defaultIdle + rounding + 1},
 	} {
 		require.Equal(t, test.want, learntIdle(test.told, test.before), name)
 	}
@@ -1927,4 +1934,68 @@ func TestASuccessorIsNotOpenedBesideARefresh(t *testing.T) {
 	s.pass(50 * time.Second)
 	require.NotEqual(t, refresh.Session, next[Put](s).Record.ID)
 	require.False(t, has[Refresh](s))
+}
+
+func TestAGrantIDIsReadAsItWasWritten(t *testing.T) {
+	for _, n := range []uint64{1, 1<<64 - 1} {
+		id := GrantID{Boot: "boot", N: n}
+		read, err := ParseGrantID(id.String())
+		require.NoError(t, err)
+		require.Equal(t, id, read)
+	}
+}
+
+func TestALoginThatItsReaderDidNotAwaitIsForAReaderAndNotForAVerification(t *testing.T) {
+	s := tell(t, benchLimits)
+	dedicated := Want{Mode: providers.Dedicated}
+	login := s.logsIn(dedicated)
+	s.event(Acquire{Waiter: 2, Want: dedicated, Trial: &Trial{Limits: benchLimits, Connection: benchConnection}})
+	s.event(Acquire{Waiter: 3, Want: dedicated})
+	s.event(Abandon{Waiter: 1})
+	s.event(LoggedIn{Session: login.Session, Got: tokens("1")})
+	s.event(Stored{Session: login.Session})
+	given := next[Reply](s)
+	require.Equal(t, WaiterID(3), given.Waiter)
+	require.NotNil(t, given.Grant.Token)
+}
+
+func TestACountChangesWithWhatItCounts(t *testing.T) {
+	require.Equal(t, 1, change(false, true))
+	require.Equal(t, -1, change(true, false))
+	require.Zero(t, change(true, true))
+	require.Zero(t, change(false, false))
+}
+
+func TestAReaderForcesOneRefreshAndThenALogin(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	refresh := s.refreshes()
+	ageing := tokens("2")
+	ageing.RefreshExpiresIn = 20 * time.Minute // what is left of the session's maximum age
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: ageing})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.pass(120 * time.Second)
+	s.event(Acquire{Waiter: 2, Want: Want{Mode: providers.Shared, MinTTL: 200 * time.Second}})
+	refresh = next[Refresh](s)
+	short := tokens("3")
+	short.ExpiresIn, short.RefreshExpiresIn = 60*time.Second, 18*time.Minute
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: short})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.pass(forcedEvery)
+	require.False(t, has[Refresh](s))
+	require.NotEqual(t, refresh.Session, next[Put](s).Record.ID)
+}
+
+func TestAnAccountWithoutAConfigIsLookedAtWhenItsPauseIsOver(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(LoggedIn{Session: s.logsIn(reads).Session, Err: &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, RetryAfter: 10 * time.Minute}})
+	s.event(Stored{Session: next[Remove](s).Session})
+	s.pass(connectionKept)
+	s.event(ConnectionDropped{ID: next[DropConnection](s).ID})
+	require.Zero(t, s.a.NextWake())
+	s.event(Configured{})
+	require.Equal(t, 10*time.Minute-connectionKept, s.a.NextWake().Sub(s.now))
+	require.False(t, s.a.Forgettable())
+	s.pass(10*time.Minute - connectionKept)
+	require.True(t, s.a.Forgettable())
 }
