@@ -163,12 +163,12 @@ const (
 )
 
 type waiter struct {
-	id       WaiterID
-	want     Want
-	purpose  *purpose
-	deadline time.Time
-	trial    *Trial // nil: a reader
-	refreshed bool // it has waited for a refresh; another would not help
+	id        WaiterID
+	want      Want
+	purpose   *purpose
+	deadline  time.Time
+	trial     *Trial // nil: a reader
+	refreshed bool   // it has waited for a refresh; another would not help
 	answered  bool
 }
 
