@@ -3,6 +3,8 @@ package sessions
 import (
 	"context"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
@@ -70,3 +72,15 @@ func (e *Engine) AcquireAndLeave(ctx context.Context, id AccountID, want machine
 		return nil
 	})
 }
+
+// Tasks are the goroutines of an engine.
+type Tasks struct{ group *taskGroup }
+
+// NewTasks returns a group of its own.
+func NewTasks(logger hclog.Logger) Tasks { return Tasks{newTaskGroup(logger)} }
+
+// Do is taskGroup.do.
+func (t Tasks) Do(f func(context.Context)) bool { return t.group.do("a test", f) }
+
+// End is taskGroup.end.
+func (t Tasks) End(patience context.Context) { t.group.end(patience) }

@@ -19,13 +19,14 @@ type taskGroup struct {
 
 	mu      sync.Mutex
 	running int
-	closed  bool
-	idle    chan struct{} // closed when no task runs and the group is told to end
+	ending  bool          // it takes work as long as some runs
+	closed  bool          // it takes none
+	idle    chan struct{} // closed with it
 }
 
 func newTaskGroup(logger hclog.Logger) *taskGroup {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &taskGroup{ctx: ctx, cancel: cancel, logger: logger}
+	return &taskGroup{ctx: ctx, cancel: cancel, logger: logger, idle: make(chan struct{})}
 }
 
 // do runs f in a goroutine, whose panic is logged as one in what it does; false: the
@@ -56,30 +57,28 @@ func (g *taskGroup) done() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.running--
-	if g.running == 0 && g.idle != nil {
-		g.closed = true
-		close(g.idle)
-		g.idle = nil
-	}
+	g.closeIfIdle()
 }
 
 // end waits until no task runs, at most until patience ends; then it
 // cancels what is left and waits for that. No work is taken afterwards.
 func (g *taskGroup) end(patience context.Context) {
 	g.mu.Lock()
-	if g.closed || g.running == 0 {
-		g.closed = true
-		g.mu.Unlock()
-		g.cancel()
-		return
-	}
-	idle := make(chan struct{})
-	g.idle = idle
+	g.ending = true
+	g.closeIfIdle()
 	g.mu.Unlock()
 	select {
-	case <-idle:
+	case <-g.idle:
 	case <-patience.Done():
 	}
 	g.cancel()
-	<-idle
+	<-g.idle
+}
+
+// closeIfIdle ends the group when its last task has.
+func (g *taskGroup) closeIfIdle() {
+	if g.ending && g.running == 0 && !g.closed {
+		g.closed = true
+		close(g.idle)
+	}
 }
