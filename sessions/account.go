@@ -101,8 +101,7 @@ func (a *account) tick() {
 	})
 }
 
-// stop has the account begin nothing new. One that is loading begins nothing
-// either: its engine takes no requests any more.
+// stop has the account begin nothing new. One that is loading is told at its end.
 func (a *account) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

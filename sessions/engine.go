@@ -265,6 +265,8 @@ func (e *Engine) load(ctx context.Context, a *account) error {
 	if err != nil {
 		return err
 	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.connections = connections
@@ -273,6 +275,9 @@ func (e *Engine) load(ctx context.Context, a *account) error {
 	a.machine = machine.Recover(machine.Past{
 		Limits: settings.Limits, Connection: a.inForce, Stored: stored, Known: a.knownConnections(a.inForce), Guard: guard, Records: records,
 	}, e.boot, newSessionID, e.options.Now())
+	if e.stopping { // it was not told, as it was not there yet
+		a.stepLocked(machine.Stop{})
+	}
 	a.stepLocked(machine.Tick{}) // what is due is due without a reader
 	return nil
 }

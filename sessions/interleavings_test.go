@@ -176,6 +176,26 @@ func TestStopBeginsNoLogin(t *testing.T) {
 	})
 }
 
+func TestAStopBeginsNoLoginForAReaderWhoseAccountIsStillBeingLoaded(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		p.Stop()
+		time.Sleep(w.tokenLife) // there is a session to log out, with which the stop waits
+		again := w.startWith(&faults{onStep: func(string) { time.Sleep(time.Second) }})
+		logins := again.countLogins()
+		refused := make(chan error, 1)
+		go func() {
+			_, err := again.Acquire(t.Context(), dedicated)
+			refused <- err
+		}()
+		time.Sleep(2500 * time.Millisecond)
+		again.Stop()
+		require.Equal(t, machine.Canceled, reason(t, <-refused))
+		require.Zero(t, logins.Load())
+	})
+}
+
 func TestTheMountsIDIsMadeOnce(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		p.Stop()
