@@ -191,14 +191,9 @@ var (
 // account returns an account, loaded. It is loaded once, detached from the
 // request that asked first; everyone waits on their own context.
 func (e *Engine) account(ctx context.Context, id AccountID) (*account, error) {
-	e.mu.RLock()
-	a, stopping := e.accounts[id], e.stopping
-	e.mu.RUnlock()
-	if stopping {
-		return nil, errStopping
-	}
+	a := e.lookUp(id)
 	if a == nil {
-		a = e.addAccount(id)
+		return nil, errStopping
 	}
 	select {
 	case <-a.ready:
@@ -216,15 +211,31 @@ func (e *Engine) account(ctx context.Context, id AccountID) (*account, error) {
 	return a, nil
 }
 
+// lookUp finds an account, or begins to load it; nil: the engine is being stopped.
+func (e *Engine) lookUp(id AccountID) *account {
+	e.mu.RLock()
+	a, stopping := e.accounts[id], e.stopping
+	e.mu.RUnlock()
+	if stopping {
+		return nil
+	}
+	if a != nil {
+		return a
+	}
+	return e.addAccount(id)
+}
+
+// addAccount begins to load an account, unless that was done or the engine was stopped
+// meanwhile.
 func (e *Engine) addAccount(id AccountID) *account {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if a := e.accounts[id]; a != nil {
+	if a := e.accounts[id]; a != nil || e.stopping {
 		return a
 	}
 	a := &account{id: id, engine: e, ready: make(chan struct{}), waiting: map[machine.WaiterID]chan machine.Reply{}}
 	e.accounts[id] = a
-	started := e.tasks.do("loading an account", func(ctx context.Context) {
+	e.tasks.do("loading an account", func(ctx context.Context) {
 		defer close(a.ready)
 		defer func() {
 			if a.loadErr != nil {
@@ -236,11 +247,6 @@ func (e *Engine) addAccount(id AccountID) *account {
 		a.loadErr = errors.New("the plugin failed while it read the ledger, see Vault's log")
 		a.loadErr = e.load(ctx, a)
 	})
-	if !started {
-		delete(e.accounts, id)
-		a.loadErr = errStopping
-		close(a.ready)
-	}
 	return a
 }
 

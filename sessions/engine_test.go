@@ -308,6 +308,27 @@ func TestAStopDuringTheFirstReadingIsNoFailure(t *testing.T) {
 	})
 }
 
+func TestAnAccountThatAnotherRequestHasAddedMeanwhileIsKept(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		first, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.True(t, p.AddAccount(accountID))
+		again, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		require.Equal(t, first.Ref.Session, again.Ref.Session, "it still knows its sessions' tokens")
+	})
+}
+
+func TestNoAccountIsAddedAfterAStop(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		p.Stop()
+		require.False(t, p.AddAccount(accountID))
+		_, err := p.Acquire(t.Context(), shared)
+		require.Equal(t, machine.Canceled, reason(t, err))
+		require.Zero(t, p.Loaded())
+	})
+}
+
 func TestStopCutsOffACallThatTakesTooLong(t *testing.T) {
 	setup := func(w *world) { w.latency, w.limits.RequestTimeout = time.Hour, time.Hour }
 	inWorld(t, setup, func(t *testing.T, _ *world, p *process) {

@@ -27,6 +27,10 @@ func (e *Engine) InUse(ctx context.Context, id AccountID) (int, error) {
 	return st.Usage.Ours(), err
 }
 
+// AddAccount is what a request does that found no account a moment ago. It returns
+// whether there is one now.
+func (e *Engine) AddAccount(id AccountID) bool { return e.addAccount(id) != nil }
+
 // Forget is what an account asks for that nothing was left of a moment ago.
 func (e *Engine) Forget(ctx context.Context, id AccountID) error {
 	return e.with(ctx, id, func(a *account) error {
