@@ -384,6 +384,19 @@ func TestKeepAliveIsAskedForWithoutLoadingTheAccount(t *testing.T) {
 	})
 }
 
+func TestKeepAliveIsAskedForWhileTheAccountIsBeingLoaded(t *testing.T) {
+	inWorld(t, withKeepAlive, func(t *testing.T, w *world, p *process) {
+		settled()
+		stored := p.keepAlive(t)
+		p.Stop()
+		again := w.startWith(&faults{onStep: func(string) { time.Sleep(time.Second) }})
+		defer again.Stop()
+		time.Sleep(4500 * time.Millisecond) // the accounts are listed, and the first is being loaded
+		require.Zero(t, again.Loaded())
+		require.WithinDuration(t, stored.LastLogin, again.keepAlive(t).LastLogin, 0)
+	})
+}
+
 func TestKeepAliveOfAnAccountThatCannotBeReadIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -415,6 +428,43 @@ func TestWhatAStartCouldNotReadIsReadWithTheNextNudge(t *testing.T) {
 				again.Nudge()
 				settled()
 				require.Zero(t, w.openNow())
+			})
+		})
+	}
+}
+
+func TestWhatAStartCouldNotTidyUpIsTidiedUpWithTheNextNudge(t *testing.T) {
+	for name, test := range map[string]struct {
+		list  int // of the start that fails
+		after time.Duration
+	}{
+		"a connection": {list: 2, after: time.Second},
+		"a guard":      {list: 3, after: 2 * time.Minute}, // then there is no connection any more
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, withKeepAlive, func(t *testing.T, w *world, p *process) {
+				time.Sleep(test.after)
+				p.Stop()
+				w.retire()
+				left := len(w.connections()) + len(w.guards(t))
+				require.Positive(t, left)
+				lists := 0
+				again := w.startWith(&faults{choose: func(op string) fault {
+					if op == "list" {
+						lists++
+					}
+					if op == "list" && lists == test.list {
+						return failBefore
+					}
+					return none
+				}})
+				defer again.Stop()
+				settleFor(3 * time.Hour)
+				require.Equal(t, left, len(w.connections())+len(w.guards(t)))
+				again.Nudge()
+				settleFor(3 * time.Hour)
+				require.Empty(t, w.connections())
+				require.Empty(t, w.guards(t))
 			})
 		})
 	}
