@@ -84,6 +84,26 @@ func TestAnObserverHearsOfCallsAndOccurrences(t *testing.T) {
 	})
 }
 
+// alarmed panics when it hears of a logout.
+type alarmed struct{ witness }
+
+func (*alarmed) Called(_, op string, _ time.Duration, _ *providers.Error) {
+	if op == "logout" {
+		panic("alarmed")
+	}
+}
+
+func TestAnObserverThatPanicsKeepsNoSessionOpen(t *testing.T) {
+	inWorld(t, func(w *world) { w.observer = &alarmed{} }, func(t *testing.T, w *world, p *process) {
+		for range 40 { // more than are logged out side by side
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+		}
+		time.Sleep(w.tokenLife + time.Minute)
+		require.Zero(t, w.openNow())
+	})
+}
+
 func TestAReadingCountsReadsFromMemoryAndOthers(t *testing.T) {
 	inWorld(t, withBudget(3), func(t *testing.T, _ *world, p *process) {
 		require.Empty(t, p.Readings(), "an account that nobody used is not loaded to be read")
