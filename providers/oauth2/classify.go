@@ -63,11 +63,11 @@ func (t *attempt) tokens(a answer) (providers.TokenResponse, *providers.Error) {
 	got, err := decodeTokens(a.body, t.connection.TokenTTL)
 	switch {
 	case errors.Is(err, errNotTokens):
-		return got, t.unreadable(a)
+		return providers.TokenResponse{}, t.unreadable(a)
 	case err == nil:
 		return got, nil
 	case got.AccessToken.Empty() && got.RefreshToken.Empty() && readRefusal(a).code != "":
-		return got, t.refused(a)
+		return providers.TokenResponse{}, t.refused(a)
 	}
 	return got, t.failed(providers.Misconfigured, providers.Happened, err.Error(),
 		"the answer is of no use; correct the client's settings at the identity server, or "+t.endpointField()+" if this is not one")

@@ -70,10 +70,7 @@ func (p *Provider) Connect(a providers.Account) (providers.Upstream, error) {
 		connection.SessionsURL = place(p.preset.AccountEndpoint, a)
 	}
 	c, err := p.client(connection)
-	if err != nil {
-		return nil, err
-	}
-	return &upstream{client: c, account: a}, nil
+	return &upstream{client: c, account: a}, err
 }
 
 // Client implements providers.Provider.

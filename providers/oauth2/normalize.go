@@ -154,8 +154,6 @@ func checkTOTP(a providers.Account) error {
 func checkClientAuth(a providers.Account) error {
 	with := "client_auth=" + string(a.ClientAuth)
 	switch a.ClientAuth {
-	case "":
-		return nil
 	case providers.PrivateKeyJWT:
 		if !a.ClientSecret.Empty() {
 			return refuse("client_secret", "is not used with "+with+"; take it back with an empty one")
@@ -167,7 +165,7 @@ func checkClientAuth(a providers.Account) error {
 			return refuse("private_key", err.Error())
 		}
 		return nil
-	case providers.ClientSecretPost, providers.ClientSecretBasic:
+	case "", providers.ClientSecretPost, providers.ClientSecretBasic:
 	default:
 		return refuse("client_auth", "is not known; use post, basic or private_key_jwt")
 	}
