@@ -267,6 +267,17 @@ func TestAnAnswerIsReadAsWellAsItCanBe(t *testing.T) {
 	}
 }
 
+func TestScopesAreKeptUpToSixteenKiB(t *testing.T) {
+	for length, kept := range map[int]bool{16<<10 - 2: true, 16<<10 - 1: false} { // with their quotes
+		scope := strings.Repeat("s", length)
+		rt := &roundTrip{status: 200, body: `{"access_token":"at","expires_in":1,"scope":"` + scope + `"}`}
+		got, err := do(t.Context(), connect(t, account("oauth2"), "oauth2", rt), "login")
+		require.NoError(t, err)
+		assert.Equal(t, kept, got.Scope == scope, length)
+		assert.Equal(t, !kept, got.Scope == "", length)
+	}
+}
+
 // The answers are those of the providers' documents; the partner's token has the
 // claims of its example.
 func TestTheDocumentedAnswersAreRead(t *testing.T) {

@@ -204,6 +204,12 @@ func TestAKeyThatCannotSignIsRefusedByField(t *testing.T) {
 	}
 }
 
+// Sessions outlive their config, and a newer plugin may not know its auth_method.
+func TestSessionsOfAnotherAuthMethodAreNotReached(t *testing.T) {
+	_, err := oauth2.New(preset(t, "ocp"), nil).Client(providers.Connection{Provider: "ocp", AuthMethod: "magic"})
+	require.EqualError(t, err, `field "auth_method": is not one of ocp`)
+}
+
 // FuzzPrivateKey parses any PEM; what is taken signs.
 func FuzzPrivateKey(f *testing.F) {
 	r := rsaKey(f, 2048)

@@ -1,6 +1,7 @@
 package oauth2_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -276,10 +277,11 @@ func TestSilenceEndsWithTheTimeAllowed(t *testing.T) {
 		limit   time.Duration // of the caller; 0: none
 		want    time.Duration
 		outcome providers.Outcome
+		message string
 	}{
-		{"after sending, request_timeout", false, 0, 10 * time.Second, providers.Unknown},
-		{"after sending, the caller's deadline", false, 3 * time.Second, 3 * time.Second, providers.Unknown},
-		{"before sending", true, 0, 10 * time.Second, providers.DidNotHappen},
+		{"after sending, request_timeout", false, 0, 10 * time.Second, providers.Unknown, "no answer within the time allowed"},
+		{"after sending, the caller's deadline", false, 3 * time.Second, 3 * time.Second, providers.Unknown, "no answer within the time allowed"},
+		{"before sending", true, 0, 10 * time.Second, providers.DidNotHappen, "no connection within the time allowed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -292,7 +294,7 @@ func TestSilenceEndsWithTheTimeAllowed(t *testing.T) {
 				start := time.Now()
 				_, err := do(ctx, connect(t, account("ocp"), "ocp", waiting{c.unread}), "login")
 				assert.Equal(t, c.want, time.Since(start))
-				assertFailed(t, err, providers.Unavailable, c.outcome)
+				assert.Equal(t, c.message, assertFailed(t, err, providers.Unavailable, c.outcome).Message)
 				assert.ErrorIs(t, err, context.DeadlineExceeded)
 			})
 		})
@@ -306,7 +308,8 @@ func TestACallerThatLeavesEndsTheCall(t *testing.T) {
 		<-r.Context().Done()
 	})
 	_, err := do(ctx, connect(t, at(url), "keycloak", nil), "login")
-	assertFailed(t, err, providers.Unavailable, providers.Unknown)
+	failure := assertFailed(t, err, providers.Unavailable, providers.Unknown)
+	assert.Equal(t, "the request was cancelled before its answer came", failure.Message)
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
@@ -428,6 +431,64 @@ func TestACallThatEndsWithoutAnAnswerSaysHow(t *testing.T) {
 		_, err := up.ListSessions(t.Context(), providers.NewSecret("at"))
 		assert.Equal(t, c.message, asError(t, err).Message)
 		assert.Equal(t, c.message, asError(t, up.EndSession(t.Context(), providers.NewSecret("at"), "id")).Message)
+	}
+}
+
+func TestACallThatWasNotSentSaysWhyAndWhatToDo(t *testing.T) {
+	over := func(end func(context.Context) (context.Context, context.CancelFunc)) context.Context {
+		ctx, cancel := end(t.Context())
+		cancel()
+		return ctx
+	}
+	const reach = "check that the host is up and reached from here, and the proxy variables (HTTPS_PROXY, NO_PROXY)"
+	inNoTime := func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, 0) }
+	for name, c := range map[string]struct {
+		ctx             context.Context // nil: that of the test
+		err             error
+		message, advice string
+	}{
+		"cancelled":               {over(context.WithCancel), context.Canceled, "the request was cancelled before it was sent", "ask again"},
+		"the time is over":        {over(inNoTime), context.DeadlineExceeded, "no connection within the time allowed", reach},
+		"the dialler's time":      {nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, "no connection within the time allowed", reach},
+		"the proxy's address":     {nil, errors.New(`invalid proxy address "x"`), "the address of the proxy cannot be read", "correct HTTPS_PROXY (HTTP_PROXY) in this plugin's environment"},
+		"authority":               {nil, x509.UnknownAuthorityError{}, "the server's certificate is signed by an authority that is not trusted here", "set ca_cert to the PEM certificate of that authority"},
+		"name":                    {nil, x509.HostnameError{Certificate: &x509.Certificate{}}, "the server's certificate is for another name", "set tls_server_name to the name in the certificate, or correct base_url"},
+		"certificate":             {nil, &tls.CertificateVerificationError{Err: errors.New("it has ended")}, "the server's certificate is not valid: it has ended", "have the certificate renewed, or correct ca_cert"},
+		"no TLS":                  {nil, tls.RecordHeaderError{}, "the server does not speak TLS", "correct the scheme or the port in base_url"},
+		"HTTP to an HTTPS client": {nil, http.ErrSchemeMismatch, "the server does not speak TLS", "correct the scheme or the port in base_url"},
+		"no such host":            {nil, &net.DNSError{Err: "no such host", Name: "h", IsNotFound: true}, "the host name is not known", "correct base_url, or the name servers of this machine"},
+		"alert": {
+			nil, &net.OpError{Op: "remote error", Err: tls.AlertError(116)}, "the server refused the TLS connection: certificate required",
+			"if it wants a client certificate, which this engine does not send, use an address that wants none; else look at the TLS versions that the server allows, and at tls_server_name",
+		},
+		"write":   {nil, &net.OpError{Op: "write", Err: syscall.EPIPE}, "the server closed the connection before the request was sent", reach},
+		"refused": {nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, "no connection: connection refused", reach},
+		"else":    {nil, errors.New("anything"), "no connection", reach},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := do(cmp.Or(c.ctx, t.Context()), connect(t, account("keycloak"), "keycloak", half{c.err}), "login")
+			failure := assertFailed(t, err, providers.Unavailable, providers.DidNotHappen)
+			assert.Equal(t, c.message, failure.Message)
+			assert.Equal(t, c.advice, failure.Advice)
+		})
+	}
+}
+
+func TestACallOfUnknownOutcomeSaysWhetherItMayBeRepeated(t *testing.T) {
+	up := connect(t, account("keycloak"), "keycloak", &roundTrip{err: io.EOF})
+	calls := map[string]func() error{
+		"the login may have taken effect all the same: do not repeat it at once; if the server is slow, raise request_timeout": func() error { _, err := do(t.Context(), up, "login"); return err },
+		"the refresh may have taken effect all the same; if the server is slow, raise request_timeout":                         func() error { _, err := do(t.Context(), up, "refresh"); return err },
+		"the logout may have taken effect all the same; it can be repeated":                                                    func() error { _, err := do(t.Context(), up, "logout"); return err },
+		"nothing was changed; if the server is slow, raise request_timeout": func() error {
+			_, err := up.ListSessions(t.Context(), providers.NewSecret("at"))
+			return err
+		},
+		"the session may be ended all the same; it can be ended again": func() error { return up.EndSession(t.Context(), providers.NewSecret("at"), "id") },
+	}
+	for advice, call := range calls {
+		failure := assertFailed(t, call(), providers.Unavailable, providers.Unknown)
+		assert.Equal(t, advice, failure.Advice)
 	}
 }
 

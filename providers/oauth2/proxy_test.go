@@ -44,6 +44,7 @@ func TestAProxyThatRefusesIsNamed(t *testing.T) {
 	assert.Equal(t, providers.Unavailable, failure.Kind)
 	assert.Equal(t, providers.DidNotHappen, failure.Outcome)
 	assert.Equal(t, "the proxy answered 407 and made no connection", failure.Message)
+	assert.Equal(t, "have the host allowed at the proxy, or correct HTTPS_PROXY and NO_PROXY in this plugin's environment", failure.Advice)
 	assert.NotContains(t, err.Error(), "pr0xy")
 	assert.Equal(t, []string{"CONNECT login.example.com:443"}, asked)
 }

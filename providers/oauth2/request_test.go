@@ -6,8 +6,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 )
 
 func TestAValueIsFoundInBase64ThatIsCutAnywhere(t *testing.T) {
@@ -43,4 +47,11 @@ func TestABodyThatCountsAsNotSentIsHandedOutNoMore(t *testing.T) {
 	got, err := io.ReadAll(b)
 	require.ErrorIs(t, err, http.ErrBodyReadAfterClose)
 	require.Empty(t, got)
+}
+
+func TestACallWhoseAssertionCannotBeSignedIsNotSent(t *testing.T) {
+	connection := providers.Connection{TokenURL: "https://login.example.com/token", ClientAuth: providers.PrivateKeyJWT, RequestTimeout: time.Second}
+	noKey := &client{connection: connection, key: signingKey{method: jwt.SigningMethodRS256}, transport: stream{"{}"}}
+	_, err := noKey.Refresh(t.Context(), providers.NewSecret("rt"))
+	require.EqualError(t, err, "refresh at login.example.com: the request could not be made; check the fields of this config")
 }
