@@ -110,6 +110,15 @@ func TestARoleWhoseConfigIsGoneSaysSo(t *testing.T) {
 	require.ErrorContains(t, err, `the role's config "eu1" does not exist`)
 }
 
+func TestAWriteThatTheEngineCouldNotBeToldOfIsAWarning(t *testing.T) {
+	w := newWorld(t)
+	w.engine.configureErr = errDisk
+	warnings, err := w.Write(t.Context(), "eu1", ocp(nil), configs.WriteOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []string{`config "eu1" is stored, but it is not in force yet: disk on fire; write it again without any field`}, warnings)
+	require.Contains(t, w.keys(t), "config/eu1")
+}
+
 func TestADeleteSaysWhatTheEngineSaysWithoutItsAdvice(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, "eu1", ocp(nil))

@@ -134,12 +134,13 @@ func (s *noting) Delete(ctx context.Context, key string) error {
 
 // engine stands for the session engine.
 type engine struct {
-	notes     *notes
-	verifyErr error
-	drainErr  error
-	aliveErr  error
-	verifying func() // called in the middle of a login
-	draining  func() // called in the middle of a drain
+	notes        *notes
+	verifyErr    error
+	configureErr error
+	drainErr     error
+	aliveErr     error
+	verifying    func() // called in the middle of a login
+	draining     func() // called in the middle of a drain
 
 	mu       sync.Mutex
 	open     int // sessions upstream
@@ -188,7 +189,7 @@ func (e *engine) Configure(_ context.Context, _ sessions.AccountID, s sessions.S
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.settings = s
-	return nil
+	return e.configureErr
 }
 
 func (e *engine) Status(context.Context, sessions.AccountID) (sessions.Status, error) {
