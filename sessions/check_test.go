@@ -141,6 +141,39 @@ func TestACheckSaysThatTheListIsNotAllowed(t *testing.T) {
 	})
 }
 
+func TestACheckSaysWhyAStepIsSkipped(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  func(*world)
+		want map[string]string // by step
+	}{
+		"no login": {func(w *world) { w.config = "wrong" }, map[string]string{
+			sessions.ListStep: "there was no login", sessions.RefreshStep: "there was no login", sessions.LogoutStep: "there was no login",
+		}},
+		"no sessions": {func(w *world) { w.noSessions, w.limits.Capabilities = true, providers.Capabilities{} }, map[string]string{
+			sessions.ListStep:    "a login of this kind leaves no session at the server",
+			sessions.RefreshStep: "a login of this kind leaves no session at the server",
+			sessions.LogoutStep:  "a login of this kind leaves no session at the server",
+		}},
+		"no list": {withBudget(3), map[string]string{
+			sessions.ListStep: "this server has no list of an account's sessions; the ledger alone counts",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, c.set, func(t *testing.T, _ *world, p *process) {
+				report, err := p.Check(t.Context(), liveCheck)
+				require.NoError(t, err)
+				said := map[string]string{}
+				for _, s := range report.Steps {
+					if s.Outcome == sessions.StepSkipped {
+						said[s.Name] = s.Message
+					}
+				}
+				require.Equal(t, c.want, said)
+			})
+		})
+	}
+}
+
 func TestACheckThatIsGivenUpLeavesNoSession(t *testing.T) {
 	for _, op := range []string{"login", "list sessions", "refresh", "logout"} {
 		inWorld(t, withList(3), func(t *testing.T, w *world, p *process) {
