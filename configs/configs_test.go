@@ -562,6 +562,35 @@ func TestResolve(t *testing.T) {
 	})
 }
 
+func TestARoleIsItsConfigButForWhatItNarrows(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(configs.Change{"scopes": "a,b", "ttl": "5m", "max_ttl": "1h", "token_params": "audience=prod"}))
+	for name, test := range map[string]struct {
+		field  string
+		value  any
+		narrow func(*configs.Target)
+	}{
+		"nothing":      {"ttl", nil, func(*configs.Target) {}},
+		"scopes":       {"scopes", "a", func(target *configs.Target) { target.Scopes = []string{"a"} }},
+		"ttl":          {"ttl", "1s", func(target *configs.Target) { target.TTL = time.Second }},
+		"max_ttl":      {"max_ttl", "10m", func(target *configs.Target) { target.MaxTTL = 10 * time.Minute }},
+		"session_mode": {"session_mode", "dedicated", func(target *configs.Target) { target.Mode = providers.Dedicated }},
+		"token_params": {"token_params", "resource=r", func(target *configs.Target) {
+			target.Params = map[string]string{"audience": "prod", "resource": "r"}
+		}},
+	} {
+		require.NoError(t, w.WriteRole(t.Context(), "r", configs.Change{"config": "eu1", test.field: test.value}))
+		config, err := w.Resolve(t.Context(), "eu1")
+		require.NoError(t, err)
+		role, err := w.Resolve(t.Context(), "r")
+		require.NoError(t, err)
+		want := *config
+		test.narrow(&want)
+		require.Equal(t, &want, role, name)
+		require.NoError(t, w.DeleteRole(t.Context(), "r"))
+	}
+}
+
 func TestReadShowsDefaultsAndNoSecret(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, "eu1", ocp(configs.Change{"totp_secret": "GEZDGNBVGY3TQOJQ"}))

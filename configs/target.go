@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"time"
@@ -103,8 +104,8 @@ func ofRole(role Role, n *config) *Target {
 	if role.TTL > 0 {
 		t.TTL = role.TTL
 	}
-	if role.MaxTTL > 0 && (t.MaxTTL == 0 || role.MaxTTL < t.MaxTTL) {
-		t.MaxTTL = role.MaxTTL
+	if role.MaxTTL > 0 {
+		t.MaxTTL = min(role.MaxTTL, cmp.Or(t.MaxTTL, role.MaxTTL))
 	}
 	if role.SessionMode != "" {
 		t.Mode = providers.Mode(role.SessionMode)

@@ -41,6 +41,11 @@ func TestAValueIsFoundHoweverItIsWritten(t *testing.T) {
 	require.False(t, sent.repeatedIn("no s3cret here"))
 }
 
+func TestAValueIsFoundBesideWhatIsEncodedTooOftenToBeRead(t *testing.T) {
+	sent := echo{sent: []string{"s3cret-password"}}
+	require.True(t, sent.repeatedIn("no s3cret-password %"+strings.Repeat("25", 30)+"41"))
+}
+
 func TestABodyThatCountsAsNotSentIsHandedOutNoMore(t *testing.T) {
 	b := &body{left: strings.NewReader("client_secret=secret")}
 	require.False(t, b.taken())
