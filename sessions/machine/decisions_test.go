@@ -1999,3 +1999,244 @@ func TestAnAccountWithoutAConfigIsLookedAtWhenItsPauseIsOver(t *testing.T) {
 	s.pass(10*time.Minute - connectionKept)
 	require.True(t, s.a.Forgettable())
 }
+
+func TestADroppedSessionIsNoted(t *testing.T) {
+	s := tell(t, benchLimits)
+	lost := s.logsIn(reads).Session
+	s.event(LoggedIn{Session: lost, Err: errNoAnswer})
+	s.event(CloseSession{Waiter: 2, Session: lost})
+	require.Equal(t, 1, s.notes(SessionDropped))
+}
+
+func TestALoginThatFailedIsNoted(t *testing.T) {
+	for name, answer := range map[string]LoggedIn{
+		"nothing happened": {Err: errNoConnection},
+		"of no use":        {Got: providers.TokenResponse{RefreshToken: providers.NewSecret("rt-1")}, Err: &providers.Error{Kind: providers.Protocol, Outcome: providers.Happened}},
+	} {
+		s := tell(t, benchLimits)
+		answer.Session = s.logsIn(reads).Session
+		s.event(answer)
+		require.Equal(t, 1, s.notes(LoginFailed), name)
+	}
+}
+
+func TestAListIsAskedForWithATokenOfAnySessionWhereThereIsALimit(t *testing.T) {
+	limited := listing
+	limited.MaxSessions = 5
+	s := tell(t, limited)
+	first := s.opens(Want{Mode: providers.Dedicated})
+	second := s.opensWith(Want{Mode: providers.Dedicated}, tokens("2"))
+	limited.MaxSessions = 1
+	s.event(Configured{Limits: limited, Connection: benchConnection.ID})
+	s.event(Release{Waiter: 2, Session: second.Session, Grant: second.Grant.ID})
+	require.Equal(t, first.Grant.Token, s.a.listToken(nil))
+}
+
+func TestACheckIsToldWhyItsSessionIsGone(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(reads)
+	s.event(RefreshNow{Waiter: 2, Session: r.Session})
+	refresh := next[Refresh](s)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Err: &providers.Error{Kind: providers.SessionGone, Outcome: providers.DidNotHappen, Message: "session not active"}})
+	require.ErrorContains(t, next[Reply](s).Err, "session not active")
+	require.False(t, has[Reply](s))
+}
+
+func TestRule7AVerificationThatSucceedsDoesNotReopenTheAccountByItself(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.event(LoggedIn{Session: s.logsIn(reads).Session, Err: &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}})
+	closed := s.a.guard.Guard
+	require.NotZero(t, closed.ClosedUntil)
+	s.event(Stored{Session: next[Remove](s).Session})
+	s.left = nil
+	s.event(Acquire{Waiter: 2, Want: reads, Trial: &Trial{Limits: benchLimits, Connection: benchConnection}})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.event(LoggedIn{Session: next[Login](s).Session, Got: tokens("1")})
+	require.Equal(t, closed, s.a.guard.Guard)
+}
+
+func TestWhereOthersTakePlacesTheAdviceNamesThem(t *testing.T) {
+	s := tell(t, listing)
+	limits := listing
+	limits.MaxSessions = 1
+	require.NotContains(t, s.a.budgetFull(&limits, nil).Advice, "have people log out")
+	s.a.list.others = []other{{serverID: "x", owner: People, until: s.now.Add(time.Hour)}}
+	require.Contains(t, s.a.budgetFull(&limits, nil).Advice, "have people log out")
+}
+
+func TestALoginThatSucceedsEndsThePausesOfItsScopes(t *testing.T) {
+	s := tell(t, benchLimits)
+	p := s.a.purposeOf(nil, nil)
+	p.pause = pause{tries: 5, cause: errNoConnection}
+	s.opens(reads)
+	require.Zero(t, p.pause)
+}
+
+func TestRule1ARefreshMayKeepASessionAliveFromTheEndOfItsDeadline(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(reads)
+	s.refreshes()
+	require.Equal(t, s.now.Add(10*time.Second+30*time.Minute+deathMargin), s.a.sessions[r.Session].rec.DiesAt)
+}
+
+func TestADrainEnds20sAfterTheLastLogoutAndAfter75sAtTheLatest(t *testing.T) {
+	s := tell(t, benchLimits)
+	for range 8 {
+		s.opens(Want{Mode: providers.Dedicated})
+	}
+	began := s.now
+	s.event(Drain{Waiter: 2})
+	for range 4 {
+		require.Equal(t, 20*time.Second, s.a.NextWake().Sub(s.now))
+		s.pass(17 * time.Second)
+		s.event(LoggedOut{Session: next[Logout](s).Session})
+		s.event(Stored{Session: next[Remove](s).Session})
+	}
+	require.Equal(t, 75*time.Second, s.a.NextWake().Sub(began))
+	s.pass(7 * time.Second)
+	require.ErrorContains(t, next[Reply](s).Err, "4 sessions could not be logged out")
+}
+
+func TestASessionThatEndsOfAgeIsNotedWithItsLastError(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(Want{Mode: providers.Dedicated})
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+	s.event(Stored{Session: r.Session})
+	s.left = nil
+	s.pass(31 * time.Minute)
+	require.Equal(t, Note{What: SessionAgedOut, Session: r.Session, Detail: errNoConnection.What()}, next[Note](s))
+}
+
+func TestASessionWhoseLogoutIsUnderWayIsNotEndedByAListWithoutIt(t *testing.T) {
+	s := tell(t, listing)
+	leaves := s.opens(Want{Mode: providers.Dedicated})
+	next[List](s)
+	s.event(Listed{Err: errNoConnection})
+	asker := s.opensWith(reads, tokens("2"))
+	s.event(Compare{Waiter: 3, With: asker.Grant.Token})
+	next[List](s)
+	s.event(Release{Waiter: 2, Session: leaves.Session, Grant: leaves.Grant.ID})
+	next[Logout](s)
+	s.event(Listed{Sessions: []Listing{listedAs("server-2", asker.Session, true)}})
+	require.False(t, has[Remove](s))
+	require.Equal(t, closing, s.a.sessions[leaves.Session].phase)
+}
+
+func TestWhatExpiresIsForgotten(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	var e expiring[string]
+	e.add("past", now, now)
+	e.add("soon", now.Add(1), now)
+	require.Equal(t, expiring[string]{"soon": now.Add(1)}, e)
+	e.add("later", now.Add(2), now.Add(1))
+	require.Equal(t, expiring[string]{"later": now.Add(2)}, e)
+}
+
+func TestRule12ATokenThatIsRejectedSoonIsReplacedByTheLoginUnderWayForItsScopes(t *testing.T) {
+	for name, test := range map[string]struct {
+		opens Want
+		kept  bool
+	}{
+		"of its scopes":         {reads, true},
+		"of other scopes":       {Want{Mode: providers.Shared, Scopes: []string{"others"}}, false},
+		"of a dedicated reader": {Want{Mode: providers.Dedicated}, false},
+	} {
+		s := tell(t, benchLimits)
+		given := s.opens(reads)
+		p := s.a.purposeOf(nil, nil)
+		p.forcedAt = s.now
+		s.a.opening = &session{mode: test.opens.Mode, purpose: s.a.purposeOf(test.opens.Scopes, nil), attempt: &attempt{}}
+		rejects := reads
+		rejects.Rejected = given.Grant.Token.Ref
+		require.Equal(t, test.kept, s.a.reject(&waiter{want: rejects, purpose: p}), name)
+	}
+}
+
+func TestASessionThatIsKeptForTheListIsGivenToNobody(t *testing.T) {
+	s := tell(t, listing)
+	r := s.opens(reads)
+	next[List](s)
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	s.a.enter(&session{dueIndex: notDue, durable: true}, lost) // which the list may show
+	s.a.sessions[r.Session].kept = false
+	require.True(t, s.a.keepForList(s.a.sessions[r.Session]))
+	require.Nil(t, s.a.purposeOf(nil, nil).current)
+}
+
+func TestASuccessorWaitsForTheReadersOfTheSessionBefore(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		s := tell(t, benchLimits)
+		r := s.opens(reads)
+		old := s.a.sessions[r.Session]
+		if !held {
+			old.remove(r.Grant.ID)
+		}
+		successor := &session{purpose: old.purpose}
+		s.a.supersede(successor)
+		require.Equal(t, held, successor.keepUntil.Equal(old.rec.Horizon))
+	}
+}
+
+func TestALeaseThatIsNotKnownIsNotReleasedAtOnce(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(reads)
+	_, given := s.a.TryGrant(reads, s.now)
+	require.True(t, given)
+	require.False(t, s.a.TryRelease(r.Session, GrantID{Boot: "boot", N: 99}))
+	require.True(t, s.a.TryRelease(r.Session, r.Grant.ID))
+}
+
+func TestAnAnswerIsNotKept(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	for _, reply := range s.a.replies[:cap(s.a.replies)] {
+		require.Nil(t, reply)
+	}
+}
+
+func TestWhatARefreshLeftBehindAtAServerWithoutLogoutIsNotLoggedOut(t *testing.T) {
+	limits := benchLimits
+	limits.Capabilities.Logout = false
+	s := tell(t, limits)
+	r := s.opens(reads)
+	refresh := s.refreshes()
+	s.event(CloseSession{Waiter: 2, Session: r.Session})
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	require.False(t, has[Logout](s))
+}
+
+func TestALogoutThatSucceedsAtOnceSaysNothingAboutThoseThatWait(t *testing.T) {
+	s := tell(t, benchLimits)
+	waits, ends := s.opens(Want{Mode: providers.Dedicated}), s.opensWith(Want{Mode: providers.Dedicated}, tokens("2"))
+	s.event(Release{Waiter: 2, Session: waits.Session, Grant: waits.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+	s.event(Stored{Session: waits.Session})
+	due := s.a.sessions[waits.Session].callAt
+	s.event(Release{Waiter: 3, Session: ends.Session, Grant: ends.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session})
+	require.Equal(t, due, s.a.sessions[waits.Session].callAt)
+}
+
+func TestWhatIsSharedGoesByScopesAndParameters(t *testing.T) {
+	params := map[string]string{"audience": "x"}
+	keys := map[string]bool{}
+	for _, scopes := range [][]string{nil, {"a"}, {"a", "b"}} {
+		keys[shareKey(scopes, nil)], keys[shareKey(scopes, params)] = true, true
+	}
+	require.Len(t, keys, 6)
+}
+
+func TestRule7CodesThatPeopleTypedAreCountedApart(t *testing.T) {
+	s := tell(t, benchLimits)
+	denied := &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}
+	s.a.guard.TypedStrikes = typedMost - 1
+	typed := &SpentCode{Digest: "x", person: "someone"}
+	s.a.strike(&session{rec: Condition{Code: typed}}, denied)
+	require.Equal(t, typedMost, s.a.guard.TypedStrikes)
+	require.Equal(t, 1, s.a.guard.Strikes)
+	s.a.strike(&session{rec: Condition{Code: &SpentCode{}}}, denied)
+	s.a.strike(&session{}, denied)
+	require.Equal(t, typedMost, s.a.guard.TypedStrikes)
+	require.Equal(t, 3, s.a.guard.Strikes)
+}
