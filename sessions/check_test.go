@@ -127,6 +127,16 @@ func TestACheckOfAServerWithoutSessionsOnlyLogsIn(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, report.OK())
 		require.Equal(t, map[string]sessions.StepOutcome{"login": "ok", "account_sessions": "skipped", "refresh": "skipped", "logout": "skipped"}, outcomes(report))
+		require.Empty(t, p.status(t).States, "its token is not kept")
+	})
+}
+
+func TestACheckSaysThatTheServerHasNoList(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		report, err := p.Check(t.Context(), liveCheck)
+		require.NoError(t, err)
+		require.Equal(t, map[string]sessions.StepOutcome{"login": "ok", "account_sessions": "skipped", "refresh": "ok", "logout": "ok"}, outcomes(report))
+		require.Equal(t, "this server has no list of an account's sessions; the ledger alone counts", report.Steps[1].Message)
 	})
 }
 

@@ -89,6 +89,19 @@ func TestAReaderThatGivesUpDoesNotCancelTheLoginOfTheOthers(t *testing.T) {
 	})
 }
 
+func TestNobodyLogsInForAReaderWhoHasGivenUp(t *testing.T) {
+	inWorld(t, func(w *world) { w.latency = 5 * time.Second }, func(t *testing.T, w *world, p *process) {
+		go func() { _, _ = p.Acquire(t.Context(), dedicated) }()
+		synctest.Wait()
+		impatient, cancel := context.WithCancel(t.Context())
+		go func() { _, _ = p.Acquire(impatient, dedicated) }() // waits for the first one's login
+		synctest.Wait()
+		cancel()
+		time.Sleep(time.Minute)
+		require.Equal(t, 1, w.count(&w.logins))
+	})
+}
+
 func TestALoginThatNobodyWaitsForAnyMoreIsClosed(t *testing.T) {
 	for _, r := range []sessions.Request{dedicated, shared} {
 		inWorld(t, func(w *world) { w.latency = 5 * time.Second }, func(t *testing.T, w *world, p *process) {
@@ -206,6 +219,24 @@ func TestAnAccountWhoseConfigCannotBeReadIsLoadedLater(t *testing.T) {
 		require.ErrorIs(t, err, errInjected)
 		_, err = e.Acquire(t.Context(), dedicated)
 		require.NoError(t, err)
+	})
+}
+
+func TestTheLedgerIsReadOnceAtATime(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		synctest.Wait()
+		lists := 0
+		again := w.startWith(&faults{onStep: func(op string) {
+			if op == "list" {
+				lists++
+			}
+			time.Sleep(time.Second)
+		}})
+		defer again.Stop()
+		synctest.Wait()
+		again.Nudge() // while it is being read
+		settleFor(time.Minute)
+		require.Equal(t, 3, lists, "of records, connections and guards")
 	})
 }
 

@@ -196,6 +196,7 @@ func TestRule11AMarkThatTheLedgerNeverHeldIsReportedAndLeftAlone(t *testing.T) {
 		report, err = p.Check(t.Context(), sessions.CheckRequest{Account: accountID, EndStrays: true})
 		require.NoError(t, err)
 		require.Equal(t, sessions.StepFailed, outcomes(report)["account_sessions"])
+		require.Len(t, report.Listed, 3, "what was listed is reported all the same")
 		require.False(t, stray.ended)
 		p.faults.set(nil)
 
