@@ -107,6 +107,61 @@ func TestRule1ConnectionsAreStoredOnceEachAndBeforeTheirSessions(t *testing.T) {
 	})
 }
 
+func TestRule1NoLoginWhoseConnectionAloneCannotBeStored(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		_ = p.status(t) // the mount's id is stored
+		puts := 0
+		p.faults.set(func(op string) fault {
+			if op == "put" {
+				puts++
+			}
+			if op == "put" && puts == 1 {
+				return failBefore
+			}
+			return none
+		})
+		_, err := p.Acquire(t.Context(), dedicated)
+		require.Equal(t, machine.Storage, reason(t, err))
+		require.Zero(t, w.count(&w.logins))
+		synctest.Wait()
+		require.Empty(t, w.records())
+	})
+}
+
+func TestAConnectionThatWasRemovedIsForgotten(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		var stored []string
+		for _, client := range []string{"one", "two", "one"} {
+			w.setClient(client, "", "")
+			require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+			settleFor(2 * time.Minute)
+			l, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			stored = append(stored, w.connections()...)
+			require.NoError(t, p.Release(t.Context(), l.Ref))
+		}
+		require.Len(t, stored, 3)
+		require.NotEqual(t, stored[0], stored[2], "its client secret is not kept in memory until it is needed again")
+	})
+}
+
+func TestAConnectionThatWasNeverStoredIsNotRemoved(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		deletes := 0
+		p.faults.watch(func(op string) {
+			if op == "delete" {
+				deletes++
+			}
+		})
+		for _, client := range []string{"one", "two"} { // no session uses them
+			w.setClient(client, "", "")
+			require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), true))
+			settleFor(2 * time.Minute)
+		}
+		require.Zero(t, deletes)
+	})
+}
+
 func TestAConnectionThatIsStoredIsNotStoredAgainAfterARestart(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		_, err := p.Acquire(t.Context(), shared)
@@ -272,23 +327,52 @@ type anotherRelease struct{ sessions.Providers }
 
 func (anotherRelease) Lookup(string) (providers.Provider, bool) { return nil, false }
 
+// stricter is a plugin whose provider takes stored connections no more.
+type stricter struct{ reacher }
+
+func (s stricter) Lookup(string) (providers.Provider, bool) { return s, true }
+
+func (stricter) Client(providers.Connection) (providers.Client, error) {
+	return (*upstream)(nil), errInjected
+}
+
 func TestRule1WhatThisPluginCannotReachEndsByAge(t *testing.T) {
+	for name, next := range map[string]sessions.Providers{"no provider": anotherRelease{}, "no client": stricter{}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+				l, err := p.Acquire(t.Context(), dedicated)
+				require.NoError(t, err)
+				p.Stop()
+				w.retire()
+				e := sessions.New(sessions.Options{Storage: w.storage, Directory: p, Providers: next, Logger: hclog.NewNullLogger(), Version: "1"})
+				defer e.Stop()
+				require.NoError(t, e.Release(t.Context(), l.Ref), "there is nothing to wait for")
+				all, err := e.Sessions(t.Context(), accountID)
+				require.NoError(t, err)
+				require.Len(t, all, 1)
+				require.Equal(t, machine.StateAgeing, all[0].State)
+				w.killAll()
+				time.Sleep(w.idle + 2*time.Minute)
+				require.Empty(t, w.records())
+				require.Empty(t, w.connections())
+			})
+		})
+	}
+}
+
+func TestRule1ASharedSessionThatThisPluginCannotReachIsReplaced(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
-		l, err := p.Acquire(t.Context(), dedicated)
+		_, err := p.Acquire(t.Context(), shared)
 		require.NoError(t, err)
 		p.Stop()
-		w.retire()
+		w.setClient("next", "", "")
 		e := sessions.New(sessions.Options{Storage: w.storage, Directory: p, Providers: anotherRelease{}, Logger: hclog.NewNullLogger(), Version: "1"})
 		defer e.Stop()
-		require.NoError(t, e.Release(t.Context(), l.Ref), "there is nothing to wait for")
-		all, err := e.Sessions(t.Context(), accountID)
+		l, err := e.Acquire(t.Context(), shared)
 		require.NoError(t, err)
-		require.Len(t, all, 1)
-		require.Equal(t, machine.StateAgeing, all[0].State)
-		w.killAll()
-		time.Sleep(w.idle + 2*time.Minute)
-		require.Empty(t, w.records())
-		require.Empty(t, w.connections())
+		require.Equal(t, 2, w.count(&w.logins))
+		require.NoError(t, e.Release(t.Context(), l.Ref))
+		w.killAll() // the first one cannot be closed
 	})
 }
 
@@ -300,6 +384,25 @@ func TestRule1ALoginWhoseIntentTookTooLongIsNotSent(t *testing.T) {
 		require.Equal(t, machine.Storage, reason(t, err))
 		require.Zero(t, w.count(&w.logins))
 		time.Sleep(time.Minute)
+		require.Empty(t, w.records())
+	})
+}
+
+func TestRule1ALoginIsNotSentThatWaitedTooLongBehindAnotherWrite(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), dedicated)
+		require.NoError(t, err)
+		w.setStorageDelay(20 * time.Second)
+		w.setLatency(5 * time.Second)
+		p.faults.set(only("logout", failAfter))
+		go func() { _ = p.Release(t.Context(), l.Ref) }()
+		synctest.Wait()
+		_, err = p.Acquire(t.Context(), dedicated) // the logout fails while its intent is written, and that is written next
+		require.ErrorContains(t, err, "Vault's storage took too long to record the login, which was therefore not begun")
+		require.Equal(t, 1, w.count(&w.logins))
+		w.setStorageDelay(0)
+		p.faults.set(nil)
+		time.Sleep(10 * time.Minute)
 		require.Empty(t, w.records())
 	})
 }

@@ -199,10 +199,10 @@ func (a *account) end(ctx context.Context, e machine.End) {
 // call makes one call to the server within its time. Whatever goes wrong, a panic
 // too, comes back as a *providers.Error.
 func (a *account) call(ctx context.Context, op string, timeout time.Duration, c providers.Client, f func(context.Context) error) (failure *providers.Error) {
-	if c == nil {
+	if c == nil { // to this plugin the session is lost; it ends by age
 		return &providers.Error{
-			Kind: providers.Unavailable, Outcome: providers.DidNotHappen, Op: op,
-			Message: "nothing is known of how the server is reached", Advice: "write the config again",
+			Kind: providers.SessionGone, Outcome: providers.DidNotHappen, Op: op,
+			Message: "nothing is known of how the server is reached",
 		}
 	}
 	began := a.engine.options.Now()
