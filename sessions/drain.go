@@ -47,6 +47,7 @@ func (e *Engine) DrainAll(ctx context.Context) error {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			defer recoverPanic(e.logger, "the end of the mount")
+			failures[i] = fmt.Errorf("account %s: the plugin failed while it closed its sessions, see Vault's log", id)
 			failures[i] = e.drainUntil(ctx, id)
 		})
 	}
