@@ -427,6 +427,20 @@ func TestALoginThatTheClientDoesNotSendDidNotHappen(t *testing.T) {
 	})
 }
 
+func TestAMarkHasTheNumberOfThePluginsVersion(t *testing.T) {
+	for version, want := range map[string]string{"": "0", "dev": "0", "v1.2.3-rc.4+x": "1.2.3", "2": "2", "1.2.3.4": "1.2.3"} {
+		inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+			e := sessions.New(sessions.Options{Storage: w.storage, Directory: p, Providers: p, Logger: hclog.NewNullLogger(), Version: version})
+			defer e.Stop()
+			_, err := e.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			require.Regexp(t, `-bot/`+want+`$`, w.sessions["s1"].userAgent, version)
+		})
+	}
+}
+
 func TestALoginCarriesAMarkUnlessTheConfigHasNone(t *testing.T) {
 	for noMark, want := range map[bool]string{false: `^vault-plugin-secrets-panta-[a-z2-7]{8}-[a-z2-7]{13}-bot/1\.2\.3$`, true: `^vault-plugin-secrets-panta/1\.2\.3$`} {
 		inWorld(t, func(w *world) { w.limits.NoMark = noMark }, func(t *testing.T, w *world, p *process) {

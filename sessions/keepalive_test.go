@@ -1,14 +1,17 @@
 package sessions_test
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
+	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
@@ -394,6 +397,17 @@ func TestKeepAliveIsAskedForWhileTheAccountIsBeingLoaded(t *testing.T) {
 		time.Sleep(4500 * time.Millisecond) // the accounts are listed, and the first is being loaded
 		require.Zero(t, again.Loaded())
 		require.WithinDuration(t, stored.LastLogin, again.keepAlive(t).LastLogin, 0)
+	})
+}
+
+func TestKeepAliveOfAConfigThatCannotBeReadIsAnError(t *testing.T) {
+	inWorld(t, withKeepAlive, func(t *testing.T, w *world, p *process) {
+		e := sessions.New(sessions.Options{Storage: w.storage, Directory: brokenDirectory{p, &sync.Once{}}, Providers: p, Logger: hclog.NewNullLogger(), Version: "1"})
+		defer e.Stop()
+		_, err := e.KeepAlive(t.Context(), accountID)
+		require.ErrorIs(t, err, errInjected)
+		_, err = e.KeepAlive(t.Context(), accountID)
+		require.NoError(t, err)
 	})
 }
 

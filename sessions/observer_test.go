@@ -84,13 +84,24 @@ func TestAnObserverHearsOfCallsAndOccurrences(t *testing.T) {
 	})
 }
 
-// alarmed panics when it hears of a logout.
+// alarmed panics when it hears of a logout, or of what people want to know.
 type alarmed struct{ witness }
+
+func (*alarmed) Noted(string, machine.Note) { panic("alarmed") }
 
 func (*alarmed) Called(_, op string, _ time.Duration, _ *providers.Error) {
 	if op == "logout" {
 		panic("alarmed")
 	}
+}
+
+func TestAnObserverThatPanicsMakesNoReaderWait(t *testing.T) {
+	inWorld(t, func(w *world) { w.observer = &alarmed{} }, func(t *testing.T, w *world, p *process) {
+		for range 2 {
+			_, err := p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+		}
+	})
 }
 
 func TestAnObserverThatPanicsKeepsNoSessionOpen(t *testing.T) {
@@ -101,6 +112,18 @@ func TestAnObserverThatPanicsKeepsNoSessionOpen(t *testing.T) {
 		}
 		time.Sleep(w.tokenLife + time.Minute)
 		require.Zero(t, w.openNow())
+	})
+}
+
+func TestAnObserverHearsTheNameOfAConfigThatIsBeingCreated(t *testing.T) {
+	seen := &witness{}
+	inWorld(t, func(w *world) { w.observer, w.isConfig, w.config = seen, false, "wrong" }, func(t *testing.T, w *world, p *process) {
+		require.Error(t, p.Verify(t.Context(), p.trial(), dedicated))
+		require.Contains(t, seen.take(), "dmo: account-guarded")
+		next := p.trial()
+		next.Config = "next"
+		require.Error(t, p.Verify(t.Context(), next, dedicated))
+		require.Contains(t, seen.take(), "dmo: account-guarded", "the first one has the account")
 	})
 }
 

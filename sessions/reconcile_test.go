@@ -209,6 +209,29 @@ func TestRule11AMarkThatTheLedgerNeverHeldIsReportedAndLeftAlone(t *testing.T) {
 	})
 }
 
+func TestRule11AMarkThatCannotBeLookedUpIsLeftAlone(t *testing.T) {
+	for fails, ended := range map[string]bool{"": true, "list": false, "get": false} { // of the storage
+		t.Run(fails, func(t *testing.T) {
+			inWorld(t, withList(9), func(t *testing.T, w *world, p *process) {
+				w.expectsStrays.Store(ended)
+				l, err := p.Acquire(t.Context(), dedicated)
+				require.NoError(t, err)
+				elsewhere := dedicated
+				elsewhere.Account = "account-2"
+				_, err = p.Acquire(t.Context(), elsewhere)
+				require.NoError(t, err)
+				settleFor(20 * time.Second)
+				stray := w.logInSomebody("stray", p.markOf(l, "abcdefghijklm"))
+				p.faults.set(only(fails, failBefore))
+				report, err := p.Check(t.Context(), sessions.CheckRequest{Account: accountID, EndStrays: true})
+				require.NoError(t, err)
+				require.True(t, report.OK(), "%+v", report.Steps)
+				require.Equal(t, ended, stray.ended)
+			})
+		})
+	}
+}
+
 func TestRule11AListThatRacesWithALoginBuriesNoLiveSession(t *testing.T) {
 	inWorld(t, withList(5), func(t *testing.T, w *world, p *process) {
 		w.listDelay = 3 * time.Second

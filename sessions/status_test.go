@@ -456,6 +456,21 @@ func TestAReaderIsWarnedWhenTheBudgetIsNearlyFull(t *testing.T) {
 			}
 		})
 	})
+	t.Run("whose session is only refreshed is not", func(t *testing.T) {
+		inWorld(t, withBudget(2), func(t *testing.T, w *world, p *process) {
+			_, err := p.Acquire(t.Context(), shared)
+			require.NoError(t, err)
+			_, err = p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+			longer := shared
+			longer.MinTTL = w.tokenLife - 30*time.Second
+			l, err := p.Acquire(t.Context(), longer)
+			require.NoError(t, err)
+			require.Equal(t, 1, w.count(&w.refreshes))
+			require.Empty(t, l.Warnings)
+		})
+	})
 	t.Run("who only shares a session is not", func(t *testing.T) {
 		inWorld(t, withBudget(2), func(t *testing.T, _ *world, p *process) {
 			_, err := p.Acquire(t.Context(), shared)
