@@ -2,6 +2,7 @@ package sessions_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -538,6 +539,96 @@ func TestAReaderWhoseTokensExpireBehindSlowWritesIsToldThatLoginsHappened(t *tes
 		}
 		require.Positive(t, slow)
 	})
+}
+
+func TestRule4AnAnswerThatIsTooOldIsGivenBackAndAskedForAgain(t *testing.T) {
+	for behind, again := range map[time.Duration]int{26 * time.Second: 0, 26*time.Second + time.Millisecond: 1} {
+		inWorld(t, func(w *world) { w.tokenLife = time.Minute }, func(t *testing.T, w *world, p *process) {
+			_, err := p.Acquire(t.Context(), dedicated) // the connection is stored
+			require.NoError(t, err)
+			puts := 0
+			p.faults.watch(func(op string) {
+				if op == "put" {
+					puts++
+				}
+				if op == "put" && puts == 3 { // the intent of the next reader, before the answer to the first
+					time.Sleep(behind)
+				}
+			})
+			r := dedicated
+			r.MinTTL = 30 * time.Second
+			answered := make(chan sessions.Lease, 1)
+			go func() {
+				l, err := p.Acquire(t.Context(), r)
+				assert.NoError(t, err)
+				answered <- l
+			}()
+			time.Sleep(time.Millisecond)
+			_, err = p.Acquire(t.Context(), dedicated)
+			require.NoError(t, err)
+			l := <-answered
+			settleFor(time.Second)
+			require.True(t, w.live(l.Token.AccessToken))
+			require.Equal(t, 3+again, w.count(&w.logins))
+			require.Equal(t, again, w.count(&w.logouts))
+		})
+	}
+}
+
+// counted counts the logins with a scope.
+type counted struct {
+	*upstream
+
+	scope  string
+	logins *atomic.Int64
+}
+
+func (c counted) Login(ctx context.Context, r providers.LoginRequest) (providers.TokenResponse, error) {
+	if slices.Contains(r.Scopes, c.scope) {
+		c.logins.Add(1)
+	}
+	return c.upstream.Login(ctx, r)
+}
+
+func TestRule4AnAnswerThatIsTooOldIsAskedForAgainOnce(t *testing.T) {
+	for name, read := range map[string]func(*testing.T, *process, sessions.Request) error{
+		"a lease": func(t *testing.T, p *process, r sessions.Request) error {
+			r.Mode = providers.Dedicated
+			_, err := p.Acquire(t.Context(), r)
+			return err
+		},
+		"without a lease": func(t *testing.T, p *process, r sessions.Request) error {
+			_, err := p.Static(t.Context(), r)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) { w.tokenLife = time.Minute }, func(t *testing.T, w *world, p *process) {
+				var logins atomic.Int64
+				s := p.settings()
+				s.Upstream = counted{s.Upstream.(*upstream), "late", &logins}
+				require.NoError(t, p.Configure(t.Context(), accountID, s, false))
+				w.setStorageDelay(14 * time.Second)
+				others, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				go func() { // each answer lies behind the intent of one of them
+					for others.Err() == nil {
+						go func() { _, _ = p.Acquire(others, dedicated) }()
+						time.Sleep(10 * time.Second)
+					}
+				}()
+				r := other("late")
+				r.MinTTL = 30 * time.Second
+				err := read(t, p, r)
+				require.ErrorContains(t, err, "so slow that tokens expire")
+				require.True(t, isAfterLogin(t, err))
+				require.Equal(t, 2, int(logins.Load())+w.count(&w.refreshes))
+				cancel()
+				w.setStorageDelay(0)
+				time.Sleep(2 * time.Minute)
+			})
+		})
+	}
 }
 
 func TestTheLedgerIsNotReadAgainOnceItWasRead(t *testing.T) {
