@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
+	"github.com/pantaindex/vault-plugin-secrets-panta/store"
 )
 
 func TestANewAccountIsStoredInTheOrderThatLosesNoSession(t *testing.T) {
@@ -24,18 +27,27 @@ func TestANewAccountIsStoredInTheOrderThatLosesNoSession(t *testing.T) {
 	w.write(t, "dmo", panta(nil))
 	id := idOf(t, w, "dmo")
 
-	var changes []string
-	for _, note := range w.storage.notes.take() {
-		if !strings.HasPrefix(note, "get ") && !strings.HasPrefix(note, "list ") {
-			changes = append(changes, note)
-		}
-	}
 	require.Equal(t, []string{
 		"verify",
 		"put account/" + id, // an owner without config counts for nothing
 		"put config/dmo",
 		"configure reopen",
-	}, changes)
+	}, w.changes())
+	w.write(t, "dmo", configs.Change{"password": "other"})
+	require.Equal(t, []string{"verify", "put config/dmo", "configure reopen"}, w.changes(), "the account is its own already")
+}
+
+// changes is what happened but for reads.
+func (w *world) changes() []string {
+	return slices.DeleteFunc(w.storage.notes.take(), func(note string) bool {
+		return strings.HasPrefix(note, "get ") || strings.HasPrefix(note, "list ")
+	})
+}
+
+func TestAnAccountThatNobodyHasIsNotLookedForUnderNoName(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "dmo", panta(nil))
+	require.NotContains(t, w.storage.notes.take(), "get config/")
 }
 
 // A corrected write need not wait until an account that refused logins closed opens.
@@ -198,9 +210,15 @@ func TestAConfigThatCannotBeStoredIsNotInForce(t *testing.T) {
 	require.ErrorContains(t, err, "the config could not be stored, or only seems not to be: ")
 	require.Nil(t, w.engine.settings.Upstream, "the session that verified it is closed")
 	require.NotContains(t, w.storage.notes.take(), "configure nothing reopen", "what came to nothing reopens no guard")
+	require.Empty(t, w.log.String())
 	target, err := w.Resolve(t.Context(), "dmo")
 	require.NoError(t, err)
 	require.Nil(t, target)
+
+	w.engine.configureErr = errors.New("shutting down")
+	_, err = w.Write(t.Context(), "dmo", panta(nil), configs.WriteOptions{})
+	require.ErrorIs(t, err, errDisk)
+	require.Contains(t, w.log.String(), `an account may not be in force as it is stored; write its config without any field: config=dmo error="shutting down"`)
 }
 
 func TestAnAccountHasOneConfig(t *testing.T) {
@@ -307,6 +325,8 @@ func TestUpdates(t *testing.T) {
 		"misspelt provider":                  {change: configs.Change{"provider": "opc"}, want: `field "provider": is not known; use one of keycloak, oauth2, ocp, panta, partner`},
 		"misspelt auth_method":               {change: configs.Change{"auth_method": "pasword"}, want: `field "auth_method": is not one of ocp; allowed: password, pat`},
 		"client_id":                          {change: configs.Change{"client_id": "other"}, logins: true},
+		"provider taken back":                {change: configs.Change{"provider": nil}, want: `field "provider": is required; use one of keycloak, oauth2, ocp, panta, partner`},
+		"equal TTLs":                         {change: configs.Change{"ttl": "1h", "max_ttl": "1h"}},
 		"inverted TTLs":                      {change: configs.Change{"ttl": "1h", "max_ttl": "1m"}, want: `field "ttl": 3600s is longer than max_ttl, 60s`},
 		"negative TTL":                       {change: configs.Change{"max_ttl": "-1m"}, want: `field "max_ttl": must be a duration in whole seconds that is not negative, such as 300, "90s", "5m" or "30d"`},
 		"negative linger":                    {change: configs.Change{"linger": "-1m"}, want: `field "linger": must be a duration in whole seconds that is not negative, such as 300, "90s", "5m" or "30d"`},
@@ -347,6 +367,11 @@ func TestTheLimitsOfAConfigAreInForce(t *testing.T) {
 	require.Equal(t, sessions.Limits{
 		MaxSessions: 3, Linger: time.Minute, RequestTimeout: 20 * time.Second, KeepAlive: 30 * 24 * time.Hour, DeactivatedAfter: 90 * 24 * time.Hour, NoMark: true,
 	}, l)
+
+	w.write(t, "us1", ocp(configs.Change{"environment": "us1"}))
+	l = w.engine.settings.Limits
+	l.Capabilities = providers.Capabilities{}
+	require.Equal(t, sessions.Limits{MaxSessions: 5, RequestTimeout: 10 * time.Second}, l, "the defaults")
 }
 
 func TestWarnings(t *testing.T) {
@@ -367,6 +392,44 @@ func TestWarnings(t *testing.T) {
 	require.Equal(t, []string{
 		`config "token": it was stored without a check: nothing logs in with a personal access token`,
 	}, warnings)
+
+	soon := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	warnings, err = w.Write(t.Context(), "token", configs.Change{"expires_at": soon}, configs.WriteOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []string{`config "token": the personal access token ends at ` + soon + `; make a new one in OCP and write it with its expires_at`}, warnings)
+	require.Equal(t, warnings, w.reading(t, "token").Warnings)
+}
+
+func TestWhatIsAsItShouldBeIsNotWarnedAbout(t *testing.T) {
+	w := newWorld(t)
+	for name, test := range map[string]struct {
+		change configs.Change
+		o      configs.WriteOptions
+	}{
+		"a login":                  {ocp(nil), configs.WriteOptions{Verify: new(true)}},
+		"no login":                 {ocp(configs.Change{"environment": "us1"}), configs.WriteOptions{Verify: new(false)}},
+		"a code":                   {ocp(configs.Change{"environment": "us2"}), configs.WriteOptions{OTP: providers.NewSecret("123456")}},
+		"kept alive":               {panta(configs.Change{"keepalive_interval": "30d"}), configs.WriteOptions{}},
+		"a token":                  {pat(nil), configs.WriteOptions{}},
+		"a token that ends":        {pat(configs.Change{"expires_at": "2099-01-01T00:00:00Z"}), configs.WriteOptions{}},
+		"a token, without a login": {pat(nil), configs.WriteOptions{Verify: new(false)}},
+	} {
+		warnings, err := w.Write(t.Context(), strings.ReplaceAll(name, " ", "-"), test.change, test.o)
+		require.NoError(t, err)
+		require.Empty(t, warnings, name)
+	}
+	require.Empty(t, w.log.String())
+}
+
+func TestATokenWhoseEndIsPastIsRefused(t *testing.T) {
+	w := newWorld(t)
+	past := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
+	_, err := w.Write(t.Context(), "token", pat(configs.Change{"expires_at": past}), configs.WriteOptions{})
+	require.EqualError(t, err, `field "expires_at": is past; give the end of the token as OCP shows it, or make a new token and write it as personal_access_token with its own; nothing was stored`)
+
+	stored := store.Fields(pat(configs.Change{"expires_at": past}))
+	require.NoError(t, store.NewEntries(w.storage).Configs.Put(t.Context(), "token", stored))
+	w.write(t, "token", configs.Change{"ttl": "1m"}) // which has nothing to do with it
 }
 
 // The account is the same, but not the fields that say so.
@@ -555,6 +618,7 @@ func TestResolve(t *testing.T) {
 		require.Equal(t, 7*time.Second, resolve("eu1").TTL)
 		require.Same(t, untouched, resolve("dmo"), "exactly the entry is dropped")
 
+		require.NotNil(t, resolve("r"))
 		err := other.DeleteRole(t.Context(), "r")
 		require.NoError(t, err)
 		w.Invalidate("role/r")
@@ -588,6 +652,96 @@ func TestARoleIsItsConfigButForWhatItNarrows(t *testing.T) {
 		test.narrow(&want)
 		require.Equal(t, &want, role, name)
 		require.NoError(t, w.DeleteRole(t.Context(), "r"))
+		role, err = w.Resolve(t.Context(), "r")
+		require.NoError(t, err)
+		require.Nil(t, role, "it is gone at once")
+	}
+}
+
+func TestAWriteIsRefusedThatDoesNotFitARoleWrittenDuringItsLogin(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(configs.Change{"scopes": "a,b"}))
+	w.engine.verifying = func() {
+		require.NoError(t, w.WriteRole(t.Context(), "r", configs.Change{"config": "eu1", "scopes": "b"}))
+	}
+	_, err := w.Write(t.Context(), "eu1", configs.Change{"scopes": "a"}, configs.WriteOptions{})
+	require.EqualError(t, err, `role "r" would not fit any more: field "scopes": "b" is not one of config "eu1", which has a; change that role first; nothing was stored`)
+	require.Equal(t, []string{"a", "b"}, w.reading(t, "eu1").Fields["scopes"])
+}
+
+func TestOnlyAConfigThatLogsInHasAnAccount(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(nil))
+	w.write(t, "token", pat(nil))
+	require.NoError(t, w.WriteRole(t.Context(), "r", configs.Change{"config": "eu1"}))
+	for name, test := range map[string]struct {
+		found bool
+		want  string
+	}{
+		"eu1":    {true, ""},
+		"nobody": {false, ""},
+		"r":      {false, `"r" is a role, and its sessions are those of config "eu1"; ask for sessions/eu1`},
+		"token":  {false, `config "token" has a personal access token: nothing logs in for it`},
+	} {
+		id, found, err := w.Account(t.Context(), name)
+		if test.want != "" {
+			require.EqualError(t, err, test.want)
+		} else {
+			require.NoError(t, err)
+		}
+		require.Equal(t, test.found, found, name)
+		require.Equal(t, test.found, string(id) == idOf(t, w, "eu1"), name)
+	}
+}
+
+func TestARoleIsShownAsItWasGiven(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(nil))
+	require.NoError(t, w.WriteRole(t.Context(), "r", configs.Change{"config": "eu1", "ttl": "1m", "scopes": "a"}))
+	answer, found, err := w.ShowRole(t.Context(), "r")
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, map[string]any{
+		"config": "eu1", "ttl": 60, "max_ttl": 0, "scopes": []string{"a"}, "token_params": map[string]string{}, "session_mode": "",
+	}, answer)
+	answer, found, err = w.ShowRole(t.Context(), "nobody")
+	require.NoError(t, err)
+	require.False(t, found)
+	require.Nil(t, answer)
+}
+
+func TestOnlyTheConfigOfARoleIsRequired(t *testing.T) {
+	for _, f := range configs.RoleFields() {
+		require.Equal(t, f.Name == "config", f.Required, f.Name)
+	}
+}
+
+func TestAMethodHasTheFieldsOfUseThatItUses(t *testing.T) {
+	for method, want := range map[providers.AuthMethod][]string{
+		providers.Password:            {"session_mode", "max_sessions", "linger", "ttl", "max_ttl", "keepalive_interval"},
+		providers.ClientCredentials:   {"session_mode", "max_sessions", "linger", "ttl", "max_ttl"},
+		providers.PersonalAccessToken: {"ttl", "max_ttl"},
+	} {
+		var names []string
+		for _, f := range configs.FieldsOfUse(providers.Method{Name: method}) {
+			names = append(names, f.Name)
+		}
+		require.Equal(t, want, names, method)
+	}
+}
+
+func TestATokenGoesOutInTheHeadersOfItsProvider(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "dmo", panta(nil))
+	w.write(t, "token", pat(nil))
+	for name, want := range map[string]map[string]string{
+		"dmo":   {"Authorization": "Bearer at", "X-CLIENT-ID": "4711"},
+		"token": {"X-OCP-PERSONAL-ACCESS-TOKEN": "s3cret-pat"},
+	} {
+		target, err := w.Resolve(t.Context(), name)
+		require.NoError(t, err)
+		got := target.Headers(providers.TokenResponse{AccessToken: providers.NewSecret("at"), TokenType: "Bearer"})
+		require.True(t, maps.Equal(want, got), name)
 	}
 }
 
@@ -609,6 +763,27 @@ func TestReadShowsDefaultsAndNoSecret(t *testing.T) {
 	} {
 		require.Equal(t, want, answer[field], field)
 	}
+}
+
+func TestAReadShowsTheFieldsOfTheMethodAsTheyWereGiven(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "token", pat(configs.Change{"expires_at": "2099-01-01T01:00:00+01:00", "ttl": "5m"}))
+	require.Equal(t, map[string]any{
+		"provider": "ocp", "auth_method": "pat", "environment": "eu1", "personal_access_token_set": true,
+		"expires_at": "2099-01-01T01:00:00+01:00", "ttl": 300, "max_ttl": 0,
+	}, w.reading(t, "token").Fields)
+
+	const spelt = "HTTPS://Login.Example.com/"
+	w.write(t, "kc", configs.Change{
+		"provider": "keycloak", "base_url": spelt, "realm": "r", "client_id": "app", "username": "ann", "password": "s3cret-password", "max_sessions": 3,
+	})
+	fields := w.reading(t, "kc").Fields
+	require.Equal(t, spelt, fields["base_url"])
+	require.Equal(t, 3, fields["max_sessions"])
+	require.NotContains(t, fields, "tenant_id")
+
+	w.write(t, "eu1", ocp(configs.Change{"client_id": ""}))
+	require.Equal(t, "ocp", w.reading(t, "eu1").Fields["client_id"], "an empty text is the default")
 }
 
 func TestEntriesOfANewerPluginAreRefused(t *testing.T) {

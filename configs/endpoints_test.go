@@ -81,6 +81,7 @@ func TestAStoredConfigThatIsNotValidKeepsItsSecrets(t *testing.T) {
 		"another host":            {nil, evil, `field "base_url": leads to a host that has not had the stored secrets; give client_secret and password with it`},
 		"with all secrets":        {nil, with(with(configs.Change{}, evil), secrets), ""},
 		"the host that was given": {configs.Change{"base_url": "https://login.example.com"}, configs.Change{"environment": nil, "realm": "x"}, ""},
+		"no address at all":       {configs.Change{"logout_url": "https://a b"}, with(configs.Change{"environment": "dmo", "logout_url": nil}, secrets), ""},
 		"another environment":     {nil, configs.Change{"environment": "dmo"}, `field "base_url": leads to a host that has not had the stored secrets; give client_secret and password with it`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/configs"
@@ -99,6 +100,139 @@ func TestAConfigThatIsNotValidAnyMoreIsDeletedByForce(t *testing.T) {
 	_, err = w.Delete(t.Context(), "eu1", true)
 	require.NoError(t, err)
 	require.Empty(t, w.keys(t))
+}
+
+func TestAStoredEntryThatIsNotValidSaysWhy(t *testing.T) {
+	for name, test := range map[string]struct {
+		field string
+		value any
+		want  string
+	}{
+		"no field":   {"colour", "blue", `field "colour": is not a field of this version`},
+		"no value":   {"ttl", "soon", `field "ttl": must be a duration in whole seconds that is not negative, such as 300, "90s", "5m" or "30d"`},
+		"wrong type": {"session_mode", 5, `field "session_mode": must be a string: put it in quotes`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			entries := store.NewEntries(w.storage)
+			require.NoError(t, entries.Configs.Put(t.Context(), "eu1", store.Fields(ocp(configs.Change{test.field: test.value}))))
+			_, found, err := w.Read(t.Context(), "eu1")
+			require.False(t, found)
+			require.EqualError(t, err, `the stored config "eu1" is not valid any more: `+test.want+"; write that field again")
+			require.NoError(t, entries.Roles.Put(t.Context(), "r", store.Fields{"config": "eu1", test.field: test.value}))
+			_, found, err = w.ShowRole(t.Context(), "r")
+			require.False(t, found)
+			require.EqualError(t, err, test.want)
+		})
+	}
+}
+
+func TestAConfigThatIsNotValidAnyMoreKeepsItsAccount(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(nil))
+	require.NoError(t, store.NewEntries(w.storage).Configs.Put(t.Context(), "eu1", store.Fields(ocp(configs.Change{"colour": "blue"}))))
+	next := restarted(w.storage.Storage, 0)
+	_, err := next.Write(t.Context(), "eu2", ocp(nil), configs.WriteOptions{})
+	require.ErrorContains(t, err, `config "eu1" holds this account already`)
+}
+
+// An account's config is not valid, and is read once more.
+func TestTheSettingsOfAConfigThatChangesWhileItIsReadAreThoseOfTheLastRead(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		then func(*world) error // what happens between the two
+	}{
+		"it cannot be read": {errDisk, func(*world) error { return errDisk }},
+		"it is deleted":     {nil, func(w *world) error { return w.storage.Storage.Delete(context.Background(), "config/eu1") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.write(t, "eu1", ocp(nil))
+			id := sessions.AccountID(idOf(t, w, "eu1"))
+			require.NoError(t, store.NewEntries(w.storage).Configs.Put(t.Context(), "eu1", store.Fields(ocp(configs.Change{"colour": "blue"}))))
+			next := restarted(w.storage.Storage, 0)
+			reads := 0
+			next.storage.fail = func(_, key string) error {
+				if key != "config/eu1" {
+					return nil
+				}
+				if reads++; reads == 2 {
+					return test.then(next)
+				}
+				return nil
+			}
+			s, err := next.Settings(t.Context(), id)
+			require.ErrorIs(t, err, test.err)
+			require.Nil(t, s.Upstream)
+			require.Equal(t, 2, reads)
+		})
+	}
+}
+
+// unreachable is a registry of providers that cannot connect.
+type unreachable struct{ registry }
+
+func (r unreachable) Lookup(name string) (providers.Provider, bool) {
+	p, ok := r.registry.Lookup(name)
+	return disconnected{p}, ok
+}
+
+type disconnected struct{ providers.Provider }
+
+func (disconnected) Connect(providers.Account) (providers.Upstream, error) {
+	return nil, &providers.FieldError{Field: "ca_cert", Problem: "cannot be used"}
+}
+
+func TestAConfigThatItsProviderCannotConnectIsRefused(t *testing.T) {
+	w := newWorld(t)
+	c := configs.New(store.NewEntries(w.storage), unreachable{}, hclog.NewNullLogger())
+	c.Serve(w.engine)
+	_, err := c.Write(t.Context(), "eu1", ocp(nil), configs.WriteOptions{})
+	require.EqualError(t, err, `field "ca_cert": cannot be used; nothing was stored`)
+}
+
+// What nobody is told otherwise is in the log.
+func TestWhatIsDoneButForARestIsLogged(t *testing.T) {
+	deleted := false
+	ownerStays := func(op, _ string) error {
+		if op == "delete" && deleted {
+			return errDisk
+		}
+		deleted = deleted || op == "delete"
+		return nil
+	}
+	for name, test := range map[string]struct {
+		fail func(op, key string) error // nil: the storage does not
+		set  func(*engine)
+		want string // empty: nothing
+	}{
+		"a delete": {nil, func(*engine) {}, ""},
+		"a delete, and the owner stays": {
+			ownerStays, func(*engine) {}, "that an account belonged to a deleted config could not be removed",
+		},
+		"a delete, and the engine is not told": {
+			nil, func(e *engine) { e.configureErr = errDisk }, "a config is deleted, but its account still has its settings until the plugin is started anew",
+		},
+		"no delete": {nil, func(e *engine) { e.drainErr = errDisk }, ""},
+		"no delete, and the engine is not told": {
+			nil, func(e *engine) { e.drainErr, e.configureErr = errDisk, errDisk }, "an account is not in force as it is stored; write its config without any field",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.write(t, "eu1", ocp(nil))
+			w.storage.fail = test.fail
+			test.set(w.engine)
+			_, _ = w.Delete(t.Context(), "eu1", false)
+			if test.want == "" {
+				require.Empty(t, w.log.String())
+				return
+			}
+			require.Contains(t, w.log.String(), test.want+": config=eu1 error=")
+			require.Contains(t, w.log.String(), "disk on fire")
+			require.Equal(t, 1, strings.Count(w.log.String(), "\n"))
+		})
+	}
 }
 
 func TestARoleWhoseConfigIsGoneSaysSo(t *testing.T) {

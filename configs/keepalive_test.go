@@ -111,6 +111,15 @@ func TestAConfigThatCannotBeReadHidesNoOtherFromBeingKeptAlive(t *testing.T) {
 	require.Len(t, kept, 1)
 }
 
+func TestAStartReadsAConfigOnceThatKeepsNothingAlive(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "eu1", ocp(nil))
+	next := restarted(w.storage.Storage, 0)
+	_, err := next.KeptAlive(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"list config/", "get config/eu1"}, next.storage.notes.take())
+}
+
 func TestTheEndsOfTokensAreKnownAfterAStart(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, "token", pat(configs.Change{"expires_at": "2099-01-01T00:00:00Z"}))

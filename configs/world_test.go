@@ -1,6 +1,7 @@
 package configs_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -30,6 +31,7 @@ type world struct {
 
 	storage *noting
 	engine  *engine
+	log     *bytes.Buffer
 }
 
 func newWorld(t *testing.T) *world {
@@ -41,9 +43,10 @@ func newWorld(t *testing.T) *world {
 func restarted(disk logical.Storage, open int) *world {
 	s := &noting{Storage: disk}
 	e := &engine{notes: &s.notes, open: open}
-	c := configs.New(store.NewEntries(s), registry{}, hclog.NewNullLogger())
+	log := new(bytes.Buffer)
+	c := configs.New(store.NewEntries(s), registry{}, hclog.New(&hclog.LoggerOptions{Output: log}))
 	c.Serve(e)
-	return &world{Configs: c, storage: s, engine: e}
+	return &world{Configs: c, storage: s, engine: e, log: log}
 }
 
 func (w *world) write(t *testing.T, name string, change configs.Change) {
