@@ -121,8 +121,8 @@ func parsePrivateKey(der []byte) (key any, pss bool) {
 	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return key, false
 	}
-	if key, err := x509.ParseECPrivateKey(der); err == nil {
-		return key, false
+	if ec, err := x509.ParseECPrivateKey(der); err == nil {
+		return ec, false
 	}
 	// crypto/x509 does not know the algorithm id-RSASSA-PSS; the key inside is PKCS #1.
 	var pkcs8 struct {
