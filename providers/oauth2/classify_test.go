@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -314,6 +315,55 @@ func TestAdviceFitsTheCodeThatWasSent(t *testing.T) {
 	var failure *providers.Error
 	require.ErrorAs(t, err, &failure)
 	assert.Contains(t, failure.Advice, "set totp_secret or give otp")
+}
+
+// Servers that do not keep to the codes of RFC 6749 may mean the user or the client.
+func TestTheAdviceToARefusedLoginFitsWhatTheServerSaid(t *testing.T) {
+	const (
+		user   = "check username and password"
+		locked = user + "; the server says the same of an account that is locked"
+		client = "check client_id and client_secret, and that the client may use this auth_method"
+	)
+	for body, advice := range map[string]string{
+		`{"error":"invalid_grant"}`:  locked,
+		`{"error":"unauthorized"}`:   user + "; or " + client,
+		`{"error":"invalid_client"}`: client,
+	} {
+		rt := &roundTrip{status: 401, body: body}
+		_, err := do(t.Context(), connect(t, account("panta"), "panta", rt), "login")
+		assert.Equal(t, advice, assertFailed(t, err, providers.BadCredentials, providers.DidNotHappen).Advice, body)
+	}
+}
+
+// broken is a transport whose answers break off.
+type broken struct{ body string }
+
+func (b broken) RoundTrip(r *http.Request) (*http.Response, error) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Request: r,
+		Body: io.NopCloser(io.MultiReader(strings.NewReader(b.body), iotest.ErrReader(io.ErrUnexpectedEOF))),
+	}, nil
+}
+
+func TestAnAnswerThatCannotBeReadSaysWhatItIs(t *testing.T) {
+	page := map[string]string{"Content-Type": "text/html; charset=utf-8"}
+	xhtml := map[string]string{"Content-Type": "application/xhtml+xml"}
+	for _, c := range []struct {
+		answer http.RoundTripper
+		what   string
+	}{
+		{&roundTrip{status: 200, body: "[]"}, "something that is not a JSON object"},
+		{&roundTrip{status: 200, body: strings.Repeat(" ", 1<<20+1)}, "more than the 1024 KiB that an answer may have"},
+		{broken{granted}, "an answer that breaks off"},
+		{&roundTrip{status: 200, header: page, body: "<html>"}, "a web page"},
+		{&roundTrip{status: 200, header: xhtml, body: "<html>"}, "a web page"},
+		{&roundTrip{status: 200}, "nothing"},
+	} {
+		_, err := do(t.Context(), connect(t, account("keycloak"), "keycloak", c.answer), "login")
+		failure := assertFailed(t, err, providers.Protocol, providers.Unknown)
+		assert.Equal(t, "the server answered 200 with "+c.what, failure.Message)
+	}
 }
 
 func TestAMessageIsCut(t *testing.T) {

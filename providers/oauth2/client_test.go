@@ -237,6 +237,13 @@ func TestTheScopesOfALoginWinOverThoseOfTheAccount(t *testing.T) {
 	}
 }
 
+func TestALoginForAScopeThatIsNoneIsNotSent(t *testing.T) {
+	rt := &roundTrip{status: 200, body: granted}
+	_, err := connect(t, account("keycloak"), "keycloak", rt).Login(t.Context(), providers.LoginRequest{Scopes: []string{"a b"}})
+	require.ErrorContains(t, err, `field "scopes": scope number 1 is empty or has a character that is not allowed`)
+	assert.Zero(t, rt.calls)
+}
+
 func token(claims string) string {
 	part := base64.RawURLEncoding.EncodeToString
 	return part([]byte(`{"alg":"none"}`)) + "." + part([]byte(claims)) + "."

@@ -210,6 +210,17 @@ func TestSessionsOfAnotherAuthMethodAreNotReached(t *testing.T) {
 	require.EqualError(t, err, `field "auth_method": is not one of ocp`)
 }
 
+func TestACallToWhatIsNoAddressIsNotSent(t *testing.T) {
+	for _, address := range []string{"https://a b", "https://", ""} {
+		rt := &roundTrip{status: 200, body: granted}
+		client, err := oauth2.New(preset(t, "oauth2"), rt).Client(providers.Connection{AuthMethod: providers.Password, TokenURL: address, RequestTimeout: time.Second})
+		require.NoError(t, err)
+		_, err = client.Refresh(t.Context(), providers.NewSecret(testRefreshToken))
+		require.EqualError(t, err, "refresh at : the request could not be made; check the fields of this config", address)
+		assert.Zero(t, rt.calls)
+	}
+}
+
 // FuzzPrivateKey parses any PEM; what is taken signs.
 func FuzzPrivateKey(f *testing.F) {
 	r := rsaKey(f, 2048)
@@ -266,6 +277,7 @@ func TestALoginSendsItsFurtherParameters(t *testing.T) {
 	own := map[string]string{"grant_type": "password", "client_id": "app", "client_secret": testClientSecret, "username": "alice", "password": testPassword}
 	for _, c := range []struct{ params, want map[string]string }{
 		{nil, map[string]string{"audience": "https://api.example.com"}},
+		{map[string]string{"resource": "r"}, map[string]string{"resource": "r"}},
 		{map[string]string{"resource": "r", "password": "evil", "grant_type": "evil"}, map[string]string{"resource": "r"}},
 	} {
 		_, err := up.Login(t.Context(), providers.LoginRequest{Params: c.params})

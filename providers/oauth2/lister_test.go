@@ -239,6 +239,37 @@ func TestAListedSessionIsReadAsWellAsItCanBe(t *testing.T) {
 	}, list)
 }
 
+func TestAListIsTakenUpToItsBounds(t *testing.T) {
+	const ocp = `{"clientId":"ocp"}`
+	long := func(length int) string { // a list of one session
+		const before, after = `[{"id":"a","new":"`, `"}]`
+		return before + strings.Repeat("x", length-len(before)-len(after)) + after
+	}
+	for name, c := range map[string]struct {
+		body     string
+		sessions int // 0: refused
+		clients  int // of the first
+	}{
+		"as many as anybody has": {"[" + strings.Repeat(`{"id":"a"},`, 24_999) + `{"id":"b"}]`, 25_000, 0},
+		"one more":               {"[" + strings.Repeat(`{"id":"a"},`, 25_000) + `{"id":"b"}]`, 0, 0},
+		"a long entry":           {long(65_400), 1, 0},
+		"too long an entry":      {long(66_300), 0, 0},
+		"many clients":           {`[{"id":"a","clients":[` + strings.Repeat(ocp+",", 19) + ocp + `]}]`, 1, 20},
+		"too many clients":       {`[{"id":"a","clients":[` + strings.Repeat(ocp+",", 20) + ocp + `]}]`, 1, 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list, err := connect(t, account("ocp"), "ocp", &roundTrip{status: 200, body: c.body}).ListSessions(t.Context(), providers.NewSecret(testToken))
+			if c.sessions == 0 {
+				assertFailed(t, err, providers.Protocol, providers.Unknown)
+				return
+			}
+			require.NoError(t, err)
+			require.Len(t, list, c.sessions)
+			assert.Len(t, list[0].Clients, c.clients)
+		})
+	}
+}
+
 func TestTheAccountAPIsCallsAreNotRepeatedOverARealConnection(t *testing.T) {
 	var calls atomic.Int32
 	reset := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

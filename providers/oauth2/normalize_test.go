@@ -192,6 +192,7 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 		"token_url: no ASCII":   {"oauth2", func(a *providers.Account) { a.TokenURL = "https://h/t?a=ä" }, `field "token_url": must have only printable ASCII without blanks in its query; write other characters as %20`},
 		"timeout: negative":     {"ocp", func(a *providers.Account) { a.RequestTimeout = -1 }, timeout},
 		"timeout: too long":     {"ocp", func(a *providers.Account) { a.RequestTimeout = 61 * time.Second }, timeout},
+		"token_ttl: negative":   {"oauth2", func(a *providers.Account) { a.TokenTTL = -1 }, `field "token_ttl": must be at most ten years`},
 		"token_ttl: too long":   {"oauth2", func(a *providers.Account) { a.TokenTTL = 3651 * 24 * time.Hour }, `field "token_ttl": must be at most ten years`},
 		"ca_cert: text":         {"ocp", func(a *providers.Account) { a.CACert = "no PEM" }, onlyPEM},
 		"ca_cert: key":          {"ocp", func(a *providers.Account) { a.CACert = cert + key }, onlyPEM},
@@ -213,6 +214,30 @@ func TestNormalizeRefusesByTheFieldsName(t *testing.T) {
 			_, err = p.Connect(a)
 			assert.EqualError(t, err, c.want)
 		})
+	}
+}
+
+func TestNormalizeTakesWhatIsOnABound(t *testing.T) {
+	for name, c := range map[string]struct {
+		provider string
+		change   func(*providers.Account)
+	}{
+		"the longest timeout":   {"ocp", func(a *providers.Account) { a.RequestTimeout = 60 * time.Second }},
+		"the longest token_ttl": {"oauth2", func(a *providers.Account) { a.TokenTTL = 3650 * 24 * time.Hour }},
+		"the first port":        {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h:1" }},
+		"the last port":         {"keycloak", func(a *providers.Account) { a.BaseURL = "https://h:65535" }},
+		"the shortest secret":   {"ocp", func(a *providers.Account) { a.TOTPSecret = secret("GEZDGNBVGY3TQOJQ") }},
+		"the shortest period": {"ocp", func(a *providers.Account) {
+			a.TOTPSecret = secret("otpauth://totp/a?period=1&secret=" + testTOTPSecret)
+		}},
+		"the longest period": {"ocp", func(a *providers.Account) {
+			a.TOTPSecret = secret("otpauth://totp/a?period=300&secret=" + testTOTPSecret)
+		}},
+	} {
+		a := account(c.provider)
+		c.change(&a)
+		_, err := oauth2.New(preset(t, c.provider), nil).Normalize(a)
+		require.NoError(t, err, name)
 	}
 }
 

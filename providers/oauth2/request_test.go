@@ -46,6 +46,34 @@ func TestAValueIsFoundBesideWhatIsEncodedTooOftenToBeRead(t *testing.T) {
 	require.True(t, sent.repeatedIn("no s3cret-password %"+strings.Repeat("25", 30)+"41"))
 }
 
+func TestAShortValueHasToOccurAsAWord(t *testing.T) {
+	for _, c := range []struct {
+		value, text string
+		repeated    bool
+	}{
+		{"abc", "no abc here", true},
+		{"abc", "no xabcx here", false},
+		{"abc", "no YWJj here", false}, // any word of four letters is three characters in base64
+		{"a-b", "no xa-bx here", true},
+		{"abcd", "no xabcdx here", true},
+		{"abcd", "no YWJjZA here", true},
+		{"abcdefghi", "no xbcdefghix here", true}, // eight of them
+		{"abcdefghi", "no xcdefghix here", false},
+		{" ", "no words here", false},
+	} {
+		sent := echo{sent: []string{c.value}}
+		require.Equal(t, c.repeated, sent.repeatedIn(c.text), "%q in %q", c.value, c.text)
+	}
+}
+
+func TestAFreeValueIsFoundWholeAndByItsWords(t *testing.T) {
+	var sent echo
+	sent.addWords("ab1 cd2")
+	for text, repeated := range map[string]bool{"no xab1 cd2x here": true, "no ab1 here": true, "no cd2 here": true, "no xab1x here": false} {
+		require.Equal(t, repeated, sent.repeatedIn(text), text)
+	}
+}
+
 func TestABodyThatCountsAsNotSentIsHandedOutNoMore(t *testing.T) {
 	b := &body{left: strings.NewReader("client_secret=secret")}
 	require.False(t, b.taken())
@@ -59,4 +87,10 @@ func TestACallWhoseAssertionCannotBeSignedIsNotSent(t *testing.T) {
 	noKey := &client{connection: connection, key: signingKey{method: jwt.SigningMethodRS256}, transport: stream{"{}"}}
 	_, err := noKey.Refresh(t.Context(), providers.NewSecret("rt"))
 	require.EqualError(t, err, "refresh at login.example.com: the request could not be made; check the fields of this config")
+}
+
+func TestALoginWhoseCodeCannotBeMadeIsNotSent(t *testing.T) {
+	up := &upstream{client: &client{transport: stream{"{}"}}, account: providers.Account{TOTPSecret: providers.NewSecret("x")}}
+	_, err := up.Login(t.Context(), providers.LoginRequest{})
+	require.EqualError(t, err, `field "totp_secret": `+notBase32+"; whole, since a part of one makes no codes")
 }
