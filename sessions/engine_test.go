@@ -350,6 +350,23 @@ func TestAnAccountThatAnotherRequestHasAddedMeanwhileIsKept(t *testing.T) {
 	})
 }
 
+func TestAnAccountThatWasDroppedHearsNothingMore(t *testing.T) {
+	setup := func(w *world) { withList(5)(w); w.listDelay = 30 * time.Second }
+	inWorld(t, setup, func(t *testing.T, w *world, p *process) {
+		l, err := p.Acquire(t.Context(), shared)
+		require.NoError(t, err)
+		w.logInSomebody("stray", p.markOf(l, "abcdefghijklm")) // the world fails where a stray is reported
+		settleFor(time.Second)
+		require.NoError(t, p.Release(t.Context(), l.Ref))
+		w.retire()
+		require.NoError(t, p.Configure(t.Context(), accountID, p.settings(), false))
+		settleFor(time.Second)
+		require.Zero(t, p.Loaded())
+		settleFor(time.Minute) // the list comes in
+		require.Equal(t, 1, w.count(&w.listed))
+	})
+}
+
 func TestNoAccountIsAddedAfterAStop(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
 		p.Stop()
