@@ -223,7 +223,7 @@ func TestAnAccountWhoseConfigCannotBeReadIsLoadedLater(t *testing.T) {
 }
 
 func TestTheLedgerIsReadOnceAtATime(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
+	inWorld(t, nil, func(t *testing.T, w *world, _ *process) {
 		synctest.Wait()
 		lists := 0
 		again := w.startWith(&faults{onStep: func(op string) {

@@ -96,7 +96,7 @@ func (*alarmed) Called(_, op string, _ time.Duration, _ *providers.Error) {
 }
 
 func TestAnObserverThatPanicsMakesNoReaderWait(t *testing.T) {
-	inWorld(t, func(w *world) { w.observer = &alarmed{} }, func(t *testing.T, w *world, p *process) {
+	inWorld(t, func(w *world) { w.observer = &alarmed{} }, func(t *testing.T, _ *world, p *process) {
 		for range 2 {
 			_, err := p.Acquire(t.Context(), dedicated)
 			require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestAnObserverThatPanicsKeepsNoSessionOpen(t *testing.T) {
 
 func TestAnObserverHearsTheNameOfAConfigThatIsBeingCreated(t *testing.T) {
 	seen := &witness{}
-	inWorld(t, func(w *world) { w.observer, w.isConfig, w.config = seen, false, "wrong" }, func(t *testing.T, w *world, p *process) {
+	inWorld(t, func(w *world) { w.observer, w.isConfig, w.config = seen, false, "wrong" }, func(t *testing.T, _ *world, p *process) {
 		require.Error(t, p.Verify(t.Context(), p.trial(), dedicated))
 		require.Contains(t, seen.take(), "dmo: account-guarded")
 		next := p.trial()

@@ -88,9 +88,9 @@ func TestNoTaskBeginsAfterTheEnd(t *testing.T) {
 	for name, last := range map[string]time.Duration{"at rest": 0, "at work": time.Second} {
 		t.Run(name, func(t *testing.T) {
 			inTasks(t, func(t *testing.T, tasks sessions.Tasks) {
-				var life context.Context //nolint:fatcontext // of the tasks
+				var life context.Context
 				tasks.Do(func(ctx context.Context) {
-					life = ctx
+					life = ctx //nolint:fatcontext // that of the tasks
 					time.Sleep(last)
 				})
 				if last == 0 {
