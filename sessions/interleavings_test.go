@@ -591,44 +591,53 @@ func (c counted) Login(ctx context.Context, r providers.LoginRequest) (providers
 }
 
 func TestRule4AnAnswerThatIsTooOldIsAskedForAgainOnce(t *testing.T) {
-	for name, read := range map[string]func(*testing.T, *process, sessions.Request) error{
-		"a lease": func(t *testing.T, p *process, r sessions.Request) error {
-			r.Mode = providers.Dedicated
-			_, err := p.Acquire(t.Context(), r)
-			return err
-		},
-		"without a lease": func(t *testing.T, p *process, r sessions.Request) error {
-			_, err := p.Static(t.Context(), r)
-			return err
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) { w.tokenLife = time.Minute }, func(t *testing.T, w *world, p *process) {
-				var logins atomic.Int64
-				s := p.settings()
-				s.Upstream = counted{s.Upstream.(*upstream), "late", &logins}
-				require.NoError(t, p.Configure(t.Context(), accountID, s, false))
-				w.setStorageDelay(14 * time.Second)
-				others, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				go func() { // each answer lies behind the intent of one of them
-					for others.Err() == nil {
-						go func() { _, _ = p.Acquire(others, dedicated) }()
-						time.Sleep(10 * time.Second)
-					}
-				}()
-				r := other("late")
-				r.MinTTL = 30 * time.Second
-				err := read(t, p, r)
-				require.ErrorContains(t, err, "so slow that tokens expire")
-				require.True(t, isAfterLogin(t, err))
-				require.Equal(t, 2, int(logins.Load())+w.count(&w.refreshes))
-				cancel()
-				w.setStorageDelay(0)
-				time.Sleep(2 * time.Minute)
-			})
+	inWorld(t, func(w *world) { w.tokenLife = 32 * time.Second }, func(t *testing.T, w *world, p *process) {
+		var logins atomic.Int64
+		s := p.settings()
+		s.Upstream = counted{s.Upstream.(*upstream), "late", &logins}
+		require.NoError(t, p.Configure(t.Context(), accountID, s, false))
+		w.setStorageDelay(14 * time.Second)
+		others, cancel := context.WithCancel(t.Context())
+		go func() { // each answer lies behind the intent of one of them
+			for others.Err() == nil {
+				go func() { _, _ = p.Acquire(others, dedicated) }()
+				time.Sleep(9 * time.Second)
+			}
+		}()
+		r := other("late")
+		r.Mode = providers.Dedicated
+		_, err := p.Acquire(t.Context(), r)
+		require.ErrorContains(t, err, "so slow that tokens expire")
+		require.True(t, isAfterLogin(t, err))
+		require.EqualValues(t, 2, logins.Load())
+		cancel()
+		w.setStorageDelay(0)
+		time.Sleep(2 * time.Minute)
+	})
+}
+
+func TestStaticAnAnswerThatIsTooOldIsAskedForAgain(t *testing.T) {
+	inWorld(t, func(w *world) { w.tokenLife = 30 * time.Second }, func(t *testing.T, w *world, p *process) {
+		_, err := p.Acquire(t.Context(), dedicated) // the connection is stored
+		require.NoError(t, err)
+		puts := 0
+		p.faults.watch(func(op string) {
+			if op == "put" {
+				puts++
+			}
+			if op == "put" && puts == 3 { // the intent of the next reader, before the answer to the first
+				time.Sleep(26 * time.Second)
+			}
 		})
-	}
+		go func() {
+			time.Sleep(time.Millisecond)
+			_, _ = p.Acquire(t.Context(), dedicated)
+		}()
+		st, err := p.Static(t.Context(), shared)
+		require.NoError(t, err)
+		require.True(t, w.live(st.Token.AccessToken))
+		require.Equal(t, 1, w.count(&w.refreshes))
+	})
 }
 
 func TestTheLedgerIsNotReadAgainOnceItWasRead(t *testing.T) {
