@@ -97,14 +97,17 @@ func (s *session) timeout() time.Duration { return max(s.via().RequestTimeout, t
 
 // dropConnections removes the connections that no session needs any more.
 func (a *Account) dropConnections() {
-	a.connections = slices.DeleteFunc(a.connections, func(c *connection) bool {
+	for i := len(a.connections) - 1; i >= 0; i-- {
+		c := a.connections[i]
 		if at, unused := a.connectionEnds(c); !unused || a.now.Before(at) {
-			return false
+			continue
 		}
 		c.dropping = c.stored
 		a.emit(DropConnection{ID: c.ID, Stored: c.stored})
-		return !c.stored
-	})
+		if !c.stored {
+			a.connections = slices.Delete(a.connections, i, i+1)
+		}
+	}
 }
 
 // Knows says that the connection is in use, or may be.

@@ -111,7 +111,7 @@ func (g Guard) credible(now time.Time) Guard {
 // attendClock notices that the clock was set back: what was to end at a time of
 // before would last for as long as the clock was ahead.
 func (a *Account) attendClock(now time.Time) {
-	setBack := a.now.Sub(now) > codeWindow
+	setBack := now.Before(a.now) && a.now.Sub(now) > codeWindow
 	a.now = now
 	if !setBack {
 		return

@@ -178,9 +178,13 @@ func (a *Account) Step(ev Event, now time.Time) []Effect {
 	a.steps++
 	ev.apply(a)
 	a.settle()
-	effects := append(a.effects, a.replies...)
-	clear(a.replies) // they hold tokens
-	a.effects, a.replies = nil, a.replies[:0]
+	effects := a.effects
+	a.effects = nil
+	if len(a.replies) > 0 {
+		effects = append(effects, a.replies...)
+		clear(a.replies) // they hold tokens
+		a.replies = a.replies[:0]
+	}
 	return effects
 }
 
@@ -197,8 +201,12 @@ func (a *Account) settle() {
 	a.passTime()
 	a.attendKeepAlive()
 	a.compare()
-	a.finishDrains()
-	a.finishClosers()
+	if len(a.drains) > 0 {
+		a.finishDrains()
+	}
+	if len(a.closers) > 0 {
+		a.finishClosers()
+	}
 	a.attendGuard()
 	a.dropConnections()
 }
