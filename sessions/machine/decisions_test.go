@@ -2149,7 +2149,9 @@ func TestRule12ATokenThatIsRejectedSoonIsReplacedByTheLoginUnderWayForItsScopes(
 		s.a.opening = &session{mode: test.opens.Mode, purpose: s.a.purposeOf(test.opens.Scopes, nil), attempt: &attempt{}}
 		rejects := reads
 		rejects.Rejected = given.Grant.Token.Ref
-		require.Equal(t, test.kept, s.a.reject(&waiter{want: rejects, purpose: p}), name)
+		w := &waiter{want: rejects, purpose: p}
+		s.a.reject(w)
+		require.Equal(t, test.kept, w.want.Rejected == rejects.Rejected, name)
 	}
 }
 
@@ -2238,4 +2240,67 @@ func TestRule7CodesThatPeopleTypedAreCountedApart(t *testing.T) {
 	s.a.strike(&session{}, denied)
 	require.Equal(t, typedMost, s.a.guard.TypedStrikes)
 	require.Equal(t, 3, s.a.guard.Strikes)
+}
+
+func TestARefreshThatIsRepeatedWithTheNewestSecretHasNotFailed(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	next := Connection{ID: "next", Capabilities: benchLimits.Capabilities, RequestTimeout: 10 * time.Second}
+	own := benchConnection
+	own.Capabilities, own.SameClient = benchLimits.Capabilities, true
+	s.event(Configured{Limits: benchLimits, Connection: next.ID, Known: []Connection{own, next}})
+	refresh := s.refreshes()
+	s.left = nil
+	s.event(Refreshed{Session: refresh.Session, Connection: own.ID, Err: &providers.Error{Kind: providers.BadCredentials, Outcome: providers.DidNotHappen}})
+	require.Equal(t, []Effect{Refresh{Session: refresh.Session, Connection: next.ID, Token: refresh.Token, Timeout: refresh.Timeout}}, s.left)
+}
+
+func TestASessionFadesWhenItsEndComesBeforeAFullLease(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for left, fades := range map[time.Duration]bool{time.Minute + leaseMargin - 1: true, time.Minute + leaseMargin: false} {
+		s := &session{token: &Token{fadesAt: now.Add(left)}}
+		require.Equal(t, fades, s.fading(now, time.Minute))
+	}
+	require.False(t, (&session{token: &Token{}}).fading(now, time.Minute), "its end is not known")
+}
+
+func TestARefreshThatGetsThroughAgainBringsOneLogoutForward(t *testing.T) {
+	s := tell(t, benchLimits)
+	s.opens(reads)
+	var closed []Reply
+	for range 3 {
+		closed = append(closed, s.opens(Want{Mode: providers.Dedicated}))
+	}
+	for range 5 { // longer and longer waits
+		for _, r := range closed {
+			s.event(CloseSession{Waiter: 2, Session: r.Session})
+			s.event(LoggedOut{Session: r.Session, Err: errNoConnection})
+			s.event(Stored{Session: r.Session})
+		}
+	}
+	s.left = nil
+	refresh := Refresh{Session: s.a.purposeOf(nil, nil).current.id, Connection: benchConnection.ID}
+	s.a.sessions[refresh.Session].trouble = &retry{tries: 1, at: s.now, cause: &Refusal{}}
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	next[Logout](s)
+	require.False(t, has[Logout](s))
+}
+
+func TestAStatusIsOfTheTimeThatItIsAskedFor(t *testing.T) {
+	s := tell(t, listing)
+	s.a.list.others = []other{{serverID: "x", owner: People, until: s.now.Add(time.Minute)}}
+	require.Equal(t, 1, s.a.Status(s.now).Usage.People)
+	require.Zero(t, s.a.Status(s.now.Add(time.Minute)).Usage.People)
+}
+
+func TestRule12ATokenThatWasNotGivenYetCannotBeRejected(t *testing.T) {
+	s := tell(t, benchLimits)
+	given := s.opens(reads)
+	refresh := s.refreshes()
+	guessed := Want{Mode: providers.Shared, MinTTL: 200 * time.Second, Rejected: TokenRef{Session: given.Session, Generation: 2}}
+	s.event(Acquire{Waiter: 2, Want: guessed})
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	s.event(Stored{Session: refresh.Session})
+	require.Equal(t, 2, next[Reply](s).Grant.Token.Ref.Generation)
+	require.False(t, has[Refresh](s))
 }

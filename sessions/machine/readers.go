@@ -18,9 +18,7 @@ func (e Acquire) apply(a *Account) {
 		a.setConnections([]Connection{e.Trial.Connection})
 	}
 	w := &waiter{id: e.Waiter, want: e.Want, purpose: a.purposeOf(e.Want.Scopes, e.Want.Params), deadline: e.Deadline, trial: e.Trial}
-	if !a.reject(w) {
-		w.want.Rejected = TokenRef{}
-	}
+	a.reject(w)
 	a.waiters = append(a.waiters, w)
 }
 
@@ -273,31 +271,33 @@ func (a *Account) limitsOf(t *Trial) *Limits {
 	return &a.limits
 }
 
-// reject says whether a token that an API refused (rule 12) is kept from the waiter.
-// It forces at most one refresh of a session, or one new token, in forcedEvery.
-func (a *Account) reject(w *waiter) bool {
+// reject has a waiter whose token was refused by an API (rule 12) wait for another one.
+// It forces at most one refresh of a session, or one new token, in forcedEvery: before
+// that the same token will do.
+func (a *Account) reject(w *waiter) {
 	ref := w.want.Rejected
+	w.want.Rejected = TokenRef{}
 	s := a.sessions[ref.Session]
 	if s == nil || s.phase != open || s.published() != ref.Generation {
-		return false
+		return
 	}
 	if s.mode == providers.Dedicated {
 		a.close(s)
-		return false
+		return
 	}
 	if s.purpose.current != s || !w.readsShared(s.purpose) {
-		return false
+		return
 	}
 	o := a.opening
 	underWay := s.renewing() || o != nil && o.purpose == s.purpose && o.mode == providers.Shared && o.trial() == nil
 	tooSoon := a.now.Before(s.purpose.forcedAt.Add(forcedEvery)) || !s.canRefresh() && a.now.Before(s.rec.OpenedAt.Add(forcedEvery))
 	if tooSoon && !underWay {
-		return false
+		return
 	}
 	if !underWay {
 		s.purpose.forcedAt = a.now
 	}
-	return true
+	w.want.Rejected = ref
 }
 
 const forcedEvery = 10 * time.Second
