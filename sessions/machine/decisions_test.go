@@ -2304,3 +2304,38 @@ func TestRule12ATokenThatWasNotGivenYetCannotBeRejected(t *testing.T) {
 	require.Equal(t, 2, next[Reply](s).Grant.Token.Ref.Generation)
 	require.False(t, has[Refresh](s))
 }
+
+func TestAPendingLogoutIsNotTriedBecauseItsRecordIsWrittenAgain(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(Want{Mode: providers.Dedicated})
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session, Err: &providers.Error{Kind: providers.Unavailable, Outcome: providers.DidNotHappen, RetryAfter: time.Minute}})
+	next[Put](s)
+	s.event(Stored{Session: r.Session, Err: errStorage})
+	s.pass(2 * time.Second)
+	next[Put](s)
+	require.False(t, has[Logout](s))
+}
+
+func TestWithoutALimitALoginAsksForNoList(t *testing.T) {
+	s := tell(t, listing)
+	first := s.opens(reads)
+	next[List](s) // after a start
+	s.event(Listed{Sessions: []Listing{listedAs("server-1", first.Session, true)}})
+	s.pass(compareEvery)
+	s.opensWith(Want{Mode: providers.Dedicated}, tokens("2"))
+	require.False(t, has[List](s))
+}
+
+func TestASessionThatCarriesNoMarkIsKnownByItsID(t *testing.T) {
+	s := tell(t, listing)
+	own := s.opens(reads)
+	next[List](s)
+	s.event(Listed{Err: errNoConnection})
+	s.event(Compare{Waiter: 2, With: own.Grant.Token})
+	s.event(Listed{Sessions: []Listing{{ServerSession: providers.ServerSession{ID: "server-1", Current: true}, Owner: People}}})
+	shown := next[Reply](s).Compared.Sessions
+	require.Len(t, shown, 1)
+	require.Equal(t, ThisMount, shown[0].Owner)
+	require.Equal(t, Known, shown[0].Standing)
+}
