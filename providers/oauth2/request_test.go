@@ -94,3 +94,23 @@ func TestALoginWhoseCodeCannotBeMadeIsNotSent(t *testing.T) {
 	_, err := up.Login(t.Context(), providers.LoginRequest{})
 	require.EqualError(t, err, `field "totp_secret": `+notBase32+"; whole, since a part of one makes no codes")
 }
+
+func TestABodyThatIsClosedIsHandedOutNoMore(t *testing.T) {
+	b := &body{left: strings.NewReader("client_secret=secret")}
+	require.NoError(t, b.Close())
+	_, err := b.Read(make([]byte, 1))
+	require.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+}
+
+func TestWhatAConfigPutsIntoAnEndpointIsNotRepeated(t *testing.T) {
+	for _, echoed := range []string{"tenant-4711", "subscription", "s3cr3tk3y"} {
+		c := &client{
+			connection: providers.Connection{TokenURL: "https://login.example.com/tenant-4711/token?subscription=s3cr3tk3y", RequestTimeout: time.Second},
+			rules:      []FailureRule{{Kind: providers.Misconfigured}},
+			transport:  stream{`{"error":"invalid_request","error_description":"nothing is known of ` + echoed + `"}`},
+		}
+		_, err := c.Refresh(t.Context(), providers.NewSecret("rt"))
+		require.ErrorContains(t, err, "invalid_request")
+		require.NotContains(t, err.Error(), echoed)
+	}
+}
