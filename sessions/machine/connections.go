@@ -97,8 +97,7 @@ func (s *session) timeout() time.Duration { return max(s.via().RequestTimeout, t
 
 // dropConnections removes the connections that no session needs any more.
 func (a *Account) dropConnections() {
-	for i := len(a.connections) - 1; i >= 0; i-- {
-		c := a.connections[i]
+	for i, c := range slices.Backward(a.connections) {
 		if at, unused := a.connectionEnds(c); !unused || a.now.Before(at) {
 			continue
 		}

@@ -2339,3 +2339,21 @@ func TestASessionThatCarriesNoMarkIsKnownByItsID(t *testing.T) {
 	require.Equal(t, ThisMount, shown[0].Owner)
 	require.Equal(t, Known, shown[0].Standing)
 }
+
+func TestRule12ReadersTakeTurnsAlsoWhereTheClockWasSetBackSinceTheLogin(t *testing.T) {
+	s := tell(t, benchLimits)
+	r := s.opens(reads)
+	s.a.sessions[r.Session].rec.OpenedAt = s.now.Add(time.Hour)
+	longest := Want{Mode: providers.Shared, MinTTL: s.a.sessions[r.Session].leaseLeft(s.now)}
+	s.pass(time.Minute)
+	s.event(Acquire{Waiter: 2, Want: longest})
+	refresh := next[Refresh](s)
+	s.event(Refreshed{Session: refresh.Session, Connection: refresh.Connection, Got: tokens("2")})
+	s.event(Stored{Session: refresh.Session})
+	require.Nil(t, next[Reply](s).Err)
+	s.pass(forcedEvery - 1)
+	s.event(Acquire{Waiter: 3, Want: longest})
+	require.False(t, has[Refresh](s))
+	s.pass(1)
+	require.True(t, has[Refresh](s))
+}

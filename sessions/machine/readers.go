@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -109,7 +110,8 @@ func (a *Account) attendReader(w *waiter) {
 // awaitTurn has a reader wait who wants a newer token than one that is good for
 // others: none forces more than one in forcedEvery (rule 12). False: it need not.
 func (a *Account) awaitTurn(w *waiter, s *session) bool {
-	issued := later(s.rec.OpenedAt, s.rec.RefreshedAt)
+	// Not the later of the two: the clock may have been set back since the login.
+	issued := cmp.Or(s.rec.RefreshedAt, s.rec.OpenedAt)
 	turn := issued.Add(a.turnEvery(s))
 	if s.leaseLeft(a.now) < minLease || !a.now.Before(turn) || issued.After(a.now) || s.token.Ref == w.want.Rejected {
 		return false
