@@ -110,16 +110,7 @@ func TestRule1ConnectionsAreStoredOnceEachAndBeforeTheirSessions(t *testing.T) {
 func TestRule1NoLoginWhoseConnectionAloneCannotBeStored(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		_ = p.status(t) // the mount's id is stored
-		puts := 0
-		p.faults.set(func(op string) fault {
-			if op == "put" {
-				puts++
-			}
-			if op == "put" && puts == 1 {
-				return failBefore
-			}
-			return none
-		})
+		p.faults.set(nth("put", 1, failBefore))
 		_, err := p.Acquire(t.Context(), dedicated)
 		require.Equal(t, machine.Storage, reason(t, err))
 		require.Zero(t, w.count(&w.logins))
@@ -344,7 +335,7 @@ func TestRule1WhatThisPluginCannotReachEndsByAge(t *testing.T) {
 				require.NoError(t, err)
 				p.Stop()
 				w.retire()
-				e := sessions.New(sessions.Options{Storage: w.storage, Directory: p, Providers: next, Logger: hclog.NewNullLogger(), Version: "1"})
+				e := p.beside(p, next)
 				defer e.Stop()
 				require.NoError(t, e.Release(t.Context(), l.Ref), "there is nothing to wait for")
 				all, err := e.Sessions(t.Context(), accountID)
@@ -366,7 +357,7 @@ func TestRule1ASharedSessionThatThisPluginCannotReachIsReplaced(t *testing.T) {
 		require.NoError(t, err)
 		p.Stop()
 		w.setClient("next", "", "")
-		e := sessions.New(sessions.Options{Storage: w.storage, Directory: p, Providers: anotherRelease{}, Logger: hclog.NewNullLogger(), Version: "1"})
+		e := p.beside(p, anotherRelease{})
 		defer e.Stop()
 		l, err := e.Acquire(t.Context(), shared)
 		require.NoError(t, err)

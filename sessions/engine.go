@@ -235,6 +235,7 @@ func (e *Engine) addAccount(id AccountID) *account {
 	}
 	a := &account{id: id, engine: e, ready: make(chan struct{}), waiting: map[machine.WaiterID]chan machine.Reply{}}
 	e.accounts[id] = a
+	// It is done: the tasks end only after stopping is set, which is looked at above.
 	e.tasks.do("loading an account", func(ctx context.Context) {
 		defer close(a.ready)
 		defer func() {

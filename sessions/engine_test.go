@@ -212,8 +212,8 @@ func (d brokenDirectory) Settings(ctx context.Context, id sessions.AccountID) (s
 }
 
 func TestAnAccountWhoseConfigCannotBeReadIsLoadedLater(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
-		e := sessions.New(sessions.Options{Storage: w.storage, Directory: brokenDirectory{p, &sync.Once{}}, Providers: p, Logger: hclog.NewNullLogger(), Version: "1"})
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		e := p.beside(brokenDirectory{p, &sync.Once{}}, p)
 		defer e.Stop()
 		_, err := e.Acquire(t.Context(), dedicated)
 		require.ErrorIs(t, err, errInjected)

@@ -379,8 +379,8 @@ func (d panicDirectory) Settings(ctx context.Context, id sessions.AccountID) (s 
 }
 
 func TestAPanicWhileLoadingIsAnErrorOnce(t *testing.T) {
-	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
-		e := sessions.New(sessions.Options{Storage: w.storage, Directory: panicDirectory{p, &sync.Once{}}, Logger: hclog.NewNullLogger(), Version: "1"})
+	inWorld(t, nil, func(t *testing.T, _ *world, p *process) {
+		e := p.beside(panicDirectory{p, &sync.Once{}}, nil)
 		e.Start()
 		defer e.Stop()
 		_, err := e.Acquire(t.Context(), dedicated)
@@ -411,7 +411,7 @@ func TestAVerificationDoesNotUndoAConfigure(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
 		w.retire()
 		n := 0
-		e := sessions.New(sessions.Options{Storage: w.storage, Directory: slowDirectory{p, time.Second, &n}, Logger: hclog.NewNullLogger(), Version: "1"})
+		e := p.beside(slowDirectory{p, time.Second, &n}, nil)
 		defer e.Stop()
 		_, _ = e.InUse(t.Context(), accountID)
 		var all sync.WaitGroup
@@ -546,15 +546,7 @@ func TestRule4AnAnswerThatIsTooOldIsGivenBackAndAskedForAgain(t *testing.T) {
 		inWorld(t, func(w *world) { w.tokenLife = time.Minute }, func(t *testing.T, w *world, p *process) {
 			_, err := p.Acquire(t.Context(), dedicated) // the connection is stored
 			require.NoError(t, err)
-			puts := 0
-			p.faults.watch(func(op string) {
-				if op == "put" {
-					puts++
-				}
-				if op == "put" && puts == 3 { // the intent of the next reader, before the answer to the first
-					time.Sleep(behind)
-				}
-			})
+			p.slowPut(3, behind) // the intent of the next reader, before the answer to the first
 			r := dedicated
 			r.MinTTL = 30 * time.Second
 			answered := make(chan sessions.Lease, 1)
@@ -620,15 +612,7 @@ func TestStaticAnAnswerThatIsTooOldIsAskedForAgain(t *testing.T) {
 	inWorld(t, func(w *world) { w.tokenLife = 30 * time.Second }, func(t *testing.T, w *world, p *process) {
 		_, err := p.Acquire(t.Context(), dedicated) // the connection is stored
 		require.NoError(t, err)
-		puts := 0
-		p.faults.watch(func(op string) {
-			if op == "put" {
-				puts++
-			}
-			if op == "put" && puts == 3 { // the intent of the next reader, before the answer to the first
-				time.Sleep(26 * time.Second)
-			}
-		})
+		p.slowPut(3, 26*time.Second) // the intent of the next reader, before the answer to the first
 		go func() {
 			time.Sleep(time.Millisecond)
 			_, _ = p.Acquire(t.Context(), dedicated)

@@ -6,12 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pantaindex/vault-plugin-secrets-panta/providers"
-	"github.com/pantaindex/vault-plugin-secrets-panta/sessions"
 	"github.com/pantaindex/vault-plugin-secrets-panta/sessions/machine"
 )
 
@@ -401,8 +399,8 @@ func TestKeepAliveIsAskedForWhileTheAccountIsBeingLoaded(t *testing.T) {
 }
 
 func TestKeepAliveOfAConfigThatCannotBeReadIsAnError(t *testing.T) {
-	inWorld(t, withKeepAlive, func(t *testing.T, w *world, p *process) {
-		e := sessions.New(sessions.Options{Storage: w.storage, Directory: brokenDirectory{p, &sync.Once{}}, Providers: p, Logger: hclog.NewNullLogger(), Version: "1"})
+	inWorld(t, withKeepAlive, func(t *testing.T, _ *world, p *process) {
+		e := p.beside(brokenDirectory{p, &sync.Once{}}, p)
 		defer e.Stop()
 		_, err := e.KeepAlive(t.Context(), accountID)
 		require.ErrorIs(t, err, errInjected)
@@ -462,16 +460,7 @@ func TestWhatAStartCouldNotTidyUpIsTidiedUpWithTheNextNudge(t *testing.T) {
 				w.retire()
 				left := len(w.connections()) + len(w.guards(t))
 				require.Positive(t, left)
-				lists := 0
-				again := w.startWith(&faults{choose: func(op string) fault {
-					if op == "list" {
-						lists++
-					}
-					if op == "list" && lists == test.list {
-						return failBefore
-					}
-					return none
-				}})
+				again := w.startWith(&faults{choose: nth("list", test.list, failBefore)})
 				defer again.Stop()
 				settleFor(3 * time.Hour)
 				require.Equal(t, left, len(w.connections())+len(w.guards(t)))

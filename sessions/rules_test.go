@@ -56,16 +56,7 @@ func TestRule1ASessionWhoseLeaseIsNeverRevokedIsClosedAtItsHorizon(t *testing.T)
 
 func TestRule1WhatCannotBeRecordedIsClosedAtOnce(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world, p *process) {
-		puts := 0
-		p.faults.set(func(op string) fault {
-			if op == "put" {
-				puts++
-			}
-			if op == "put" && puts == 4 { // the mount's id, the connection, the intent, the open session
-				return failBefore
-			}
-			return none
-		})
+		p.faults.set(nth("put", 4, failBefore)) // the mount's id, the connection, the intent, the open session
 		_, err := p.Acquire(t.Context(), dedicated)
 		require.Equal(t, machine.Storage, reason(t, err))
 		require.True(t, isAfterLogin(t, err), "a client must not repeat it")
@@ -1158,6 +1149,30 @@ func only(op string, f fault) func(string) fault {
 		}
 		return none
 	}
+}
+
+// nth injects a fault into one crossing of a sort, counted from 1.
+func nth(op string, n int, f fault) func(string) fault {
+	crossed := 0
+	return func(crossing string) fault {
+		if crossing == op {
+			crossed++
+		}
+		if crossing == op && crossed == n {
+			return f
+		}
+		return none
+	}
+}
+
+// slowPut has one write of the storage take that long, counted from 1.
+func (p *process) slowPut(n int, takes time.Duration) {
+	is := nth("put", n, failBefore)
+	p.faults.watch(func(op string) {
+		if is(op) != none {
+			time.Sleep(takes)
+		}
+	})
 }
 
 func (f *faults) set(choose func(string) fault) {

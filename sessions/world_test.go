@@ -187,6 +187,12 @@ func (w *world) startWith(f *faults) *process {
 	return p
 }
 
+// beside returns another engine on the same storage, which nothing is injected into. It
+// has its own view of the configs and of the providers.
+func (p *process) beside(d sessions.Directory, reach sessions.Providers) *sessions.Engine {
+	return sessions.New(sessions.Options{Storage: p.storage, Directory: d, Providers: reach, Logger: hclog.NewNullLogger(), Version: "1"})
+}
+
 func (p *process) newEngine() *sessions.Engine {
 	p.beginLife()
 	o := sessions.Options{

@@ -91,6 +91,15 @@ func (s *told) ends(r Reply) {
 	require.Nil(s.t, next[Reply](s).Err)
 }
 
+// endsLater releases a reader's lease, the session's last, whose logout fails and is
+// tried again.
+func (s *told) endsLater(r Reply) {
+	s.t.Helper()
+	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
+	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
+	s.event(Stored{Session: next[Put](s).Record.ID})
+}
+
 // refreshes lets half the life of a token pass, and returns the refresh that is due then.
 func (s *told) refreshes() Refresh {
 	s.t.Helper()
@@ -1137,9 +1146,7 @@ func TestWhereThereIsALimitOfOneTheListIsAskedForAfterALoginToo(t *testing.T) {
 	first := s.opens(Want{Mode: providers.Dedicated})
 	next[List](s)
 	s.event(Listed{Sessions: []Listing{{ServerSession: providers.ServerSession{ID: "server-1", Current: true}, Owner: ThisMount, Attempt: first.Session}}})
-	s.event(Release{Waiter: 2, Session: first.Session, Grant: first.Grant.ID})
-	s.event(LoggedOut{Session: next[Logout](s).Session})
-	s.event(Stored{Session: next[Remove](s).Session})
+	s.ends(first)
 	s.left = nil
 	s.pass(compareEvery)
 	s.opensWith(Want{Mode: providers.Dedicated}, tokens("2"))
@@ -1158,9 +1165,7 @@ func TestATokenThatNobodyTookLeavesNothing(t *testing.T) {
 func TestRule5AWriteOfTheConfigTriesPendingLogoutsAtOnce(t *testing.T) {
 	s := tell(t, benchLimits)
 	r := s.opens(Want{Mode: providers.Dedicated})
-	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
-	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
-	s.event(Stored{Session: next[Put](s).Record.ID})
+	s.endsLater(r)
 	require.False(t, has[Logout](s))
 	s.event(Configured{Limits: benchLimits, Connection: benchConnection.ID})
 	require.True(t, has[Logout](s))
@@ -1768,9 +1773,7 @@ func TestASessionThatTheListDoesNotHaveAnyMoreNeedsNoLogout(t *testing.T) {
 	closed := s.opens(Want{Mode: providers.Dedicated})
 	next[List](s)
 	s.event(Listed{Err: errNoConnection})
-	s.event(Release{Waiter: 2, Session: closed.Session, Grant: closed.Grant.ID})
-	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
-	s.event(Stored{Session: closed.Session})
+	s.endsLater(closed)
 	s.event(Configured{Limits: listing, Connection: benchConnection.ID, Reopen: true}) // asks for the list anew
 	next[Logout](s)
 	s.event(LoggedOut{Session: closed.Session, Err: errNoConnection})
@@ -2100,9 +2103,7 @@ func TestADrainEnds20sAfterTheLastLogoutAndAfter75sAtTheLatest(t *testing.T) {
 func TestASessionThatEndsOfAgeIsNotedWithItsLastError(t *testing.T) {
 	s := tell(t, benchLimits)
 	r := s.opens(Want{Mode: providers.Dedicated})
-	s.event(Release{Waiter: 2, Session: r.Session, Grant: r.Grant.ID})
-	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
-	s.event(Stored{Session: r.Session})
+	s.endsLater(r)
 	s.left = nil
 	s.pass(31 * time.Minute)
 	require.Equal(t, Note{What: SessionAgedOut, Session: r.Session, Detail: errNoConnection.What()}, next[Note](s))
@@ -2210,9 +2211,7 @@ func TestWhatARefreshLeftBehindAtAServerWithoutLogoutIsNotLoggedOut(t *testing.T
 func TestALogoutThatSucceedsAtOnceSaysNothingAboutThoseThatWait(t *testing.T) {
 	s := tell(t, benchLimits)
 	waits, ends := s.opens(Want{Mode: providers.Dedicated}), s.opensWith(Want{Mode: providers.Dedicated}, tokens("2"))
-	s.event(Release{Waiter: 2, Session: waits.Session, Grant: waits.Grant.ID})
-	s.event(LoggedOut{Session: next[Logout](s).Session, Err: errNoConnection})
-	s.event(Stored{Session: waits.Session})
+	s.endsLater(waits)
 	due := s.a.sessions[waits.Session].callAt
 	s.event(Release{Waiter: 3, Session: ends.Session, Grant: ends.Grant.ID})
 	s.event(LoggedOut{Session: next[Logout](s).Session})
